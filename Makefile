@@ -1,0 +1,77 @@
+# TabTune. `make` alone lists what can be made; everything can be made twice.
+SHELL := /bin/bash
+PYTHON ?= python3
+WORKERS ?= 2
+LAB_ARGS ?=
+BIN := .venv/bin
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test notebooks docs lab export readme clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+setup: .venv/.stamp ## make .venv with TabTune (editable) and all that development needs
+	@echo "setup: .venv is ready ($$($(BIN)/python --version))"
+
+demo: setup ## fit, predict and draw: writes build/demo.png
+	@echo "demo: a prediction from the bundled weights"
+	@mkdir -p build
+	@$(BIN)/tabtune-demo
+
+test: setup ## house rules, every notebook, then pytest
+	@echo "test: modules, README and notebooks in step?"
+	@$(BIN)/python tools/check.py
+	@echo "test: the notebooks (without the cells marked slow or cuda)"
+	@$(BIN)/nbdev_test --n_workers $(WORKERS) --timing
+	@echo "test: pytest"
+	@$(BIN)/python -m pytest tests
+
+notebooks: setup ## run every notebook from top to bottom, slow cells too, each in a fresh kernel
+	@echo "notebooks: each from top to bottom"
+	@$(BIN)/python tools/run.py
+
+docs: setup .venv-docs/.stamp ## build the documentation: docs/_build/html/index.html
+	@echo "docs: notebooks and modules to HTML, warnings are errors"
+	@$(BIN)/python docs/build.py
+	@.venv-docs/bin/sphinx-build -W --keep-going -q -c docs docs/_build/src docs/_build/html
+	@echo "docs: open docs/_build/html/index.html"
+
+lab: setup ## open the notebooks in JupyterLab (LAB_ARGS='--port 8890 ...')
+	@echo "lab: JupyterLab on nbs/"
+	@$(BIN)/jupyter lab --ServerApp.root_dir=nbs $(LAB_ARGS)
+
+export: setup ## notebooks to modules; clean the notebooks; write README.md
+	@echo "export: nbs/ to tabtune/, clean notebooks, README.md"
+	@$(BIN)/nbdev_export
+	@$(BIN)/python tools/clean.py
+	@$(BIN)/python tools/readme.py
+
+readme: setup ## write README.md from nbs/index.ipynb
+	@$(BIN)/python tools/readme.py
+
+clean: ## remove what was built; the environments stay (rm -r .venv .venv-docs starts anew)
+	@echo "clean: build/ dist/ docs/_build/ and caches"
+	@rm -rf build dist docs/_build _docs _proc .pytest_cache *.egg-info
+	@find nbs tabtune tests tools docs -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# $(call make_venv,FOLDER): an environment with pip, or a message that says what to do
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "TabTune needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true). Try: make setup PYTHON=python3.12"; exit 1; }
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) || { rm -rf $(1); \
+	  echo "'$(PYTHON) -m venv' failed. On Debian or Ubuntu: apt-get install python3-venv, then make again."; exit 1; }
+endef
+
+.venv/.stamp: settings.ini setup.py constraints.txt
+	@echo "setup: an environment in .venv (some minutes at first)"
+	$(call make_venv,.venv)
+	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-docs/.stamp: docs/requirements.txt
+	@echo "docs: Sphinx, in .venv-docs"
+	$(call make_venv,.venv-docs)
+	@.venv-docs/bin/pip install -q -r docs/requirements.txt
+	@touch $@

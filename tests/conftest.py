@@ -1,0 +1,16 @@
+"What the tests share."
+import os, sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault('MPLBACKEND', 'Agg')
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'tools'))
+
+def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes minutes')
+
+@pytest.fixture(scope='session')
+def root():
+    "The folder of the project."
+    return ROOT

@@ -1,0 +1,87 @@
+"The house rules catch what they should. tools/check.py runs them on the project itself, before these tests."
+import json, shutil, subprocess, sys
+
+import pytest
+
+import check, readme, tabtune
+
+NB, MODULE = 'nbs/00_shapes.ipynb', 'tabtune/shapes.py'
+
+@pytest.fixture
+def project(root, tmp_path):
+    "A small project in step: one library notebook and the index."
+    (tmp_path/'nbs').mkdir()
+    for name in ('settings.ini', NB, 'nbs/index.ipynb'): shutil.copy(root/name, tmp_path/name)
+    for name in (NB, 'nbs/index.ipynb'): (tmp_path/name).write_text(check.cleaned((tmp_path/name).read_text()))
+    (tmp_path/'README.md').write_text(readme.readme(tmp_path))
+    (tmp_path/'tabtune').mkdir()
+    shutil.copy(root/'tabtune/__init__.py', tmp_path/'tabtune')
+    check.export_copy(tmp_path, tmp_path/'made')
+    shutil.copytree(tmp_path/'made'/'tabtune', tmp_path/'tabtune', dirs_exist_ok=True)
+    shutil.rmtree(tmp_path/'made')
+    return tmp_path
+
+def edit(path, f):
+    "Change a notebook with `f`."
+    nb = json.loads(path.read_text())
+    f(nb)
+    path.write_text(json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + '\n')
+
+def first_code(nb): return next(c for c in nb['cells'] if c['cell_type'] == 'code')
+
+def only_problem(project):
+    found = check.problems(project)
+    assert len(found) == 1, found
+    return found[0]
+
+def test_project_in_step_has_no_problems(project): assert check.problems(project) == []
+
+def test_hand_edited_module_is_caught_and_left_alone(project):
+    path = project/MODULE
+    path.write_text(path.read_text() + '\nx = 1\n')
+    msg = only_problem(project)
+    assert msg.startswith(f'{MODULE}: differs from {NB}') and 'make export' in msg
+    assert path.read_text().endswith('x = 1\n')
+
+def test_missing_module_is_caught(project):
+    (project/MODULE).unlink()
+    assert only_problem(project).startswith(f'{MODULE}: not exported yet from {NB}')
+
+def test_module_without_notebook_is_caught(project):
+    (project/'tabtune'/'extra.py').write_text('x = 1\n')
+    assert only_problem(project).startswith('tabtune/extra.py: has no notebook')
+
+def test_old_version_is_caught(project):
+    path = project/'tabtune'/'__init__.py'
+    path.write_text(path.read_text().replace('__version__ = "', '__version__ = "0.0.'))
+    assert only_problem(project).startswith('tabtune/__init__.py: differs from nbs/ and settings.ini')
+
+def test_stale_readme_is_caught(project):
+    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0].update(source=['# Another title']))
+    assert only_problem(project).startswith('README.md: differs from nbs/index.ipynb')
+
+@pytest.mark.parametrize('words, change', [
+    ('outputs', lambda nb: first_code(nb).update(outputs=[dict(output_type='stream', name='stdout', text=['hi\n'])])),
+    ('execution counts', lambda nb: first_code(nb).update(execution_count=3)),
+    ('widget state', lambda nb: nb['metadata'].update(widgets={})),
+    ("isn't in nbdev_clean's form", lambda nb: first_code(nb)['metadata'].update(scrolled=True)),
+])
+def test_unclean_notebook_is_caught_and_cleaned(project, words, change):
+    edit(project/NB, change)
+    msg = only_problem(project)
+    assert msg.startswith(f'{NB}: ') and words in msg
+    (project/NB).write_text(check.cleaned((project/NB).read_text()))
+    assert check.problems(project) == []
+
+def test_readme_hides_directives_and_moves_links():
+    from nbformat.v4 import new_code_cell, new_notebook
+    nb = readme.visible(new_notebook(cells=[new_code_cell('#| hide\nimport os'), new_code_cell('#| eval: false\n1 + 1')]))
+    assert [c.source for c in nb.cells] == ['1 + 1']
+    assert readme.from_root('[a](tutorials/a.ipynb) [b](../B.md) [c](#c) [d](https://d.org)') == \
+        '[a](nbs/tutorials/a.ipynb) [b](B.md) [c](#c) [d](https://d.org)'
+
+def test_import_is_light_and_every_public_name_is_there():
+    code = "import sys, tabtune; assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, '-c', code], check=True)
+    for name in tabtune.__all__: assert getattr(tabtune, name).__module__.startswith('tabtune.'), name
+    with pytest.raises(AttributeError, match='no_such_name'): tabtune.no_such_name
