@@ -16,6 +16,7 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 from pandas.api import types as pt
+from fastcore.basics import patch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
@@ -30,9 +31,10 @@ def _input_errors():
     except InputError: raise
     except ValueError as e: raise InputError(str(e)) from e
 
+# %% ../nbs/15_encode.ipynb #8768f803
 def _to_pandas(X):
     try: return X.to_pandas()
-    except ImportError: return pd.DataFrame({c: pd.Series(list(X[c])) for c in X.columns})
+    except ImportError: return pd.DataFrame({c: list(X[c]) for c in X.columns}) if hasattr(X, 'columns') else pd.Series(list(X))
 
 def _frame(X):
     if hasattr(X, 'to_pandas'): X = _to_pandas(X)
@@ -81,6 +83,7 @@ def _key(v):
     if isinstance(v, (Real, Decimal)): return str(int(v)) if math.isfinite(v) and v == int(v) else repr(float(v))
     return v.decode(errors='replace') if isinstance(v, bytes) else str(v)
 
+# %% ../nbs/15_encode.ipynb #59c4043c
 def distinct(
     s:pd.Series,  # one column, any dtype
 )->tuple: # (code of each row with -1 for missing, key of each code)
@@ -105,6 +108,8 @@ INFERRED = {'boolean': 'boolean', 'integer': 'number', 'floating': 'number', 'mi
     'time': 'duration', 'empty': 'number'}
 DTYPES = {'category': lambda t: isinstance(t, pd.CategoricalDtype), 'boolean': pt.is_bool_dtype, 'number': pt.is_numeric_dtype,
     'date': lambda t: pt.is_datetime64_any_dtype(t) or isinstance(t, pd.PeriodDtype), 'duration': pt.is_timedelta64_dtype}
+
+# %% ../nbs/15_encode.ipynb #35577452
 _iso = re.compile(r'\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d\S*)?\s*$')
 
 def _blank(key): return key.strip().lower() in BLANKS
@@ -132,25 +137,45 @@ def column_kind(
 N_KNOTS = 10_000
 
 def _line(x, c): return (np.ldexp(x, -c['exp']) - c['low'] - c['mean']) / c['std']
-def _ranks(x, c): return np.interp(x, c['knots'], np.linspace(-3 ** .5, 3 ** .5, len(c['knots'])))
-def _folds(u, c):
-    z, k = _line(u, c).astype(np.float32), len(u)
-    return (z[1:] == z[:-1]).sum() > k // 500 + min(1e-7 * k, .1) * k
 
+def _curve(x, c):
+    k, p, line = c['knots'], c['places'], _line(x, c)
+    if not len(k): return line
+    return np.where(x < k[0], np.minimum(line, p[0]), np.where(x > k[-1], np.maximum(line, p[-1]), np.interp(x, k, p)))
+
+# %% ../nbs/15_encode.ipynb #16c82123
+def _nudged(z):
+    "The nearest strictly rising float32 values."
+    for i in range(1, len(z)):
+        if z[i] <= z[i - 1]: z[i] = np.nextafter(z[i - 1], np.float32(np.inf))
+    return z.astype(np.float64)
+
+# %% ../nbs/15_encode.ipynb #90cb44b2
+def _knots(u, c):
+    "Knots and places for distinct values `u`: none where the line will do."
+    z, k = _line(u, c).astype(np.float32), len(u)
+    lost = (z[1:] == z[:-1]).sum()
+    if lost > k // 10:
+        i = np.linspace(0, k - 1, min(k, N_KNOTS)).round().astype(int)
+        return dict(knots=u[i], places=np.linspace(-3 ** .5, 3 ** .5, len(i)), ranks=True)
+    return dict(knots=u, places=_nudged(z)) if lost > 1e-7 * k * k and k <= N_KNOTS else {}
+
+# %% ../nbs/15_encode.ipynb #c182a63f
 def fit_scale(
     x:np.ndarray,  # (n,) float64, may hold NaN and infinities
-)->dict: # plain numbers, and the knots where the column goes by ranks
+)->dict: # plain numbers, and the knots where a straight line won't do
     "Learn how to bring a column's numbers near -1..1."
     f = np.sort(x[np.isfinite(x)])
     u = f[np.append(True, f[1:] != f[:-1])] if len(f) else f
-    c = dict(exp=int(np.frexp(np.abs(f).max())[1]) if len(f) else 0, low=0., mean=0., std=1., ends=[0., 0.], distinct=len(u), knots=u[:0])
+    c = dict(exp=0, low=0., mean=0., std=1., ends=[0., 0.], distinct=len(u), knots=u[:0], places=u[:0], ranks=False)
     if not len(f): return c
     with np.errstate(over='ignore', under='ignore'):
+        c['exp'] = int(np.frexp(np.abs(f).max())[1])
         c['low'] = float(_line(f[:1], c)[0])
         d = _line(f, c)
         c.update(mean=float(d.mean()), std=float(d.std()) or 1.)
-        if _folds(u, c): c['knots'] = u[np.linspace(0, len(u) - 1, min(len(u), N_KNOTS)).round().astype(int)]
-        c['ends'] = [float(v) for v in (_ranks if len(c['knots']) else _line)(u[[0, -1]], c)]
+        c.update(_knots(u, c))
+        c['ends'] = [float(v) for v in _curve(u[[0, -1]], c)]
     return c
 
 # %% ../nbs/15_encode.ipynb #2bd1c879
@@ -161,7 +186,7 @@ def apply_scale(
     c:dict,  # what `fit_scale` learnt
 )->np.ndarray: # (n,) float32, never infinite
     "Bring numbers near -1..1 as learnt; infinities go just beyond the ends."
-    with np.errstate(over='ignore', under='ignore'): z = np.clip((_ranks if len(c['knots']) else _line)(x, c), -BOUND, BOUND)
+    with np.errstate(over='ignore', under='ignore'): z = np.clip(_curve(x, c), -BOUND, BOUND)
     inf = np.isinf(x)
     if inf.any(): z[inf] = np.where(x[inf] > 0, c['ends'][1] + 1, c['ends'][0] - 1)
     return z.astype(np.float32)
@@ -169,11 +194,11 @@ def apply_scale(
 # %% ../nbs/15_encode.ipynb #392c43d4
 class Column:
     "What was learnt about one column: plain values only, so it can be saved as they are."
-    kind = None
+    kind, by_ranks = None, False
     def __init__(self, name, **state): self.name = name; vars(self).update(state)
-    def state(self): return dict(kind=self.kind, **{k: v for k, v in vars(self).items() if k[0] != '_'})
-    def outputs(self): return [self.name]
-    def note(self): return 'constant' if self.n_distinct == 1 else ''
+    def outputs(self):
+        "Names of the encoded columns."
+        return [self.name]
 
     def fit(self, s):
         "Learn from a training column."
@@ -185,6 +210,19 @@ class Column:
         "float32 columns for any rows; a column that was all missing at fit stays so."
         return [np.full(len(s), np.nan, dtype=np.float32)] if self.missing == 1 else self.codes(s, bad)
 
+@patch
+def state(self:Column):
+    "What was learnt, as a dict."
+    return dict(kind=self.kind, **{k: v for k, v in vars(self).items() if k[0] != '_'})
+
+@patch
+def note(self:Column):
+    "Anything a person should know."
+    return 'all missing' if self.missing == 1 else 'constant' if self.n_distinct == 1 else 'spread by ranks' if self.by_ranks else ''
+
+# %% ../nbs/15_encode.ipynb #bb593807
+def _tidy(s): return s.infer_objects() if s.dtype == object else s
+
 def _parse(s, parse, name, bad):
     "Each distinct cell through `parse`; what it can't read is noted."
     codes, keys = distinct(s)
@@ -194,13 +232,11 @@ def _parse(s, parse, name, bad):
     if cells: bad.append(f'{name!r} ({cells} cells, such as {keys[codes[np.isin(codes, lost)][0]]!r})')
     return spread(v, codes)
 
-def _tidy(s): return s.infer_objects() if s.dtype == object else s
-
 # %% ../nbs/15_encode.ipynb #10b9d982
 def _minus(s, base):
     if base == 0: return s.to_numpy(dtype=np.float64, na_value=np.nan)
     if s.dtype.kind not in 'iu': return s.to_numpy(dtype=np.float64, na_value=np.nan) - base
-    hi, lo = np.divmod(s.fillna(base).to_numpy(dtype=s.dtype.kind + '8'), 1 << 32)
+    hi, lo = np.divmod(s.to_numpy(dtype=s.dtype.kind + '8', na_value=0), 1 << 32)
     x = (hi.astype(np.float64) - (base >> 32)) * 2. ** 32 + (lo.astype(np.float64) - (base & 0xffffffff))
     return np.where(s.isna(), np.nan, x)
 
@@ -214,6 +250,7 @@ class NumberColumn(Column):
     "Numbers, standardised."
     kind = 'number'
     n_distinct = property(lambda self: self.scale['distinct'])
+    by_ranks = property(lambda self: self.scale['ranks'])
 
     def read(self, s, bad):
         s = _tidy(s)
@@ -227,7 +264,6 @@ class NumberColumn(Column):
         return x
 
     def codes(self, s, bad): return [apply_scale(self.read(s, bad), self.scale)]
-    def note(self): return 'spread by ranks' if len(self.scale['knots']) else super().note()
 
 # %% ../nbs/15_encode.ipynb #4cbca3e6
 WORDS = {w: float(i) for i, ws in enumerate((('0', 'false', 'f', 'no', 'n'), ('1', 'true', 't', 'yes', 'y'))) for w in ws}
@@ -253,6 +289,7 @@ def _order(key):
     parts = re.split(r'([0-9]+)', key)
     return 1, 0., [(len(p.lstrip('0')), p.lstrip('0')) if i % 2 else p for i, p in enumerate(parts)], key
 
+# %% ../nbs/15_encode.ipynb #be8e0480
 class CategoryColumn(Column):
     "Levels, as codes 0, 1, 2, ..."
     kind = 'category'
@@ -288,16 +325,28 @@ class DurationColumn(NumberColumn):
         self.scale = fit_scale(x)
         return x
 
-# %% ../nbs/15_encode.ipynb #a863c0d7
+# %% ../nbs/15_encode.ipynb #0be89e99
 PARTS = ('month', 'day_of_week', 'hour')
 
+def _zone(tz):
+    try: return str(pd.Timestamp(0, tz=str(tz)).tz) if tz is not None else 'UTC'
+    except Exception: return 'UTC'  # a zone without a name that can be saved
+
+def _clock(
+    x:np.ndarray,  # (n,) float64 seconds since 1970, NaN = missing
+    tz:str,  # time zone
+)->pd.DatetimeIndex: # what a clock shows there
+    t = np.where(np.isnan(x), np.iinfo(np.int64).min, np.nan_to_num(x * 1e6).round().astype(np.int64))
+    return pd.DatetimeIndex(t.view('M8[us]'), tz='UTC').tz_convert(tz)
+
+# %% ../nbs/15_encode.ipynb #8347b151
 class DateColumn(DurationColumn):
     "Instants in seconds, standardised, and the parts of the calendar that vary."
     kind = 'date'
     def outputs(self): return [self.name] + [f'{self.name}_{p}' for p in self.parts]
     def codes(self, s, bad):
         x = self.read(s, bad)
-        clock = self.clock(x) if self.parts else None
+        clock = _clock(x, self.tz) if self.parts else None
         return [apply_scale(x, self.scale)] + [getattr(clock, p).to_numpy(dtype=np.float32) for p in self.parts]
 
     def read(self, s, bad):
@@ -306,21 +355,12 @@ class DateColumn(DurationColumn):
         if pt.is_datetime64_any_dtype(s.dtype): return _seconds(pd.DatetimeIndex(s))
         return _parse(s, lambda keys: _seconds(_to_dates(keys)), self.name, bad)
 
-    def clock(self, x):
-        "Seconds since 1970 -> what a clock in this column's zone shows."
-        t = np.where(np.isnan(x), np.iinfo(np.int64).min, np.nan_to_num(x * 1e6).round().astype(np.int64))
-        return pd.DatetimeIndex(t.view('M8[us]'), tz='UTC').tz_convert(self.tz)
-
     def learn(self, s):
         self.tz = _zone(getattr(_tidy(s).dtype, 'tz', None))
         x = super().learn(s)
-        clock = self.clock(x[~np.isnan(x)])
+        clock = _clock(x[~np.isnan(x)], self.tz)
         self.parts = [p for p in PARTS if len(np.unique(getattr(clock, p))) > 1]
         return x
-
-def _zone(tz):
-    try: return str(pd.Timestamp(0, tz=str(tz)).tz) if tz is not None else 'UTC'
-    except Exception: return 'UTC'  # a zone without a name that can be saved
 
 # %% ../nbs/15_encode.ipynb #f01acf16
 KINDS = {c.kind: c for c in (NumberColumn, BooleanColumn, CategoryColumn, DateColumn, DurationColumn)}
@@ -344,20 +384,23 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         columns = zip(column_names(df), (s for _, s in df.items()))
         return self._set([KINDS[column_kind(s)](name).fit(s) for name, s in columns])
 
-    def _set(self, columns):
-        self.columns_, self.n_features_in_ = columns, len(columns)
-        names = [c.name for c in columns]
-        if not _plain(names): self.feature_names_in_ = np.array(names, dtype=object)
-        elif hasattr(self, 'feature_names_in_'): del self.feature_names_in_
-        return self
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
-        tags.transformer_tags.preserves_dtype = ['float32']
-        return tags
-
 def _plain(names): return names == _x_names(len(names)) or names == [str(i) for i in range(len(names))]
+
+# %% ../nbs/15_encode.ipynb #2e7229fe
+@patch
+def _set(self:TableEncoder, columns):
+    self.columns_, self.n_features_in_ = columns, len(columns)
+    names = [c.name for c in columns]
+    if not _plain(names): self.feature_names_in_ = np.array(names, dtype=object)
+    elif hasattr(self, 'feature_names_in_'): del self.feature_names_in_
+    return self
+
+@patch
+def __sklearn_tags__(self:TableEncoder):
+    tags = super(TableEncoder, self).__sklearn_tags__()
+    tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+    tags.transformer_tags.preserves_dtype = ['float32']
+    return tags
 
 # %% ../nbs/15_encode.ipynb #eafa0627
 def _quoted(names): return ', '.join(map(repr, names[:5])) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
@@ -369,6 +412,7 @@ def _by_position(want, got):
     elif not _plain(want): warnings.warn('X does not have valid feature names, but TableEncoder was fitted with feature names')
     return list(range(len(want)))
 
+# %% ../nbs/15_encode.ipynb #a6cd7e72
 def align(
     want:list,  # names at fit
     got:list,  # names now
@@ -384,8 +428,9 @@ def align(
     if extra: warnings.warn(f'{len(extra)} columns were not there at fit and are ignored: {_quoted(extra)}')
     return [place[n] for n in want]
 
-# %% ../nbs/15_encode.ipynb #283c1c7d
-def _transform(self, X):
+# %% ../nbs/15_encode.ipynb #bd801e41
+@patch
+def transform(self:TableEncoder, X):
     "float32 matrix of shape (n_rows, n_outputs), NaN where a cell is missing, unreadable, or a level that fit never saw."
     check_is_fitted(self, 'columns_')
     df, bad = check_table(X), []
@@ -396,48 +441,45 @@ def _transform(self, X):
 
 def _join(texts): return ', '.join(texts[:5]) + (f' and {len(texts) - 5} more columns' if len(texts) > 5 else '')
 
-TableEncoder.transform = _transform
-
-# %% ../nbs/15_encode.ipynb #6e98da31
-def _get_feature_names_out(self, input_features=None):
+# %% ../nbs/15_encode.ipynb #37a02e42
+@patch
+def get_feature_names_out(self:TableEncoder, input_features=None):
     "Names of the matrix's columns: a date gives several."
     check_is_fitted(self, 'columns_')
     if input_features is not None and len(input_features) != self.n_features_in_: raise ValueError(
         f'input_features should have length equal to number of features ({self.n_features_in_}), got {len(input_features)}')
     return np.array(_unique([o for c in self.columns_ for o in c.outputs()]), dtype=object)
 
-TableEncoder.get_feature_names_out = _get_feature_names_out
 TableEncoder.column_kinds_ = property(lambda self: {c.name: c.kind for c in self.columns_})
 TableEncoder.categorical_mask_ = property(lambda self: np.array([c.kind == 'category' for c in self.columns_ for _ in c.outputs()]))
 
-# %% ../nbs/15_encode.ipynb #a7b0d1c8
-def _summary(self):
+# %% ../nbs/15_encode.ipynb #32f7de28
+@patch
+def summary(self:TableEncoder):
     "One line per column: kind, share of missing cells, distinct values, number of outputs, anything odd."
     check_is_fitted(self, 'columns_')
     return pd.DataFrame([{'column': c.name, 'kind': c.kind, 'missing %': round(100 * c.missing, 1), 'distinct': c.n_distinct,
-        'outputs': len(c.outputs()), 'note': 'all missing' if c.missing == 1 else c.note()} for c in self.columns_])
+        'outputs': len(c.outputs()), 'note': c.note()} for c in self.columns_])
 
-TableEncoder.summary = _summary
-
-# %% ../nbs/15_encode.ipynb #911833a9
-def _state_dict(self):
+# %% ../nbs/15_encode.ipynb #954f8e5e
+@patch
+def state_dict(self:TableEncoder):
     "Everything learnt, as plain data."
     check_is_fitted(self, 'columns_')
     return dict(version=1, columns=[c.state() for c in self.columns_])
 
-def _from_state(cls, state):
+@patch(cls_method=True)
+def from_state(cls:TableEncoder, state):
     "An encoder from what `state_dict` gave."
     columns = [dict(c) for c in state['columns']]
     for c in columns:
-        if 'scale' in c: c['scale'] = dict(c['scale'], knots=np.asarray(c['scale']['knots'], dtype=np.float64))
+        if 'scale' in c: c['scale'] = {k: np.asarray(v, dtype=np.float64) if k in ('knots', 'places') else v for k, v in c['scale'].items()}
     return cls()._set([KINDS[c.pop('kind')](**c) for c in columns])
-
-TableEncoder.state_dict, TableEncoder.from_state = _state_dict, classmethod(_from_state)
 
 # %% ../nbs/15_encode.ipynb #c3787a30
 def _flat(y):
     if y is None: raise InputError('fit requires y to be passed, but the target y is None')
-    if hasattr(y, 'to_pandas'): y = _to_pandas(y) if hasattr(y, 'columns') else y.to_pandas()
+    if hasattr(y, 'to_pandas'): y = _to_pandas(y)
     if not isinstance(y, (pd.Series, pd.Index, pd.Categorical)):
         with _input_errors(): y = column_or_1d(y if isinstance(y, (np.ndarray, pd.DataFrame)) else _listed(y), warn=True)
     return pd.Series(y).reset_index(drop=True)
@@ -447,10 +489,14 @@ def _listed(y):
     a = np.asarray(y)
     return np.array(y, dtype=object) if a.dtype.kind in 'US' and isinstance(y, (list, tuple)) else a
 
-def _check_labels(s):
+# %% ../nbs/15_encode.ipynb #6fecff4e
+def _check_missing(s):
     gone = np.flatnonzero(s.isna())
     if len(gone): raise InputError(f'Input y contains NaN: {len(gone)} of {len(s)} labels are missing, the first in row {gone[0]} '
         '(counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
+    return s
+
+def _check_labels(s):
     if s.dtype.kind == 'c': raise InputError('Complex data not supported: y')
     if s.dtype.kind == 'f' and not np.isfinite(x := s.to_numpy(dtype=np.float64)).all():
         raise InputError(f"Input y contains infinity or a value too large for dtype('float64'): row {np.flatnonzero(np.isinf(x))[0]}")
@@ -463,8 +509,8 @@ def encode_labels(
     y,  # Series, array or list of n ints, strings, booleans or categoricals
 )->tuple: # (codes (n,) int64, classes in sorted order)
     "Class codes 0, 1, 2, ... and the classes they stand for."
-    s, dtype = _tidy(_flat(y)), getattr(y, 'dtype', None)
-    if isinstance(s.dtype, pd.CategoricalDtype): s = s.astype(s.cat.categories.dtype)
+    s, dtype = _check_missing(_flat(y)), getattr(y, 'dtype', None)
+    s = _tidy(s.astype(s.cat.categories.dtype) if isinstance(s.dtype, pd.CategoricalDtype) else s)
     _check_labels(s)
     try: mixed, (codes, classes) = pt.infer_dtype(s), pd.factorize(s, sort=True)
     except TypeError: mixed, codes = 'mixed', None
@@ -479,6 +525,5 @@ def match_labels(
     classes,  # (K,) as `encode_labels` gave them
 )->np.ndarray: # (n,) int64 codes, -1 for labels not among the classes
     "Codes of labels among known classes."
-    s = _flat(y)
-    if s.isna().any(): _check_labels(s)
-    return pd.Index(np.asarray(classes, dtype=object)).get_indexer(pd.Index(s.astype(object))).astype(np.int64)
+    s = _check_missing(_flat(y))
+    return pd.Index(classes).astype(object).get_indexer(pd.Index(s.astype(object))).astype(np.int64)

@@ -43,12 +43,13 @@ def split_tables(
 def curriculum(
     d: Dice,
     progress: float,  # 0 at the start of training, 1 at its end
-    cells: int = 16_000,  # rows x tokens of a batch, roughly
+    cells: int = 12_000,  # rows x tokens of a batch at the start, twice that at the end
     max_support: int = 1000,  # reached at the end
     max_features: int = 60,  # reached at the end
 ) -> tuple:  # (n_tables, n_support, n_query, n_features)
     "Sizes of the next batch."
     grow = lambda start, end: start * (end / start) ** min(1.0, 1.25 * progress)
+    cells = cells * (1 + min(1.0, progress))
     s = round(d.log_uniform(24, grow(160, max_support), 1).item())
     f = round(d.log_uniform(2.5, grow(14, max_features), 1).item())
     q = min(128, max(32, s // 3))

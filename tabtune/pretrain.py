@@ -149,7 +149,7 @@ def main(
     resume: store_true = False,  # go on from the directory's state.pt
     steps: int = None,  # train for so many steps instead of hours (exactly repeatable)
     lr: float = 3e-3,  # peak learning rate
-    cells: int = 16_000,  # rows x tokens of a batch
+    cells: int = 12_000,  # rows x tokens of a batch at the start
     seed: int = 0,  # seed of weights and tables
     device: str = 'auto',  # auto, cpu, cuda
     threads: int = 0,  # CPU threads, 0: all
