@@ -30,7 +30,7 @@ def bundled() -> dict:  # name -> directory
 def _write(path: Path, write):
     "Write to a temporary name, then rename."
     tmp = path.with_name(f'.{path.name}.{os.getpid()}')
-    try: write(tmp); os.replace(tmp, path)
+    try: write(tmp); tmp.chmod(0o644); os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
 def save_checkpoint(

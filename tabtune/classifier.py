@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import psutil
 import torch
+import torch.nn.functional as F
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -48,10 +49,12 @@ def predict_in_chunks(
     n_classes: int,  # at most 10
 ) -> np.ndarray:  # (Q, n_classes) float64 probabilities
     "Class probabilities of the queries."
-    rows, out = max(1, CHUNK_TOKENS // (x_query.shape[1] + 1)), []
+    rows, out = max(16, CHUNK_TOKENS // (x_query.shape[1] + 1) // 16 * 16), []
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
-        with torch.inference_mode(): out.append(model.predict_logits(cache, x[None])[0, :, :n_classes].double().softmax(-1).cpu())
+        full = F.pad(x, (0, 0, 0, -len(x) % 16))
+        with torch.inference_mode(): logits = model.predict_logits(cache, full[None])[0, :len(x), :n_classes]
+        out.append(logits.double().softmax(-1).cpu())
     return torch.cat(out).numpy()
 
 # %% ../nbs/65_classifier.ipynb #8cf06071

@@ -36,14 +36,23 @@ def _to_pandas(X):
     try: return X.to_pandas()
     except ImportError: return pd.DataFrame({c: list(X[c]) for c in X.columns}) if hasattr(X, 'columns') else pd.Series(list(X))
 
+def _rows(X):
+    "A list of rows as an array that keeps each cell's own type."
+    A = np.array(X, dtype=object)
+    lengths = sorted({len(r) for r in A if isinstance(r, (list, tuple))}) if A.ndim == 1 else []
+    if len(lengths) > 1: raise InputError(f'the rows of X differ in length ({lengths[:5]}), but each needs a cell for every column')
+    return A
+
 def _frame(X):
     if hasattr(X, 'to_pandas'): X = _to_pandas(X)
     if isinstance(X, pd.DataFrame): return X
-    if isinstance(X, (list, tuple)): X = np.array(X, dtype=object)
+    if isinstance(X, (list, tuple)): X = _rows(X)
     A = check_array(X, dtype=None, ensure_all_finite=False, input_name='X', ensure_min_samples=0, ensure_min_features=0)
-    return pd.DataFrame(A, columns=_x_names(A.shape[1]))
+    df = pd.DataFrame(A, columns=[f'x{i}' for i in range(A.shape[1])])
+    df.attrs['unnamed'] = True
+    return df
 
-def _x_names(n): return [f'x{i}' for i in range(n)]
+def _named(df): return not (df.attrs.get('unnamed') or isinstance(df.columns, pd.RangeIndex))
 
 # %% ../nbs/15_encode.ipynb #a9365d97
 def check_table(
@@ -70,12 +79,12 @@ def column_names(
     return names if len(set(names)) == len(names) else _unique(names)
 
 def _unique(names):
-    taken, out = set(names), []
+    taken, out = set(names), {}
     for n in names:
         k, new = 2, n
         while new in out or (new != n and new in taken): new, k = f'{n}#{k}', k + 1
-        out.append(new)
-    return out
+        out[new] = True
+    return list(out)
 
 # %% ../nbs/15_encode.ipynb #f78ec912
 def _key(v):
@@ -155,10 +164,10 @@ def _knots(u, c):
     "Knots and places for distinct values `u`: none where the line will do."
     z, k = _line(u, c).astype(np.float32), len(u)
     lost = (z[1:] == z[:-1]).sum()
-    if lost > k // 10:
+    if 3 * lost >= k:
         i = np.linspace(0, k - 1, min(k, N_KNOTS)).round().astype(int)
         return dict(knots=u[i], places=np.linspace(-3 ** .5, 3 ** .5, len(i)), ranks=True)
-    return dict(knots=u, places=_nudged(z)) if lost > 1e-7 * k * k and k <= N_KNOTS else {}
+    return dict(knots=u, places=_nudged(z)) if 1e-7 * k * k < lost and k <= 10 * N_KNOTS else {}
 
 # %% ../nbs/15_encode.ipynb #c182a63f
 def fit_scale(
@@ -202,13 +211,13 @@ class Column:
 
     def fit(self, s):
         "Learn from a training column."
-        x = self.learn(s)
+        x = self._learn(s)
         self.missing = float(np.isnan(x).mean())
         return self
 
     def encode(self, s, bad):
         "float32 columns for any rows; a column that was all missing at fit stays so."
-        return [np.full(len(s), np.nan, dtype=np.float32)] if self.missing == 1 else self.codes(s, bad)
+        return [np.full(len(s), np.nan, dtype=np.float32)] if self.missing == 1 else self._codes(s, bad)
 
 @patch
 def state(self:Column):
@@ -229,7 +238,7 @@ def _parse(s, parse, name, bad):
     v = np.asarray(parse(keys), dtype=np.float64)
     lost = [i for i in np.flatnonzero(np.isnan(v)) if not _blank(keys[i])]
     cells = np.isin(codes, lost).sum() if lost else 0
-    if cells: bad.append(f'{name!r} ({cells} cells, such as {keys[codes[np.isin(codes, lost)][0]]!r})')
+    if cells: bad.append(f'{name!r} ({cells}, such as {keys[codes[np.isin(codes, lost)][0]]!r})')
     return spread(v, codes)
 
 # %% ../nbs/15_encode.ipynb #10b9d982
@@ -242,8 +251,8 @@ def _minus(s, base):
 
 def _base(s):
     if s.dtype.kind not in 'iu' or s.isna().all(): return 0
-    lo, hi = int(s.min()), int(s.max())
-    return lo if max(-lo, hi) > 1 << 53 else 0
+    v = np.sort(s.dropna().to_numpy(dtype=s.dtype.kind + '8'))
+    return int(v[len(v) // 2]) if max(-int(v[0]), int(v[-1])) > 1 << 53 else 0
 
 # %% ../nbs/15_encode.ipynb #47300c10
 class NumberColumn(Column):
@@ -252,18 +261,18 @@ class NumberColumn(Column):
     n_distinct = property(lambda self: self.scale['distinct'])
     by_ranks = property(lambda self: self.scale['ranks'])
 
-    def read(self, s, bad):
+    def _read(self, s, bad):
         s = _tidy(s)
         return _minus(s, self.base) if pt.is_numeric_dtype(s.dtype) else _parse(s, _to_numbers, self.name, bad) - self.base
 
-    def learn(self, s):
+    def _learn(self, s):
         s = _tidy(s)
         self.base = _base(s)
-        x = self.read(s, [])
+        x = self._read(s, [])
         self.scale = fit_scale(x)
         return x
 
-    def codes(self, s, bad): return [apply_scale(self.read(s, bad), self.scale)]
+    def _codes(self, s, bad): return [apply_scale(self._read(s, bad), self.scale)]
 
 # %% ../nbs/15_encode.ipynb #4cbca3e6
 WORDS = {w: float(i) for i, ws in enumerate((('0', 'false', 'f', 'no', 'n'), ('1', 'true', 't', 'yes', 'y'))) for w in ws}
@@ -272,11 +281,11 @@ def _to_booleans(keys): return [WORDS.get(k.strip().lower(), np.nan) for k in ke
 class BooleanColumn(Column):
     "Yes or no, as 1 and 0."
     kind = 'boolean'
-    def read(self, s, bad): return _minus(s, 0) if pt.is_bool_dtype(s.dtype) else _parse(s, _to_booleans, self.name, bad)
-    def codes(self, s, bad): return [self.read(s, bad).astype(np.float32)]
+    def _read(self, s, bad): return _minus(s, 0) if pt.is_bool_dtype(s.dtype) else _parse(s, _to_booleans, self.name, bad)
+    def _codes(self, s, bad): return [self._read(s, bad).astype(np.float32)]
 
-    def learn(self, s):
-        x = self.read(s, [])
+    def _learn(self, s):
+        x = self._read(s, [])
         self.n_distinct = int(len(np.unique(x[~np.isnan(x)])))
         return x
 
@@ -295,14 +304,14 @@ class CategoryColumn(Column):
     kind = 'category'
     n_distinct = property(lambda self: len(self.levels))
 
-    def learn(self, s):
+    def _learn(self, s):
         codes, keys = distinct(s)
         seen = list(dict.fromkeys(keys[i] for i in np.unique(codes) if i >= 0))
         ordered = getattr(s.dtype, 'ordered', False)
-        self.levels = seen if ordered else sorted(seen, key=_order if len(seen) <= N_KNOTS else None)
+        self.levels = seen if ordered else sorted(seen, key=_order if len(seen) <= 10_000 else None)
         return np.where(codes < 0, np.nan, 0.)
 
-    def codes(self, s, bad):
+    def _codes(self, s, bad):
         codes, keys = distinct(s)
         if not hasattr(self, '_place'): self._place = {k: i for i, k in enumerate(self.levels)}
         return [spread([self._place.get(k, np.nan) for k in keys], codes).astype(np.float32)]
@@ -315,15 +324,9 @@ def _seconds(index):
 class DurationColumn(NumberColumn):
     "Time spans in seconds, standardised."
     kind = 'duration'
-    base = 0
-    def read(self, s, bad):
+    def _read(self, s, bad):
         s, parse = _tidy(s), lambda keys: _seconds(pd.to_timedelta(pd.Index(keys, dtype=object), errors='coerce'))
         return _seconds(pd.TimedeltaIndex(s)) if pt.is_timedelta64_dtype(s.dtype) else _parse(s, parse, self.name, bad)
-
-    def learn(self, s):
-        x = self.read(s, [])
-        self.scale = fit_scale(x)
-        return x
 
 # %% ../nbs/15_encode.ipynb #0be89e99
 PARTS = ('month', 'day_of_week', 'hour')
@@ -343,21 +346,24 @@ def _clock(
 class DateColumn(DurationColumn):
     "Instants in seconds, standardised, and the parts of the calendar that vary."
     kind = 'date'
-    def outputs(self): return [self.name] + [f'{self.name}_{p}' for p in self.parts]
-    def codes(self, s, bad):
-        x = self.read(s, bad)
+    def outputs(self):
+        "The seconds, then the parts."
+        return [self.name] + [f'{self.name}_{p}' for p in self.parts]
+
+    def _codes(self, s, bad):
+        x = self._read(s, bad)
         clock = _clock(x, self.tz) if self.parts else None
         return [apply_scale(x, self.scale)] + [getattr(clock, p).to_numpy(dtype=np.float32) for p in self.parts]
 
-    def read(self, s, bad):
+    def _read(self, s, bad):
         s = _tidy(s)
         if isinstance(s.dtype, pd.PeriodDtype): s = s.dt.to_timestamp()
         if pt.is_datetime64_any_dtype(s.dtype): return _seconds(pd.DatetimeIndex(s))
         return _parse(s, lambda keys: _seconds(_to_dates(keys)), self.name, bad)
 
-    def learn(self, s):
+    def _learn(self, s):
         self.tz = _zone(getattr(_tidy(s).dtype, 'tz', None))
-        x = super().learn(s)
+        x = super()._learn(s)
         clock = _clock(x[~np.isnan(x)], self.tz)
         self.parts = [p for p in PARTS if len(np.unique(getattr(clock, p))) > 1]
         return x
@@ -381,17 +387,15 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         if feature_names is not None:
             if len(feature_names) != df.shape[1]: raise InputError(f'{len(feature_names)} feature_names for {df.shape[1]} columns')
             df = df.set_axis(list(feature_names), axis=1)
+            df.attrs = {}
         columns = zip(column_names(df), (s for _, s in df.items()))
-        return self._set([KINDS[column_kind(s)](name).fit(s) for name, s in columns])
+        return self._set([KINDS[column_kind(s)](name).fit(s) for name, s in columns], _named(df))
 
-def _plain(names): return names == _x_names(len(names)) or names == [str(i) for i in range(len(names))]
-
-# %% ../nbs/15_encode.ipynb #2e7229fe
+# %% ../nbs/15_encode.ipynb #44f27da6
 @patch
-def _set(self:TableEncoder, columns):
+def _set(self:TableEncoder, columns, named):
     self.columns_, self.n_features_in_ = columns, len(columns)
-    names = [c.name for c in columns]
-    if not _plain(names): self.feature_names_in_ = np.array(names, dtype=object)
+    if named: self.feature_names_in_ = np.array([c.name for c in columns], dtype=object)
     elif hasattr(self, 'feature_names_in_'): del self.feature_names_in_
     return self
 
@@ -402,30 +406,31 @@ def __sklearn_tags__(self:TableEncoder):
     tags.transformer_tags.preserves_dtype = ['float32']
     return tags
 
-# %% ../nbs/15_encode.ipynb #eafa0627
-def _quoted(names): return ', '.join(map(repr, names[:5])) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
+# %% ../nbs/15_encode.ipynb #60406eab
+def _some(texts): return ', '.join(texts[:5]) + (f' and {len(texts) - 5} more' if len(texts) > 5 else '')
 
-def _by_position(want, got):
+def _by_position(want, got, fit_named, now_named):
     if len(got) != len(want): raise InputError(f'X has {len(got)} features, but TableEncoder is expecting {len(want)} features as input. '
         'Without column names all columns must be there, in the order of fit')
-    if not _plain(got): warnings.warn('X has feature names, but TableEncoder was fitted without feature names')
-    elif not _plain(want): warnings.warn('X does not have valid feature names, but TableEncoder was fitted with feature names')
+    if now_named and not fit_named: warnings.warn('X has feature names, but TableEncoder was fitted without feature names')
+    if fit_named and not now_named: warnings.warn('X does not have valid feature names, but TableEncoder was fitted with feature names')
     return list(range(len(want)))
 
-# %% ../nbs/15_encode.ipynb #a6cd7e72
+# %% ../nbs/15_encode.ipynb #3b5a5f92
 def align(
     want:list,  # names at fit
     got:list,  # names now
+    fit_named:bool=True,  # were they real names at fit?
+    now_named:bool=True,  # and now?
 )->list: # for each wanted column, its position now
     "Find the columns of fit in another table."
     if want == got: return list(range(len(want)))
+    if not (fit_named and now_named) and set(want) != set(got): return _by_position(want, got, fit_named, now_named)
     place = {n: i for i, n in enumerate(got)}
-    missing = [n for n in want if n not in place]
-    if got == _x_names(len(got)) or (missing and _plain(want) and want != got): return _by_position(want, got)
+    missing, extra = [n for n in want if n not in place], [repr(n) for n in got if n not in set(want)]
     if missing: raise InputError('The feature names should match those that were passed during fit.\nFeature names seen at fit time, yet now '
-        f'missing:\n- ' + '\n- '.join(missing[:5]) + f'\n{len(missing)} of {len(want)} columns are missing; X has {_quoted(got)}')
-    extra = [n for n in got if n not in set(want)]
-    if extra: warnings.warn(f'{len(extra)} columns were not there at fit and are ignored: {_quoted(extra)}')
+        f'missing:\n- ' + '\n- '.join(missing[:5]) + f'\n{len(missing)} of {len(want)} columns are missing. New in X: {_some(extra) or "none"}')
+    if extra: warnings.warn(f'columns that were not there at fit are ignored: {_some(extra)}')
     return [place[n] for n in want]
 
 # %% ../nbs/15_encode.ipynb #bd801e41
@@ -434,12 +439,10 @@ def transform(self:TableEncoder, X):
     "float32 matrix of shape (n_rows, n_outputs), NaN where a cell is missing, unreadable, or a level that fit never saw."
     check_is_fitted(self, 'columns_')
     df, bad = check_table(X), []
-    where = align([c.name for c in self.columns_], column_names(df))
+    where = align([c.name for c in self.columns_], column_names(df), hasattr(self, 'feature_names_in_'), _named(df))
     parts = [a for c, i in zip(self.columns_, where) for a in c.encode(df.iloc[:, i], bad)]
-    if bad: warnings.warn('cells that could not be read as what their column held at fit became missing: ' + _join(bad))
+    if bad: warnings.warn('cells that could not be read as what their column held at fit became missing: ' + _some(bad))
     return np.stack(parts, axis=1)
-
-def _join(texts): return ', '.join(texts[:5]) + (f' and {len(texts) - 5} more columns' if len(texts) > 5 else '')
 
 # %% ../nbs/15_encode.ipynb #37a02e42
 @patch
@@ -466,7 +469,7 @@ def summary(self:TableEncoder):
 def state_dict(self:TableEncoder):
     "Everything learnt, as plain data."
     check_is_fitted(self, 'columns_')
-    return dict(version=1, columns=[c.state() for c in self.columns_])
+    return dict(version=1, named=hasattr(self, 'feature_names_in_'), columns=[c.state() for c in self.columns_])
 
 @patch(cls_method=True)
 def from_state(cls:TableEncoder, state):
@@ -474,7 +477,7 @@ def from_state(cls:TableEncoder, state):
     columns = [dict(c) for c in state['columns']]
     for c in columns:
         if 'scale' in c: c['scale'] = {k: np.asarray(v, dtype=np.float64) if k in ('knots', 'places') else v for k, v in c['scale'].items()}
-    return cls()._set([KINDS[c.pop('kind')](**c) for c in columns])
+    return cls()._set([KINDS[c.pop('kind')](**c) for c in columns], state['named'])
 
 # %% ../nbs/15_encode.ipynb #c3787a30
 def _flat(y):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import ROW_SCALES, Attention, NoScale, attend
+from .attention import ROW_SCALES, Attention, attend
 from .config import MitraConfig, did_you_mean
 from .shapes import ConfigError, InputError
 

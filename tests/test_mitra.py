@@ -1,0 +1,105 @@
+"The public layout: reference logits, strict loading, exactness where it is not taught in the notebooks."
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tabtune.checkpoints import load_checkpoint, save_checkpoint
+from tabtune.config import MitraConfig, config_from_json
+from tabtune.mitra import Mitra, neighbour_init
+from tabtune.shapes import CheckpointError, InputError
+
+FIXTURES = ('public_layout_small', 'public_layout_regression')
+
+@pytest.fixture(params=FIXTURES)
+def fixture(request, root): return root/'tests/fixtures'/request.param
+
+def logits(model, e):
+    out = model(e['x_support'], e['y_support'], e['x_query'])
+    return out.reshape(e['logits'].shape)
+
+def test_public_layout_gives_the_reference_logits(fixture):
+    expected = load_file(fixture/'expected.safetensors')
+    with torch.no_grad(): out = logits(load_checkpoint(fixture), expected)
+    assert expected['logits'].abs().max() > 1
+    assert (out - expected['logits']).abs().max() < 1e-4
+
+def test_public_layout_is_saved_and_loaded_unchanged(fixture, tmp_path):
+    model = load_checkpoint(fixture)
+    again = load_checkpoint(save_checkpoint(model, tmp_path/'copy'))
+    for k, v in model.state_dict().items(): assert torch.equal(v, again.state_dict()[k]), k
+    assert json.loads((tmp_path/'copy/config.json').read_text()).items() >= json.loads((fixture/'config.json').read_text()).items()
+
+def broken(fixture, tmp_path, change):
+    weights = load_file(fixture/'model.safetensors')
+    change(weights)
+    save_file(weights, tmp_path/'model.safetensors')
+    (tmp_path/'config.json').write_text((fixture/'config.json').read_text())
+    return tmp_path
+
+@pytest.mark.parametrize('change, words', [
+    (lambda w: w.pop('layers.1.attention2.o.bias'), 'lacks 1 key.*layers.1.attention2.o.bias'),
+    (lambda w: w.update(extra=torch.zeros(2)), 'has unknown 1 key.*extra'),
+    (lambda w: w.update({'y_embedding.y_mask.weight': torch.zeros(2, 32)}), r'y_mask.weight has shape \(2, 32\).*needs \(1, 32\)')])
+def test_weights_that_do_not_fit_are_refused_by_name(fixture, tmp_path, change, words):
+    with pytest.raises(CheckpointError, match=words): load_checkpoint(broken(fixture, tmp_path, change))
+
+@pytest.mark.parametrize('text, words', [('{"dim": 32}', 'lacks'), ('{', 'can not be used'), (None, 'no config.json'),
+    ('{"dim": 32, "dim_output": 10, "n_layers": 2, "n_heads": 4, "task": "CLASSIFICATION", "ordr": "x"}', "did you mean 'order'")])
+def test_bad_config_json_is_refused(root, tmp_path, text, words):
+    broken(root/'tests/fixtures'/FIXTURES[0], tmp_path, lambda w: None)
+    (tmp_path/'config.json').unlink()
+    if text: (tmp_path/'config.json').write_text(text)
+    with pytest.raises(CheckpointError, match=words): load_checkpoint(tmp_path)
+
+SIZES = [dict(d_model=32, num_layers=1), dict(d_model=256, d_ff=512, num_heads=8, num_layers=4), dict(d_model=48, num_heads=3, num_layers=3),
+         dict(d_model=320, num_heads=2, num_layers=1, d_ff=64), dict(cell='value_rank', column='none', order='rows_first'),
+         dict(head='linear', order='features_first', row_scale='none'), dict(cell='quantile', head='retrieval', order='rows_first')]
+
+@pytest.mark.parametrize('sizes', SIZES, ids=str)
+def test_any_size_and_variant_is_exact_under_padding_and_batching(sizes):
+    torch.manual_seed(0)
+    model = neighbour_init(Mitra(MitraConfig(dropout=0.0, **sizes))).eval()
+    xs, ys, xq = torch.randn(2, 12, 4), torch.randint(4, (2, 12)), torch.randn(2, 5, 4)
+    xs[0, 3, 1] = xq[1, 0, 2] = float('nan')
+    with torch.no_grad():
+        out = model(xs, ys, xq)
+        pad = lambda x, r, c: torch.nn.functional.pad(x, (0, c, 0, r), value=9.)
+        mask = lambda n, extra: (torch.arange(n + extra) < n).expand(2, -1)
+        padded = model(pad(xs, 3, 2), torch.nn.functional.pad(ys, (0, 3), value=1), pad(xq, 1, 2), mask(12, 3), mask(5, 1), mask(4, 2))
+        single = torch.cat([model(xs[i:i+1], ys[i:i+1], xq[i:i+1]) for i in range(2)])
+    assert out.shape == (2, 5, 10) and out.isfinite().all() and out.std() > 0
+    assert (padded[:, :5] - out).abs().max() < 1e-5
+    assert (single - out).abs().max() < 1e-5
+
+def test_ragged_batch_equals_its_tables():
+    "Tables of different sizes in one padded batch."
+    torch.manual_seed(1)
+    model = neighbour_init(Mitra(MitraConfig(dropout=0.0))).eval()
+    sizes = [(20, 7, 5), (9, 3, 2)]
+    tables = [(torch.randn(1, s, f), torch.randint(3, (1, s)), torch.randn(1, q, f)) for s, q, f in sizes]
+    xs, ys, xq = torch.full((2, 20, 5), 3.), torch.zeros(2, 20, dtype=torch.long), torch.full((2, 7, 5), -3.)
+    for i, (a, b, c) in enumerate(tables):
+        xs[i, :a.shape[1], :a.shape[2]], ys[i, :b.shape[1]], xq[i, :c.shape[1], :c.shape[2]] = a[0], b[0], c[0]
+    mask = lambda n, k: torch.stack([torch.arange(n) < size[k] for size in sizes])
+    with torch.no_grad():
+        out = model(xs, ys, xq, mask(20, 0), mask(7, 1), mask(5, 2))
+        for i, t in enumerate(tables): assert (out[i:i+1, :t[2].shape[1]] - model(*t)).abs().max() < 1e-5
+
+def test_dropout_acts_in_training_only():
+    torch.manual_seed(0)
+    model = Mitra(MitraConfig(dropout=0.3))
+    args = torch.randn(1, 9, 3), torch.randint(2, (1, 9)), torch.randn(1, 4, 3)
+    with torch.no_grad():
+        assert not torch.equal(model(*args), model(*args))
+        assert torch.equal(model.eval()(*args), model(*args))
+
+def test_shapes_that_do_not_agree_are_refused():
+    model = Mitra(MitraConfig())
+    with pytest.raises(InputError, match='must agree in tables and features'): model(torch.randn(1, 9, 3), torch.zeros(1, 9).long(), torch.randn(1, 4, 2))
+    with pytest.raises(InputError, match='y_support has shape'): model(torch.randn(1, 9, 3), torch.zeros(1, 8).long(), torch.randn(1, 4, 3))
+
+def test_public_config_means_the_public_layout():
+    c = config_from_json(dict(dim=512, dim_output=10, n_layers=12, n_heads=4, task='CLASSIFICATION'))
+    assert sum(p.numel() for p in Mitra(c).parameters()) * 4 / 1e6 == pytest.approx(303, abs=3)  # MB, the size of the public file
