@@ -203,7 +203,8 @@ def draw_curve(
     for (name, c, weight, value), y in zip(names, apart([n[-1] for n in names], .08 * np.ptp(ax.get_ylim()))):
         ax.annotate(f'{value:.3f} {name}', (1, y), (6, 0), xycoords=('axes fraction', 'data'), textcoords='offset points', va='center',
                     fontsize=9.5, color=c, weight=weight)
-    machine = card['hardware']['gpu'] or f"{card['hardware']['threads']} CPU cores"
+    n = card['hardware']['threads']
+    machine = card['hardware']['gpu'] or f"{n} CPU core{'s' * (n > 1)}"
     ax.set(xlabel=f'hours on {machine}; {curve.tables.max():,.0f} synthetic tables in all', ylabel='log loss, nats per row', xlim=(0, None))
     _tidy(ax, 'log loss on synthetic tables kept aside, lower is better', 'both')
 

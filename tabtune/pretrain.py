@@ -91,7 +91,7 @@ class Pretraining:
         torch.manual_seed(seed)
         self.mixture, self.val, self.curve = mixture or MIXTURE, validation_set(), {}
         self.history = History(self.out / 'metrics.jsonl', every=50)
-        callbacks = [StopOnSignal(), self.history, Every(save_every, self.save), *([] if quiet else [ProgressBar()])]
+        callbacks = [self.history, *([] if quiet else [ProgressBar()]), Every(save_every, self.save), StopOnSignal()]
         stream = PriorEpisodes(seed + 1, settings.device, self.mixture, **sizes)
         self.trainer = Trainer(neighbour_init(Mitra(config)), stream, settings, callbacks, self.validate)
 
@@ -127,9 +127,7 @@ def run(self: Pretraining, resume: bool = False):
     if not lines.exists(): _write(lines, lambda p: p.write_text(json.dumps(baseline_losses(self.val))))
     self.baselines = json.loads(lines.read_text())
     print('validation loss of ' + ', '.join(f'{k} {v:.4f}' for k, v in self.baselines.items()), flush=True)
-    result = self.trainer.run()
-    if not result.stopped: self.trainer.check(); self.save()
-    return result
+    return self.trainer.run()
 
 Pretraining.run = run
 

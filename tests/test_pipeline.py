@@ -1,0 +1,220 @@
+"The front door with tables as people have them, and bad input."
+import json, pickle, subprocess, sys, zipfile
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tabtune import MitraClassifier, TabularPipeline
+from tabtune.checkpoints import bundled
+from tabtune.shapes import CheckpointError, ConfigError, InputError
+
+def people(n, seed=0):
+    "A table with every kind of column, holes included, and a label that depends on some of them."
+    r = np.random.default_rng(seed)
+    age, town, member = r.normal(45, 15, n).round(), r.choice(['Oslo', 'Rome', 'Lima'], n), r.random(n) < 0.5
+    X = pd.DataFrame(dict(age=age, town=town, member=member, income=r.lognormal(10, 1, n),
+                          since=pd.Timestamp('2020-01-01') + pd.to_timedelta(r.integers(0, 1000, n), 'D'),
+                          grade=pd.Categorical(r.choice(['low', 'mid', 'high'], n), ['low', 'mid', 'high'], ordered=True)))
+    y = np.where((age > 45) ^ (town == 'Rome'), 'yes', 'no')
+    for c in ('age', 'town', 'since', 'grade'): X.loc[r.random(n) < 0.1, c] = None
+    return X, pd.Series(y)
+
+@pytest.fixture(scope='module')
+def fitted():
+    X, y = people(300)
+    return TabularPipeline().fit(X, y)
+
+def test_default_is_the_bundled_medium(fitted):
+    assert 'medium' in bundled()
+    c = fitted.model.config
+    assert (c.d_model, c.num_layers, c.num_heads, c.d_ff) == (64, 2, 4, 128)
+    assert fitted.describe()['context_rows'] == 300
+
+def test_mixed_table_with_holes_is_learned(fitted):
+    X, y = people(300, seed=1)
+    scores = fitted.evaluate(X, y)
+    assert set(scores) >= {'accuracy', 'f1_score', 'roc_auc_score', 'precision', 'recall', 'mcc', 'brier_score', 'log_loss'}
+    assert scores['roc_auc_score'] > 0.75  # chance is 0.5
+    assert fitted.predict(X).tolist() == fitted.classes_[fitted.predict_proba(X).argmax(1)].tolist()
+
+def test_unseen_category_counts_as_missing(fitted):
+    X, _ = people(20, seed=2)
+    strange, missing = X.assign(town='Atlantis'), X.assign(town=None)
+    assert np.array_equal(fitted.predict_proba(strange), fitted.predict_proba(missing))
+
+def test_columns_are_matched_by_name_and_input_is_left_alone(fitted):
+    X, _ = people(20, seed=2)
+    before, p = X.copy(deep=True), fitted.predict_proba(X)
+    assert np.array_equal(fitted.predict_proba(X[X.columns[::-1]]), p)
+    pd.testing.assert_frame_equal(X, before)
+
+def test_a_row_does_not_depend_on_the_others(fitted):
+    X, _ = people(40, seed=3)
+    assert np.allclose(fitted.predict_proba(X)[7], fitted.predict_proba(X[7:8])[0], atol=1e-5)
+
+def test_same_seed_same_answer_and_global_generators_untouched():
+    import torch
+    X, y = people(200)
+    np.random.seed(1); torch.manual_seed(1)
+    a = TabularPipeline(model_params=dict(n_estimators=3)).fit(X, y).predict_proba(X[:50])
+    drawn = np.random.rand(), torch.rand(1).item()
+    np.random.seed(1); torch.manual_seed(1)
+    assert drawn == (np.random.rand(), torch.rand(1).item())
+    assert np.array_equal(TabularPipeline(model_params=dict(n_estimators=3)).fit(X, y).predict_proba(X[:50]), a)
+    assert not np.array_equal(TabularPipeline(model_params=dict(n_estimators=3, seed=1)).fit(X, y).predict_proba(X[:50]), a)
+
+@pytest.mark.parametrize('kind', [int, str, bool, 'category'])
+def test_labels_of_any_kind_come_back(kind):
+    X, y = people(60)
+    y = (y == 'yes').astype(int).astype(kind)
+    pipe = TabularPipeline().fit(X, y)
+    assert set(pipe.predict(X)) <= set(pipe.classes_) == set(y.unique())
+
+def test_more_than_ten_classes_are_predicted():
+    "Digits, each split in two by its brightness: 20 classes."
+    X, y = load_digits(return_X_y=True)
+    y = 2 * y + (X.sum(1) > pd.Series(X.sum(1)).groupby(y).transform('median')).astype(int)
+    Xa, Xb, ya, yb = train_test_split(X, y, train_size=800, test_size=300, random_state=0, stratify=y)
+    clf = MitraClassifier().fit(Xa, ya)
+    p = clf.predict_proba(Xb)
+    assert p.shape == (300, 20) and np.allclose(p.sum(1), 1)
+    assert clf.score(Xb, yb) > 0.3  # chance is 0.05
+    assert roc_auc_score(yb, p, multi_class='ovr') > 0.85
+
+def test_one_class_and_one_row_are_constant_with_a_warning():
+    X, y = people(5)
+    for n in (5, 1):
+        with pytest.warns(UserWarning, match='one class only'): pipe = TabularPipeline().fit(X[:n], ['a'] * n)
+        assert pipe.predict_proba(X).tolist() == [[1.0]] * 5
+
+def test_large_table_is_sampled_by_class(caplog):
+    X, y = make_classification(3000, weights=[0.99], random_state=0, flip_y=0)
+    with caplog.at_level('INFO', 'tabtune'): clf = MitraClassifier(max_support=200, n_estimators=2).fit(X, y)
+    assert sum('stratified sample' in r.message for r in caplog.records) == 1
+    (_, a, _), (_, b, _) = clf.views_
+    assert len(a) == len(b) == 200 and set(a) != set(b) and set(y[a]) == {0, 1}
+
+def test_wide_table_keeps_the_informative_columns(caplog):
+    X, y = np.random.default_rng(0).normal(size=(120, 60)), np.arange(120) % 3
+    X[:, :4] += y[:, None]
+    with caplog.at_level('INFO', 'tabtune'): clf = MitraClassifier(max_features=20).fit(X, y)
+    assert sum('max_features' in r.message for r in caplog.records) == 1
+    assert {0, 1, 2, 3} <= set(clf.views_[0][2]) and clf.predict(X).shape == (120,)
+
+PEAK = '''
+import sys, resource, numpy as np
+from tabtune import MitraClassifier
+r = np.random.default_rng(0); X = r.normal(size=(200, 10)); y = (X[:, 0] > 0).astype(int)
+clf = MitraClassifier(device='cpu').fit(X, y)
+clf.predict_proba(r.normal(size=(int(sys.argv[1]), 10)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+'''
+
+def test_memory_does_not_grow_with_the_queries():
+    peak = {n: int(subprocess.run([sys.executable, '-c', PEAK, str(n)], capture_output=True, text=True, check=True).stdout) for n in (30_000, 120_000)}
+    assert peak[120_000] - peak[30_000] < 150, peak  # MiB; 90,000 rows through the model at once would need several GiB
+
+@pytest.mark.parametrize('name', ['p.tabtune', 'p.joblib'])
+def test_loaded_in_a_fresh_process_predicts_the_same_bits(fitted, tmp_path, name):
+    X, _ = people(30, seed=4)
+    fitted.save(tmp_path/name)
+    X.to_pickle(tmp_path/'X.pkl')
+    code = ('import sys, numpy as np, pandas as pd; from tabtune import TabularPipeline; '
+            'np.save(sys.argv[3], TabularPipeline.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))')
+    subprocess.run([sys.executable, '-c', code, tmp_path/name, tmp_path/'X.pkl', tmp_path/'p.npy'], check=True)
+    assert np.array_equal(np.load(tmp_path/'p.npy'), fitted.predict_proba(X))
+
+def rewrite(path, name, data):
+    with zipfile.ZipFile(path) as z: parts = {n: z.read(n) for n in z.namelist()}
+    parts[name] = data(parts[name])
+    with zipfile.ZipFile(path, 'w') as z:
+        for n, d in parts.items(): z.writestr(n, d)
+
+class Bomb:
+    def __reduce__(self): return (print, ('executed',))
+
+def test_files_that_can_not_be_trusted_are_refused(fitted, tmp_path, capsys):
+    import skops.io
+    path = fitted.save(tmp_path/'p.tabtune')
+    newer = lambda d: json.dumps(json.loads(d) | dict(schema=99)).encode()
+    rewrite(path, 'manifest.json', newer)
+    with pytest.raises(CheckpointError, match='schema 99'): TabularPipeline.load(path)
+    path = fitted.save(tmp_path/'q.tabtune')
+    rewrite(path, 'state.skops', lambda d: skops.io.dumps(dict(x=RandomForestClassifier(), f=Bomb())))
+    with pytest.raises(CheckpointError, match='could run code'): TabularPipeline.load(path)
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError, match='no whole TabTune pipeline'): TabularPipeline.load(path)
+    joblib.dump([1], tmp_path/'x.joblib')
+    with pytest.raises(CheckpointError, match='holds a list'): TabularPipeline.load(tmp_path/'x.joblib')
+    with pytest.raises(CheckpointError, match='no file'): TabularPipeline.load(tmp_path/'nowhere')
+    assert 'executed' not in capsys.readouterr().out
+
+BAD = [
+    (dict(), lambda X, y: (X[:0], y[:0]), InputError, '0 sample'),
+    (dict(), lambda X, y: (X, y[:9]), InputError, 'inconsistent numbers of samples'),
+    (dict(), lambda X, y: (X, y.where(y == 'yes')), InputError, 'labels are missing'),
+    (dict(), lambda X, y: (X, np.linspace(0, 1, len(y))), InputError, 'continuous'),
+    (dict(), lambda X, y: (X.age, y), InputError, '2-dimensional'),
+    (dict(model_params=dict(d_modle=64)), None, ConfigError, "did you mean 'd_model'"),
+    (dict(model_params=dict(num_layers=9)), None, ConfigError, r'num_layers=9 must lie in 1\.\.4'),
+    (dict(model_params=dict(d_model=100)), None, ConfigError, 'divisible'),
+    (dict(model_params=dict(d_model=96)), None, ConfigError, 'tabtune-pretrain'),
+    (dict(model_params=dict(use_synthetic_prior='no')), None, ConfigError, 'True or False'),
+    (dict(model_params=dict(pretrained='medium', d_model=32)), None, ConfigError, 'have d_model=64'),
+    (dict(model_params=dict(pretrained='hub/nothing')), None, CheckpointError, 'could not be downloaded'),
+    (dict(tuning_params=dict(epoch=3)), None, ConfigError, "did you mean 'epochs'"),
+    (dict(tuning_params=dict(device='gpu')), None, ConfigError, "device='gpu' is unknown"),
+    (dict(processor_params=dict(scaling='x')), None, ConfigError, "unknown processor_params key 'scaling'"),
+    (dict(tuning_strategy='base-ft'), None, ConfigError, 'not part of this version'),
+    (dict(tuning_strategy='inferense'), None, ConfigError, "did you mean 'inference'"),
+    (dict(model_name='Mitre'), None, ConfigError, "did you mean 'Mitra'"),
+    (dict(task_type='regression'), None, ConfigError, 'not part of this version'),
+]
+
+@pytest.mark.parametrize('kw, change, error, words', BAD)
+def test_bad_input_is_an_error_a_person_can_act_on(kw, change, error, words, monkeypatch):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    X, y = people(40)
+    X, y = change(X, y) if change else (X, y)
+    with pytest.raises(error, match=words): TabularPipeline(**kw).fit(X, y)
+
+def test_bad_columns_at_predict(fitted):
+    X, _ = people(9)
+    with pytest.raises(InputError, match='age'): fitted.predict(X.rename(columns=dict(age='Age')))
+    with pytest.warns(UserWarning, match='ignored.*extra'): fitted.predict(X.assign(extra=1))
+    with pytest.raises(InputError, match='0 sample'): fitted.predict(X[:0])
+
+def test_random_start_warns_loudly():
+    X, y = people(40)
+    with pytest.warns(UserWarning, match='random weights'): TabularPipeline(model_params=dict(use_synthetic_prior=False)).fit(X, y)
+
+def test_missing_cuda_warns_and_uses_the_cpu():
+    import torch
+    if torch.cuda.is_available(): pytest.skip('this machine has CUDA')
+    X, y = people(40)
+    with pytest.warns(UserWarning, match='not available'): pipe = TabularPipeline(tuning_params=dict(device='cuda')).fit(X, y)
+    assert pipe.describe()['device'] == 'cpu'
+
+def test_works_inside_scikit_learn():
+    from sklearn.preprocessing import StandardScaler
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    rows = X.sample(200, random_state=0).index
+    X, y = X.loc[rows], y.loc[rows]
+    assert cross_val_score(TabularPipeline(), X, y, cv=3, scoring='roc_auc').mean() > 0.95
+    search = GridSearchCV(MitraClassifier(), dict(n_estimators=[1, 2]), cv=2).fit(X, y)
+    assert search.best_score_ > 0.85
+    p = make_pipeline(StandardScaler(), MitraClassifier()).fit(X, y).predict_proba(X)
+    assert roc_auc_score(y, p[:, 1]) > 0.95
+    assert clone(TabularPipeline(model_params=dict(seed=3))).get_params()['model_params'] == dict(seed=3)
+
+@parametrize_with_checks([MitraClassifier()])
+def test_scikit_learn_checks(estimator, check): check(estimator)

@@ -1,0 +1,59 @@
+"The pre-training command: it can be stopped at any time, leaves a usable checkpoint, and goes on."
+import shutil, signal, subprocess, sys, time
+
+import pytest
+import torch
+
+from tabtune.checkpoints import load_checkpoint, read_card
+from tabtune.telemetry import History
+
+def command(out, *more):
+    return [sys.executable, '-m', 'tabtune.pretrain', '--arch', 'small', '--cells', '1500', '--threads', '1', '--out', str(out), *more]
+
+def run(out, *more): return subprocess.run(command(out, *more), capture_output=True, text=True, timeout=300)
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    "A run of 300 steps that nobody disturbed."
+    out = tmp_path_factory.mktemp('whole')
+    done = run(out, '--steps', '300')
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+def weights(out): return load_checkpoint(out).state_dict()
+
+def test_run_leaves_checkpoint_card_curve_and_yardstick(whole):
+    out, done = whole
+    card = read_card(out)
+    assert card['steps'] == 300 and card['progress'] == 1.0 and card['architecture']['d_model'] == 32
+    lines = card['validation']['baselines']
+    assert lines['forest'] < lines['linear'] < lines['frequencies']
+    assert 'frequencies' in done.stdout and 'done after 300 steps' in done.stdout
+    assert '%' in done.stderr and 'cells/s' in done.stderr  # the bar
+    assert History.read(out/'metrics.jsonl').val_loss.notna().any()
+
+def test_same_seed_gives_the_same_weights(whole, tmp_path):
+    shutil.copy(whole[0]/'baselines.json', tmp_path)
+    run(tmp_path, '--steps', '300', '--quiet')
+    a, b = weights(whole[0]), weights(tmp_path)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+@pytest.mark.parametrize('sig', [signal.SIGTERM, signal.SIGINT], ids=['SIGTERM', 'Ctrl-C'])
+def test_stopped_and_resumed_run_equals_the_whole_one(whole, tmp_path, sig):
+    shutil.copy(whole[0]/'baselines.json', tmp_path)
+    p = subprocess.Popen(command(tmp_path, '--steps', '300', '--quiet'), stdout=subprocess.PIPE, text=True)
+    assert 'validation loss of' in p.stdout.readline()
+    time.sleep(0.7)
+    p.send_signal(sig)
+    rest = p.communicate(timeout=120)[0]
+    assert p.returncode == 0 and ('stopped after' in rest or 'done after' in rest)
+    assert load_checkpoint(tmp_path).config.d_model == 32
+    done = run(tmp_path, '--steps', '300', '--quiet', '--resume')
+    assert 'done after 300 steps' in done.stdout, done.stderr
+    a, b = weights(whole[0]), weights(tmp_path)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+def test_wrong_use_is_explained(tmp_path):
+    for more, words in ((['--arch', 'medum'], "did you mean 'medium'"), (['--resume'], 'nothing to resume'), (['--d_model', '50', '--num_heads', '4'], 'must be divisible')):
+        done = subprocess.run(command(tmp_path/'x')[:3] + ['--out', str(tmp_path/'x'), '--steps', '2', *more], capture_output=True, text=True)
+        assert done.returncode != 0 and words in done.stderr, done.stderr
