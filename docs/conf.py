@@ -45,4 +45,10 @@ def on_docstring(app, what, name, obj, options, lines):
     if inspect.isfunction(obj) or (inspect.isclass(obj) and inspect.isfunction(vars(obj).get('__init__'))):
         lines += ['', *parameters(obj)]
 
-def setup(app): app.connect('autodoc-process-docstring', on_docstring, priority=400)  # before napoleon
+def on_member(app, what, name, obj, skip, options):
+    "Leave out what scikit-learn adds to every estimator."
+    return True if re.fullmatch(r'set_\w+_request|get_metadata_routing|set_output', name) else None
+
+def setup(app):
+    app.connect('autodoc-process-docstring', on_docstring, priority=400)  # before napoleon
+    app.connect('autodoc-skip-member', on_member)

@@ -29,7 +29,7 @@ def attend(
 class LogScale(nn.Module):
     "Per-head temperature that grows with the logarithm of the number of support rows."
     def __init__(self, num_heads: int): super().__init__(); self.slope = nn.Parameter(torch.full((num_heads,), 0.1))
-    def forward(self, q_BLCHd, n_B): return q_BLCHd * (1 + (n_B / 100).log()[:, None, None, None, None] * self.slope[:, None])
+    def forward(self, q_BLCHd, n_B): return q_BLCHd * (1 + (n_B.clamp_min(24) / 100).log()[:, None, None, None, None] * self.slope[:, None])
 
 class NoScale(nn.Module):
     "The public layout: the scores stay as they are."

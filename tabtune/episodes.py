@@ -50,7 +50,7 @@ def curriculum(
     "Sizes of the next batch."
     grow = lambda start, end: start * (end / start) ** min(1.0, 1.25 * progress)
     cells = cells * (1 + min(1.0, progress))
-    s = round(d.log_uniform(24, grow(160, max_support), 1).item())
+    s = round(d.log_uniform(10, grow(160, max_support), 1).item())
     f = round(d.log_uniform(2.5, grow(14, max_features), 1).item())
     q = min(128, max(32, s // 3))
     f = max(3, min(f, round(1.25 * cells / (s + q)) - 1))
