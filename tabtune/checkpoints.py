@@ -81,7 +81,7 @@ def load_weights(
         if keys: raise CheckpointError(f'{source} {kind} {len(keys)} key(s): {", ".join(sorted(keys)[:5])}')
     for k, v in own.items():
         if v.shape != weights[k].shape: raise CheckpointError(f'{source}: {k} has shape {tuple(weights[k].shape)}, config.json needs {tuple(v.shape)}')
-    model.load_state_dict({k: w.to(own[k].dtype) for k, w in weights.items()}, assign=True)
+    model.load_state_dict({k: w.to(own[k].dtype, copy=True) for k, w in weights.items()}, assign=True)  # a copy: the file may change
     return model
 
 # %% ../nbs/55_checkpoints.ipynb #1f838ffa

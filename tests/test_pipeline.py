@@ -24,7 +24,7 @@ def people(n, seed=0):
     X = pd.DataFrame(dict(age=age, town=town, member=member, income=r.lognormal(10, 1, n),
                           since=pd.Timestamp('2020-01-01') + pd.to_timedelta(r.integers(0, 1000, n), 'D'),
                           grade=pd.Categorical(r.choice(['low', 'mid', 'high'], n), ['low', 'mid', 'high'], ordered=True)))
-    y = np.where((age > 45) ^ (town == 'Rome'), 'yes', 'no')
+    y = np.where((age - 45) / 15 + 1.5 * (town == 'Rome') - member + 0.3 * r.normal(size=n) > 0, 'yes', 'no')
     for c in ('age', 'town', 'since', 'grade'): X.loc[r.random(n) < 0.1, c] = None
     return X, pd.Series(y)
 
