@@ -81,7 +81,7 @@ def load_weights(
         if keys: raise CheckpointError(f'{source} {kind} {len(keys)} key(s): {", ".join(sorted(keys)[:5])}')
     for k, v in own.items():
         if v.shape != weights[k].shape: raise CheckpointError(f'{source}: {k} has shape {tuple(weights[k].shape)}, config.json needs {tuple(v.shape)}')
-    model.load_state_dict({k: w.to(own[k].dtype, copy=True) for k, w in weights.items()}, assign=True)  # a copy: the file may change
+    model.load_state_dict({k: w.to(own[k].dtype) for k, w in weights.items()})
     return model
 
 # %% ../nbs/55_checkpoints.ipynb #1f838ffa
@@ -96,7 +96,7 @@ def load_checkpoint(
     try: weights = load_file(path)
     except FileNotFoundError: raise CheckpointError(f'{dir} has no model.safetensors') from None
     except SafetensorError as e: raise CheckpointError(f'{path} is damaged: {e}') from e
-    with torch.device('meta'): model = Mitra(config)  # no random numbers are drawn
+    with torch.random.fork_rng(devices=[]): model = Mitra(config)  # the user's generator stays untouched
     return load_weights(model, weights, path).eval()
 
 # %% ../nbs/55_checkpoints.ipynb #1066c4c3

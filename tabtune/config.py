@@ -59,7 +59,7 @@ class MitraConfig:
     n_classes: int = 10  # classes (or outputs) of the head
     task: str = 'classification'  # or 'regression'
     cell: str = 'fourier'  # what enters a cell: 'quantile', 'value_rank', 'fourier'
-    column: str = 'class_means'  # what a column knows of itself: 'none', 'class_means'
+    column: str = 'bound'  # what a column knows of itself: 'none', 'class_means', 'bound'
     order: str = 'features_first'  # or 'rows_first'
     row_scale: str = 'log_n'  # temperature of row attention: 'none', 'log_n'
     head: str = 'retrieval'  # 'linear' or 'retrieval'

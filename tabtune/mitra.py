@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'COLUMNS', 'READ_LABEL', 'ORDERS', 'HEADS', 'choose', 'QuantileCell', 'ValueRankCell', 'FourierCell',
-           'NoColumn', 'ClassMeans', 'CellEmbedding', 'LabelEmbedding', 'Block', 'LinearHead', 'RetrievalHead',
-           'SupportCache', 'Mitra', 'encode_support', 'predict_logits', 'neighbour_init']
+           'NoColumn', 'class_means', 'ClassMeans', 'sign_patterns', 'BoundColumns', 'CellEmbedding', 'LabelEmbedding',
+           'Block', 'LinearHead', 'RetrievalHead', 'SupportCache', 'Mitra', 'encode_support', 'predict_logits',
+           'neighbour_init']
 
 # %% ../nbs/25_mitra.ipynb #5fbe00ac
 import math
@@ -104,26 +105,55 @@ CELLS = dict(quantile=QuantileCell, value_rank=ValueRankCell, fourier=FourierCel
 # %% ../nbs/25_mitra.ipynb #57b1f051
 class NoColumn(nn.Module):
     "The public layout: columns carry no identity."
-    def __init__(self, d_model: int): super().__init__()
-    def fit(self, numbers_BSF, observed_BSF, y_BS, table_KD): return None
-    def forward(self, z_BNFD, rank_BNF, signature): return z_BNFD
+    def __init__(self, config: MitraConfig, n_numbers: int): super().__init__()
+    def fit(self, rank_BSF, observed_BSF, y_BS, table_KD): return None
+    def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature): return z_BNFD
 
+def class_means(rank_BSF, observed_BSF, y_BS, n_classes):
+    "Mean rank of each class in each column (B, F, K), shrunk towards 0, and the present cells behind it."
+    one_hot = F.one_hot(y_BS.long(), n_classes).to(rank_BSF.dtype)
+    count_BFK = observed_BSF.transpose(1, 2) @ one_hot
+    return (rank_BSF * observed_BSF).transpose(1, 2) @ one_hot / (count_BFK + 1), count_BFK
+
+# %% ../nbs/25_mitra.ipynb #f3619a3d
 class ClassMeans(nn.Module):
     "Each column's mean rank per class, as a signature added to its cells."
-    def __init__(self, d_model: int): super().__init__(); self.signature = nn.Linear(d_model, 2 * d_model)
+    def __init__(self, config: MitraConfig, n_numbers: int):
+        super().__init__()
+        self.signature = nn.Linear(config.d_model, 2 * config.d_model)
 
     def fit(self, rank_BSF, observed_BSF, y_BS, table_KD):
         "Signature of each column, from the support: (B, F, 2D)."
-        one_hot = F.one_hot(y_BS.long(), len(table_KD)).to(rank_BSF.dtype)
-        total = (rank_BSF * observed_BSF).transpose(1, 2) @ one_hot  # (B, F, K)
-        count = observed_BSF.transpose(1, 2) @ one_hot
-        return self.signature(total / (count + 1) @ table_KD)
+        return self.signature(class_means(rank_BSF, observed_BSF, y_BS, len(table_KD))[0] @ table_KD)
 
-    def forward(self, z_BNFD, rank_BNF, signature):
+    def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature):
         add, times = signature[:, None].chunk(2, -1)
         return z_BNFD + add + rank_BNF[..., None] * times
 
-COLUMNS = dict(none=NoColumn, class_means=ClassMeans)
+# %% ../nbs/25_mitra.ipynb #b1ee4839
+def sign_patterns(n: int, d: int) -> Tensor:  # (n, d) of -1 and 1
+    "Fixed patterns of signs; a column more never changes those before it."
+    return torch.randint(2, (n, d), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
+
+class BoundColumns(ClassMeans):
+    "`ClassMeans`, and each column's cells bound to a pattern of signs."
+    def __init__(self, config: MitraConfig, n_numbers: int):
+        super().__init__(config, n_numbers)
+        self.bind = nn.Linear(n_numbers, config.d_model)
+        self.register_buffer('patterns', sign_patterns(1024, config.d_model), persistent=False)
+
+    def fit(self, rank_BSF, observed_BSF, y_BS, table_KD):
+        "Signature and signs of each column: (B, F, 3D)."
+        mean_BFK, count_BFK = class_means(rank_BSF, observed_BSF, y_BS, len(table_KD))
+        explained = (mean_BFK.square() * count_BFK).sum(-1) / (count_BFK.sum(-1) + 1e-6) - (count_BFK.sum(-1) == 0).to(mean_BFK.dtype)
+        place = explained.argsort(dim=1, descending=True, stable=True).argsort(1) % len(self.patterns)
+        return torch.cat([self.signature(mean_BFK @ table_KD), self.patterns[place].to(mean_BFK.dtype)], -1)
+
+    def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature):
+        sig, signs = signature[..., :2 * z_BNFD.shape[-1]], signature[..., 2 * z_BNFD.shape[-1]:]
+        return super().forward(z_BNFD, numbers_BNFn, rank_BNF, sig) + signs[:, None] * self.bind(numbers_BNFn)
+
+COLUMNS = dict(none=NoColumn, class_means=ClassMeans, bound=BoundColumns)
 
 # %% ../nbs/25_mitra.ipynb #50b092cd
 class CellEmbedding(nn.Module):
@@ -222,7 +252,7 @@ HEADS = dict(linear=LinearHead, retrieval=RetrievalHead)
 class SupportCache:
     "The support, digested: column statistics, every block's keys and values, the head's memory."
     cells: dict  # statistics of the columns
-    signature: Tensor  # (B, F, 2D) or None
+    signature: Tensor  # (B, F, 2D or 3D), or None
     row_mask: Tensor  # (B, 1, 1, S) bool or None
     token_mask: Tensor  # (B, 1, 1, T) bool or None
     n_B: Tensor  # (B,) float, real support rows
@@ -247,7 +277,7 @@ class Mitra(nn.Module):
         self.config, d = config, config.d_model
         self.cell = choose(CELLS, config.cell, 'cell')()
         self.x_embedding = CellEmbedding(self.cell.n_numbers, d)
-        self.column = choose(COLUMNS, config.column, 'column')(d)
+        self.column = choose(COLUMNS, config.column, 'column')(config, self.cell.n_numbers)
         self.y_embedding = LabelEmbedding(config)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_layer_norm = nn.LayerNorm(d)
@@ -258,7 +288,7 @@ class Mitra(nn.Module):
 
     def tokens(self, numbers_BNFn, label_BND, cache):
         "Label token, then one token for each cell: (B, N, T, D)."
-        z = self.column(self.x_embedding(numbers_BNFn), numbers_BNFn[..., self.cell.rank], cache.signature)
+        z = self.column(self.x_embedding(numbers_BNFn), numbers_BNFn, numbers_BNFn[..., self.cell.rank], cache.signature)
         return torch.cat([label_BND[:, :, None], z], 2)
 
     def blocks(self, z_BLTD, cache, kv, answers=True):

@@ -156,7 +156,7 @@ def main(
     d_ff: int = None,  # width of the feed-forward
     num_heads: int = None,  # attention heads
     num_layers: int = None,  # blocks
-    column: str = None,  # variant: class_means or none
+    column: str = None,  # variant: bound, class_means or none
     quiet: store_true = False,  # no progress bar
 ):
     "Pre-train a Mitra on synthetic tables. Ctrl-C or SIGTERM leaves a usable checkpoint; --resume goes on."
