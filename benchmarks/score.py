@@ -1,0 +1,70 @@
+"""Score a checkpoint on held-out synthetic tables and on a suite of real ones, and write the table into its card.
+
+    python benchmarks/score.py runs/pretrain --suite ../shared/devsuite [--seeds 0 1 2] [--n_estimators 1] [--card]
+
+The suite is a folder with `splits.py`, `scoring.py` and `baselines.csv`. It is for looking, never for training.
+"""
+import argparse, json, sys, time, warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tabtune.checkpoints import _write, find_checkpoint, load_checkpoint, read_card
+from tabtune.classifier import MitraClassifier
+from tabtune.metrics import calibration_metrics
+from tabtune.pretrain import validation_loss, validation_set
+
+SIGN = dict(auc=1, accuracy=1, logloss=-1)
+TIE = 0.002  # smaller differences of seed means are ties
+
+def real_tables(checkpoint, suite: Path, seeds, n_estimators) -> pd.DataFrame:
+    "One row per data set and seed."
+    sys.path.insert(0, str(suite))
+    import splits
+    from scoring import classification_scores
+    rows = []
+    for name in splits.names('classification'):
+        for seed in seeds:
+            d, t = splits.split(name, seed), time.perf_counter()
+            clf = MitraClassifier(checkpoint, n_estimators=n_estimators, random_state=seed).fit(d.X_train, d.y_train)
+            proba = clf.predict_proba(d.X_test)
+            rows.append(dict(dataset=name, seed=seed, **classification_scores(d.y_test, proba, clf.classes_),
+                             ece=calibration_metrics(d.y_test, proba, clf.classes_)['ece'], seconds=time.perf_counter() - t))
+            print(f"{name:14} seed {seed}  AUC {rows[-1]['auc']:.4f}  log loss {rows[-1]['logloss']:.4f}", flush=True)
+    return pd.DataFrame(rows)
+
+def against(scores: pd.DataFrame, baselines: pd.DataFrame) -> dict:
+    "Mean rank among the baselines, and win / tie / loss against each."
+    out = dict(rank={}, win_tie_loss={})
+    for metric, sign in SIGN.items():
+        table = baselines.groupby(['dataset', 'model'])[metric].mean().unstack()
+        table['mitra'] = scores.groupby('dataset')[metric].mean()
+        table = table.dropna(subset='mitra') * sign
+        out['rank'][metric] = round(table.rank(axis=1, ascending=False)['mitra'].mean(), 2)
+        for rival in table.columns.drop('mitra'):
+            d = table['mitra'] - table[rival]
+            out['win_tie_loss'].setdefault(rival, {})[metric] = f'{(d >= TIE).sum()}/{(d.abs() < TIE).sum()}/{(d <= -TIE).sum()}'
+    return out
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('checkpoint', help='bundled name, directory or hub id')
+    ap.add_argument('--suite', type=Path, required=True)
+    ap.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    ap.add_argument('--n_estimators', type=int, default=1)
+    ap.add_argument('--card', action='store_true', help="write the result into the checkpoint's card.json")
+    a = ap.parse_args()
+    warnings.simplefilter('ignore')
+    synthetic = validation_loss(load_checkpoint(a.checkpoint), validation_set())
+    scores = real_tables(a.checkpoint, a.suite, a.seeds, a.n_estimators)
+    means = scores.groupby('dataset').mean(numeric_only=True)
+    result = dict(command=f"python benchmarks/score.py CHECKPOINT --suite SUITE --seeds {' '.join(map(str, a.seeds))} --n_estimators {a.n_estimators}",
+                  datasets=len(means), mean=means[[*SIGN, 'ece']].mean().round(4).to_dict(), by_dataset=means[[*SIGN, 'ece']].round(4).T.to_dict(),
+                  synthetic=synthetic.round(4).to_dict(), **against(scores, pd.read_csv(a.suite/'baselines.csv')))
+    print(json.dumps({k: v for k, v in result.items() if k != 'by_dataset'}, indent=1))
+    if a.card:
+        dir = find_checkpoint(a.checkpoint)
+        _write(dir/'card.json', lambda p: p.write_text(json.dumps(read_card(dir) | dict(evaluation=result), indent=1) + '\n'))
+
+if __name__ == '__main__': main()
