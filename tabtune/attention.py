@@ -5,9 +5,7 @@
 # %% auto #0
 __all__ = ['ROW_SCALES', 'attend', 'LogScale', 'NoScale', 'Attention']
 
-# %% ../nbs/20_attention.ipynb #95b69af2
-import math
-
+# %% ../nbs/20_attention.ipynb #5abce122
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

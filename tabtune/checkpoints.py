@@ -6,10 +6,9 @@
 __all__ = ['WEIGHTS', 'bundled', 'save_checkpoint', 'find_checkpoint', 'read_config', 'load_weights', 'load_checkpoint',
            'read_card', 'match_bundled', 'bundled_for']
 
-# %% ../nbs/55_checkpoints.ipynb #d878f199
+# %% ../nbs/55_checkpoints.ipynb #7be18748
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,15 +58,17 @@ def find_checkpoint(
     if str(name).count('/') != 1 or str(name).startswith(('.', '/', '~')):
         raise CheckpointError(f"no checkpoint '{name}': neither a directory nor a bundled one; {did_you_mean(name, bundled())}")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
     try: return Path(snapshot_download(str(name), allow_patterns=['*.json', 'model.safetensors']))
-    except Exception as e: raise CheckpointError(f"'{name}' is no local directory and could not be downloaded from the hub "
+    except (OSError, HFValidationError) as e: raise CheckpointError(f"'{name}' is no local directory and could not be downloaded from the hub "
         f"({type(e).__name__}: {e}). Without network give a directory, or one of {list(bundled())}") from e
 
 # %% ../nbs/55_checkpoints.ipynb #fcaa7560
 def read_config(dir: Path) -> MitraConfig:
     "The architecture that a checkpoint directory describes."
     try: return config_from_json(json.loads((dir / 'config.json').read_text()))
-    except FileNotFoundError: raise CheckpointError(f'{dir} has no config.json; a checkpoint is a directory with config.json and model.safetensors') from None
+    except FileNotFoundError:
+        raise CheckpointError(f'{dir} has no config.json; a checkpoint is a directory with config.json and model.safetensors') from None
     except (json.JSONDecodeError, ConfigError) as e: raise CheckpointError(f'{dir / "config.json"} can not be used: {e}') from e
 
 def load_weights(
@@ -80,19 +81,18 @@ def load_weights(
     for kind, keys in (('lacks', own.keys() - weights.keys()), ('has unknown', weights.keys() - own.keys())):
         if keys: raise CheckpointError(f'{source} {kind} {len(keys)} key(s): {", ".join(sorted(keys)[:5])}')
     for k, v in own.items():
-        if v.shape != weights[k].shape: raise CheckpointError(f'{source}: {k} has shape {tuple(weights[k].shape)}, config.json needs {tuple(v.shape)}')
+        if v.shape != weights[k].shape:
+            raise CheckpointError(f'{source}: {k} has shape {tuple(weights[k].shape)}, config.json needs {tuple(v.shape)}')
     model.load_state_dict({k: w.to(own[k].dtype) for k, w in weights.items()})
     return model
 
 # %% ../nbs/55_checkpoints.ipynb #1f838ffa
 def load_checkpoint(
     name='medium',  # bundled name, directory, or hub id
-    dropout: float = None,  # instead of the checkpoint's own
 ) -> Mitra:  # in eval mode
     "Load a pre-trained Mitra."
     dir = find_checkpoint(name)
     config, path = read_config(dir), dir / 'model.safetensors'
-    if dropout is not None: config = replace(config, dropout=dropout)
     try: weights = load_file(path)
     except FileNotFoundError: raise CheckpointError(f'{dir} has no model.safetensors') from None
     except SafetensorError as e: raise CheckpointError(f'{path} is damaged: {e}') from e

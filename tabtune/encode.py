@@ -298,14 +298,17 @@ def _order(key):
     parts = re.split(r'([0-9]+)', key)
     return 1, 0., [(len(p.lstrip('0')), p.lstrip('0')) if i % 2 else p for i, p in enumerate(parts)], key
 
-# %% ../nbs/15_encode.ipynb #be8e0480
+# %% ../nbs/15_encode.ipynb #db8909b3
+def _hole(key): return key.strip() in ('', '?')
+
 class CategoryColumn(Column):
-    "Levels, as codes 0, 1, 2, ..."
+    "Levels, as codes 0, 1, 2, ...; an empty text and a question mark are holes, 'none' may be a level."
     kind = 'category'
     n_distinct = property(lambda self: len(self.levels))
 
     def _learn(self, s):
         codes, keys = distinct(s)
+        codes = np.where(np.array([_hole(k) for k in keys] + [True])[codes], -1, codes)
         seen = list(dict.fromkeys(keys[i] for i in np.unique(codes) if i >= 0))
         ordered = getattr(s.dtype, 'ordered', False)
         self.levels = seen if ordered else sorted(seen, key=_order if len(seen) <= 10_000 else None)

@@ -5,9 +5,7 @@
 # %% auto #0
 __all__ = ['UNKNOWN', 'compact', 'split_tables', 'curriculum', 'PriorEpisodes']
 
-# %% ../nbs/35_episodes.ipynb #7dc87c6c
-import math
-
+# %% ../nbs/35_episodes.ipynb #5dda66d3
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -9,7 +9,6 @@ __all__ = ['Episode', 'TabTuneError', 'InputError', 'ConfigError', 'CheckpointEr
 from dataclasses import dataclass, fields, replace
 from typing import Optional
 
-import torch
 from torch import Tensor
 
 # %% ../nbs/00_shapes.ipynb #fcc72bc3

@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['memory', 'History', 'ProgressBar', 'Every', 'StopOnSignal']
 
-# %% ../nbs/50_telemetry.ipynb #d875a340
+# %% ../nbs/50_telemetry.ipynb #767fd134
 import json
-import os
 import signal
 import threading
 import time
@@ -39,10 +38,18 @@ class History(Callback):
     ):
         self.path, self.every, self.rows, self.losses = path and Path(path), every, [], []
 
+    def on_start(self, state):
+        "A run that goes on keeps the rows up to where it goes on."
+        if not (self.path and self.path.exists()): return
+        self.rows = [r for r in self.read(self.path).to_dict('records') if r['step'] <= state.step]
+        self.rows = [{k: v for k, v in r.items() if v == v} for r in self.rows]
+        self.path.write_text(''.join(json.dumps(r) + '\n' for r in self.rows))
+
     def add(self, state: TrainState, **more):
         losses, self.losses = self.losses, []
-        row = state.numbers() | dict(loss=sum(losses) / len(losses) if losses else state.loss, cells_per_s=state.cells / max(state.seconds, 1e-9))
-        self.rows.append({k: v for k, v in (row | memory() | more).items() if v == v})  # NaN is left out
+        row = state.numbers() | memory() | more | dict(cells_per_s=state.cells / max(state.seconds, 1e-9))
+        if losses: row['loss'] = sum(losses) / len(losses)
+        self.rows.append({k: v for k, v in row.items() if v == v})  # NaN is left out
         if self.path:
             with self.path.open('a') as f: f.write(json.dumps(self.rows[-1]) + '\n')
 
@@ -59,8 +66,7 @@ class History(Callback):
     @classmethod
     def read(cls, path) -> pd.DataFrame:
         "The rows of a metrics.jsonl; a half-written last line is left out."
-        lines = [l for l in Path(path).read_text().splitlines(keepends=True) if l.endswith('\n')]
-        return pd.DataFrame([json.loads(l) for l in lines])
+        return pd.DataFrame([json.loads(l) for l in Path(path).read_text().splitlines(keepends=True) if l.endswith('\n')])
 
 # %% ../nbs/50_telemetry.ipynb #0228237d
 class ProgressBar(Callback):
@@ -77,7 +83,8 @@ class ProgressBar(Callback):
     def on_step(self, state):
         self.smooth = state.loss if self.smooth != self.smooth else 0.98 * self.smooth + 0.02 * state.loss
         val = '' if state.val_loss != state.val_loss else f' val {state.val_loss:.4f}'
-        self.bar.set_postfix_str(f'step {state.step} loss {self.smooth:.4f}{val} {state.cells / max(state.seconds, 1e-9) / 1e3:.0f}k cells/s', refresh=False)
+        rate = state.cells / max(state.seconds, 1e-9) / 1e3
+        self.bar.set_postfix_str(f'step {state.step} loss {self.smooth:.4f}{val} {rate:.0f}k cells/s', refresh=False)
         self.bar.update(state.progress - self.bar.n)
 
     def on_end(self, state): self.bar.refresh(); self.bar.close()

@@ -200,11 +200,12 @@ def test_refit_forgets():
 def test_speed():
     rng, n = np.random.default_rng(0), 100_000
     df = pd.DataFrame({f'n{i}': rng.normal(size=n) for i in range(10)} | {f'c{i}': np.array(['alpha', 'beta', 'gamma'])[rng.integers(0, 3, n)] for i in range(10)})
-    start = time.perf_counter(); TableEncoder().fit_transform(df)
-    assert time.perf_counter() - start < 3  # about 0.3 s on an idle machine
-    enc, one = TableEncoder().fit(df[:1000]), df[:1]
-    start = time.perf_counter(); [enc.transform(one) for _ in range(10)]
-    assert (time.perf_counter() - start) / 10 < .05  # about 2 ms
+    def seconds(f, n=3):
+        times = []
+        for _ in range(n): start = time.perf_counter(); f(); times.append(time.perf_counter() - start)
+        return sorted(times)[n // 2]
+    enc = TableEncoder().fit(df[:1000])
+    assert seconds(lambda: enc.transform(df)) < 0.2 * n * seconds(lambda: enc.transform(df[:1]))  # not row by row
 
 # labels
 

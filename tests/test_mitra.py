@@ -97,7 +97,7 @@ def test_dropout_acts_in_training_only():
 
 def test_shapes_that_do_not_agree_are_refused():
     model = Mitra(MitraConfig())
-    with pytest.raises(InputError, match='must agree in tables and features'): model(torch.randn(1, 9, 3), torch.zeros(1, 9).long(), torch.randn(1, 4, 2))
+    with pytest.raises(InputError, match='must have 1 tables and 3 features'): model(torch.randn(1, 9, 3), torch.zeros(1, 9).long(), torch.randn(1, 4, 2))
     with pytest.raises(InputError, match='y_support has shape'): model(torch.randn(1, 9, 3), torch.zeros(1, 8).long(), torch.randn(1, 4, 3))
 
 def test_public_config_means_the_public_layout():

@@ -100,7 +100,7 @@ def test_large_table_is_sampled_by_class(caplog):
     X, y = make_classification(3000, weights=[0.99], random_state=0, flip_y=0)
     with caplog.at_level('INFO', 'tabtune'): clf = MitraClassifier(max_support=200, n_estimators=2).fit(X, y)
     assert sum('stratified sample' in r.message for r in caplog.records) == 1
-    (_, a, _), (_, b, _) = clf.views_
+    a, b = clf.rows_
     assert len(a) == len(b) == 200 and set(a) != set(b) and set(y[a]) == {0, 1}
 
 def test_wide_table_keeps_the_informative_columns(caplog):
@@ -108,7 +108,7 @@ def test_wide_table_keeps_the_informative_columns(caplog):
     X[:, :4] += y[:, None]
     with caplog.at_level('INFO', 'tabtune'): clf = MitraClassifier(max_features=20).fit(X, y)
     assert sum('max_features' in r.message for r in caplog.records) == 1
-    assert {0, 1, 2, 3} <= set(clf.views_[0][2]) and clf.predict(X).shape == (120,)
+    assert {0, 1, 2, 3} <= set(clf.columns_) and clf.predict(X).shape == (120,)
 
 PEAK = '''
 import sys, resource, numpy as np
@@ -169,6 +169,8 @@ BAD = [
     (dict(model_params=dict(d_model=100)), None, ConfigError, 'divisible'),
     (dict(model_params=dict(d_model=96)), None, ConfigError, 'tabtune-pretrain'),
     (dict(model_params=dict(use_synthetic_prior='no')), None, ConfigError, 'True or False'),
+    (dict(model_params=dict(use_synthetic_prior=False, pretrained='medium')), None, ConfigError, 'give one'),
+    (dict(model_params=['d_model']), None, ConfigError, 'must be a dict, not list'),
     (dict(model_params=dict(pretrained='medium', d_model=32)), None, ConfigError, 'have d_model=64'),
     (dict(model_params=dict(pretrained='hub/nothing')), None, CheckpointError, 'could not be downloaded'),
     (dict(tuning_params=dict(epoch=3)), None, ConfigError, "did you mean 'epochs'"),
@@ -193,6 +195,42 @@ def test_bad_columns_at_predict(fitted):
     with pytest.warns(UserWarning, match='ignored.*extra'): fitted.predict(X.assign(extra=1))
     with pytest.raises(InputError, match='0 sample'): fitted.predict(X[:0])
 
+def test_saved_file_does_not_depend_on_free_memory_seed_or_number_types(tmp_path, monkeypatch):
+    import tabtune.classifier as room
+    X, y = people(300)
+    pipe = TabularPipeline(model_params=dict(seed=np.int64(3), n_estimators=np.int64(2))).fit(X, y)
+    free = MitraClassifier(random_state=None, n_estimators=2).fit(X, y)
+    a = TabularPipeline()._adopt(free).save(tmp_path/'new'/'free.tabtune')
+    b = pipe.save(tmp_path/'b.tabtune')
+    monkeypatch.setattr(room, 'default_max_support', lambda *a: 100)
+    assert np.array_equal(TabularPipeline.load(a).predict_proba(X[:20]), free.predict_proba(X[:20]))
+    assert np.array_equal(TabularPipeline.load(b).predict_proba(X[:20]), pipe.predict_proba(X[:20]))
+
+def test_labels_that_are_no_plain_data_are_refused_when_saving(tmp_path):
+    X, y = people(60)
+    pipe = TabularPipeline().fit(X, pd.cut(X.income, 2))
+    with pytest.raises(InputError, match='astype'): pipe.save(tmp_path/'p.tabtune')
+    assert list(tmp_path.iterdir()) == []
+
+def test_column_constant_in_the_context_stays_quiet():
+    "A flag that only query rows have must not outshout the other columns."
+    X, y = make_classification(150, 5, random_state=0)
+    flag = lambda v: np.c_[X, np.full(150, v)]
+    clf = MitraClassifier().fit(flag(0.1), y)
+    assert np.abs(clf.predict_proba(flag(0.2)) - clf.predict_proba(flag(0.1))).max() < 0.1
+
+def test_every_class_keeps_a_row_whatever_the_limit():
+    X, y = np.arange(80.)[:, None], np.arange(80) % 40
+    with pytest.warns(UserWarning, match='less than the 40 classes'): clf = MitraClassifier(max_support=5).fit(X, y)
+    assert len(clf.rows_[0]) == 40 and clf.predict_proba(X[:3]).shape == (3, 40)
+
+def test_own_model_is_neither_moved_nor_switched():
+    from tabtune import load_checkpoint
+    model = load_checkpoint('medium').train()
+    X, y = people(40)
+    clf = MitraClassifier(model).fit(X, y)
+    assert model.training and not clf.model_.training
+
 def test_random_start_warns_loudly():
     X, y = people(40)
     with pytest.warns(UserWarning, match='random weights'): TabularPipeline(model_params=dict(use_synthetic_prior=False)).fit(X, y)
@@ -216,5 +254,5 @@ def test_works_inside_scikit_learn():
     assert roc_auc_score(y, p[:, 1]) > 0.95
     assert clone(TabularPipeline(model_params=dict(seed=3))).get_params()['model_params'] == dict(seed=3)
 
-@parametrize_with_checks([MitraClassifier()])
+@parametrize_with_checks([MitraClassifier(), TabularPipeline()])
 def test_scikit_learn_checks(estimator, check): check(estimator)

@@ -20,6 +20,12 @@ def whole(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     return out, done
 
+def wait_for(path, seconds=120):
+    for _ in range(10 * seconds):
+        if path.exists(): return
+        time.sleep(0.1)
+    raise TimeoutError(path)
+
 def weights(out): return load_checkpoint(out).state_dict()
 
 def test_run_leaves_checkpoint_card_curve_and_yardstick(whole):
@@ -28,7 +34,7 @@ def test_run_leaves_checkpoint_card_curve_and_yardstick(whole):
     assert card['steps'] == 300 and card['progress'] == 1.0 and card['architecture']['d_model'] == 32
     lines = card['validation']['baselines']
     assert lines['forest'] < lines['linear'] < lines['frequencies']
-    assert 'frequencies' in done.stdout and 'done after 300 steps' in done.stdout
+    assert 'validation loss' in done.stdout and 'frequencies' in done.stdout and 'done after 300 steps' in done.stdout
     assert '%' in done.stderr and 'cells/s' in done.stderr  # the bar
     assert History.read(out/'metrics.jsonl').val_loss.notna().any()
 
@@ -42,8 +48,7 @@ def test_same_seed_gives_the_same_weights(whole, tmp_path):
 def test_stopped_and_resumed_run_equals_the_whole_one(whole, tmp_path, sig):
     shutil.copy(whole[0]/'baselines.json', tmp_path)
     p = subprocess.Popen(command(tmp_path, '--steps', '300', '--quiet'), stdout=subprocess.PIPE, text=True)
-    assert 'validation loss of' in p.stdout.readline()
-    time.sleep(0.7)
+    wait_for(tmp_path/'metrics.jsonl')  # written after 50 steps
     p.send_signal(sig)
     rest = p.communicate(timeout=120)[0]
     assert p.returncode == 0 and ('stopped after' in rest or 'done after' in rest)
@@ -53,7 +58,12 @@ def test_stopped_and_resumed_run_equals_the_whole_one(whole, tmp_path, sig):
     a, b = weights(whole[0]), weights(tmp_path)
     assert all(torch.equal(a[k], b[k]) for k in a)
 
+def test_a_run_is_not_overwritten_and_not_resumed_as_another(whole):
+    for more, words in (([], 'holds a run already'), (['--resume', '--seed', '5'], 'is of another seed'), (['--resume', '--d_model', '64'], 'another architecture')):
+        done = run(whole[0], '--steps', '300', '--quiet', *more)
+        assert done.returncode != 0 and words in done.stderr, done.stderr
+
 def test_wrong_use_is_explained(tmp_path):
-    for more, words in ((['--arch', 'medum'], "did you mean 'medium'"), (['--resume'], 'nothing to resume'), (['--d_model', '50', '--num_heads', '4'], 'must be divisible')):
+    for more, words in ((['--arch', 'medum'], "did you mean 'medium'"), (['--steps', '0'], 'n_steps=0'), (['--device', 'gpu'], "device='gpu' is unknown"), (['--resume'], 'nothing to resume'), (['--d_model', '50', '--num_heads', '4'], 'must be divisible')):
         done = subprocess.run(command(tmp_path/'x')[:3] + ['--out', str(tmp_path/'x'), '--steps', '2', *more], capture_output=True, text=True)
         assert done.returncode != 0 and words in done.stderr, done.stderr
