@@ -60,8 +60,9 @@ def find_checkpoint(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
     try: return Path(snapshot_download(str(name), allow_patterns=['*.json', 'model.safetensors']))
-    except (OSError, HFValidationError) as e: raise CheckpointError(f"'{name}' is no local directory and could not be downloaded from the hub "
-        f"({type(e).__name__}: {e}). Without network give a directory, or one of {list(bundled())}") from e
+    except (OSError, HFValidationError) as e:
+        raise CheckpointError(f"'{name}' is no local directory and could not be downloaded from the hub ({type(e).__name__}: {e}). "
+        f"Without network give a directory, or one of {list(bundled())}") from e
 
 # %% ../nbs/55_checkpoints.ipynb #fcaa7560
 def read_config(dir: Path) -> MitraConfig:

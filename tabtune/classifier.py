@@ -130,7 +130,7 @@ def _check_settings(self: MitraClassifier):
     check_range('n_estimators', self.n_estimators, 1, 32)
     check_range('max_features', self.max_features, 1)
     if self.max_support is not None: check_range('max_support', self.max_support, 1)
-    if self.random_state is not None and not isinstance(self.random_state, np.random.RandomState): check_range('random_state', self.random_state, 0)
+    if not isinstance(self.random_state, (type(None), np.random.RandomState)): check_range('random_state', self.random_state, 0)
 
 def _seed(random_state) -> int:
     "An integer seed from anything scikit-learn takes as random_state."

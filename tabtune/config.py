@@ -12,6 +12,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
+
 from .shapes import ConfigError
 
 # %% ../nbs/10_config.ipynb #8209863a
@@ -45,7 +47,7 @@ def check_range(
     hint: str = '',  # what to try
 ):
     "Raise `ConfigError` unless `value` is a number of `kind` within low..high."
-    number = isinstance(value, (int, float) if kind is float else int) or getattr(getattr(value, 'dtype', None), 'kind', '-') in ('iu' if kind is int else 'iuf')
+    number = isinstance(value, (int, np.integer) if kind is int else (int, float, np.integer, np.floating))
     span = f'{low}..{high}' if high is not None else f'{low} or more'
     if isinstance(value, bool) or not number:
         raise ConfigError(f'{name}={value!r} must be {"an integer" if kind is int else "a number"} in {span}')
@@ -141,7 +143,8 @@ def check_model_params(
         if params.get(key) is not None: check_range(key, params[key], low, high, kind)
     flag = params.get('use_synthetic_prior', True)
     if not isinstance(flag, bool): raise ConfigError(f'use_synthetic_prior={flag!r} must be True or False')
-    if not flag and params.get('pretrained'): raise ConfigError(f"use_synthetic_prior=False asks for a random start, pretrained='{params['pretrained']}' for weights: give one")
+    if not flag and params.get('pretrained'):
+        raise ConfigError(f"use_synthetic_prior=False asks for a random start, pretrained='{params['pretrained']}' for weights: give one")
     return params
 
 # %% ../nbs/10_config.ipynb #99620c75

@@ -205,7 +205,8 @@ def load(path) -> TabularPipeline:
     try:
         with zipfile.ZipFile(path) as z: return _read_zip(z, path)
     except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as e:
-        raise CheckpointError(f"'{path}' is no whole TabTune pipeline ({type(e).__name__}: {e}); save it again, or give a .joblib name to a joblib file") from e
+        raise CheckpointError(f"'{path}' is no whole TabTune pipeline ({type(e).__name__}: {e}); save it again, "
+                              'or give a .joblib name to a joblib file') from e
 
 def _load_joblib(path):
     import joblib
