@@ -40,7 +40,7 @@ docs: setup .venv-docs/.stamp ## build the documentation: docs/_build/html/index
 
 lab: setup ## open the notebooks in JupyterLab (LAB_ARGS='--port 8890 ...')
 	@echo "lab: JupyterLab on nbs/"
-	@$(BIN)/jupyter lab --ServerApp.root_dir=nbs $(LAB_ARGS)
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb $(LAB_ARGS)
 
 export: setup ## notebooks to modules; clean the notebooks; write README.md
 	@echo "export: nbs/ to tabtune/, clean notebooks, README.md"

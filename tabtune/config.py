@@ -24,7 +24,7 @@ def did_you_mean(
     "A hint that names the nearest valid name, then all of them."
     near = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
     start = f"did you mean '{near[0]}'? " if near else ''
-    return f"{start}Valid: {', '.join(map(str, valid))}"
+    return f"{start}Valid: {', '.join(map(str, valid)) or 'none in this version'}"
 
 # %% ../nbs/10_config.ipynb #9e29cbe9
 def check_keys(

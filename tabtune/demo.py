@@ -149,7 +149,7 @@ def draw_metric(
         ax.plot(value, y, marker, color=colour, ms=7)
         ax.annotate(f'{value:.{DIGITS[metric]}f}', (value, y), (8, 0), textcoords='offset points', va='center', fontsize=8.5,
                     color=colour, weight='bold' if b else 'normal')
-    ax.margins(x=.25, y=.04)
+    ax.margins(x=.35, y=.04)
     _tidy(ax, f"{METRICS[metric]}, {'higher' if metric in HIGHER else 'lower'} is better", 'x')
 
 # %% ../nbs/95_demo.ipynb #c50915fd

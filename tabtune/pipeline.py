@@ -200,7 +200,7 @@ TabularPipeline.save, TabularPipeline._write_zip = save, _write_zip
 def load(path) -> TabularPipeline:
     "Load what `save` wrote. A .joblib file is a pickle: load it only if you trust where it came from."
     path = Path(path)
-    if not path.exists(): raise CheckpointError(f"no file '{path}'")
+    if not path.is_file(): raise CheckpointError(f"'{path}' is a folder; give the saved file" if path.is_dir() else f"no file '{path}'")
     if path.suffix == '.joblib': return _load_joblib(path)
     try:
         with zipfile.ZipFile(path) as z: return _read_zip(z, path)
