@@ -147,9 +147,9 @@ def fit(
     self._check_settings()
     df = check_table(X, y)
     codes, classes = encode_labels(y)
-    self._set_encoder(TableEncoder().fit(X))
+    self._set_encoder(TableEncoder().fit(df))
     model = copy.deepcopy(self.pretrained) if isinstance(self.pretrained, Mitra) else load_checkpoint(self.pretrained)
-    return self._set_context(model, self.encoder_.transform(X), codes, classes, _seed(self.random_state))
+    return self._set_context(model, self.encoder_.transform(df), codes, classes, _seed(self.random_state))
 
 def _set_encoder(self: MitraClassifier, encoder):
     "Take over a fitted encoder, and what it knows of the columns."

@@ -26,7 +26,6 @@ from .encode import TableEncoder
 from .metrics import classification_metrics
 from .mitra import Mitra
 from .shapes import CheckpointError, ConfigError, InputError
-from .training import pick_device
 
 # %% ../nbs/75_pipeline.ipynb #f6a93663
 def pick_weights(
@@ -53,8 +52,8 @@ def _matching(source, params):
             raise ConfigError(f"{key}={params[key]}, but the weights '{source}' have {key}={getattr(config, key)}; leave {key} out")
     return source
 
-# %% ../nbs/75_pipeline.ipynb #1f2d85c7
-STRATEGIES = dict(inference='inference')
+# %% ../nbs/75_pipeline.ipynb #6e173d84
+STRATEGIES = ['inference']
 LATER = {'base-ft', 'finetune', 'peft'}
 
 # %% ../nbs/75_pipeline.ipynb #f704f7ce
