@@ -108,13 +108,13 @@ def bundle(widget, words: str) -> dict:
     return {'text/plain': words, 'application/vnd.jupyter.widget-view+json': view}
 
 class Place:
-    "Places in a cell's output: the widget, a picture, a table."
-    def __init__(self): self.handles = {}
+    "Places in a cell's output: the widget, and what stays of it."
+    def __init__(self, names=('picture', 'table')): self.names, self.handles = names, {}
 
     def show(self, widget, words: str):
         from IPython.display import display
         new = lambda data: display(data, raw=True, display_id=True)
-        self.handles = dict(widget=new(bundle(widget, words)), picture=new({'text/plain': ''}), table=new({'text/plain': ''}))
+        self.handles = dict(widget=new(bundle(widget, words))) | {k: new({'text/plain': ''}) for k in self.names}
 
     def update(self, name: str, data: dict):
         if name in self.handles: self.handles[name].update(data, raw=True)
@@ -144,7 +144,8 @@ class TrainingDashboard:
     ):
         self.run, self.job, source = connect(what, X, y)
         self.source, self.curves, self.picture, self.result = rows_of(source), Curves(), Picture(), None
-        self.title, self.replace, self.place = title or ('training' if self.job or isinstance(what, Run) else str(what)), replace, place or Place()
+        self.title, self.replace = title or ('training' if self.job or isinstance(what, Run) else str(what)), replace
+        self.place, self.alone = place or Place(), place is None
         self.lock, self.told, self.kept, self.thread, self.watcher = threading.RLock(), None, None, None, None
         self.heard, self.after = time.monotonic(), []  # functions to call at the end
         if self.job is None and not isinstance(what, Run): self.run.status = 'watching'
@@ -260,7 +261,7 @@ def end(self: TrainingDashboard):
     s = self.state(); words = f"{self.title}: {WORDS[s['status']]}, validation log loss {number(s['best'])}"
     self.kept = self.image.value, small_table(self._result(s))
     self.place.keep(*self.kept, words, 'widget' if self.replace else 'picture')
-    if self.place.handles: self.image.layout.display = 'none'  # the picture below is the same
+    if self.place.handles and self.alone: self.image.layout.display = 'none'  # the picture below is the same
     for f in self.after: f(self)
 
 TrainingDashboard.watch, TrainingDashboard._watch, TrainingDashboard.end = watch, _watch, end
