@@ -306,7 +306,7 @@ def _settings(self: PipelineBuilder):
     self.strategy = w.Dropdown(options=STRATEGIES, value='inference', description='Strategy', layout=w.Layout(width='320px'))
     self.device = w.Dropdown(options=['auto', 'cpu', 'cuda', 'mps'], value='auto', description='Device', layout=w.Layout(width='320px'))
     for box in (self.strategy, self.device): box.observe(lambda _: self._changed(), 'value')
-    sizes = [_button(k, '', '', f'the bundled weights {k!r}', lambda k=k: self.set(**PRESETS[k])) for k in PRESETS]
+    sizes = [_button(k, '', f'the bundled weights {k!r}', lambda k=k: self.set(**PRESETS[k])) for k in PRESETS]
     box = lambda fields: [f.widget for f in fields.values()]
     bundled = w.HBox([w.Label('bundled weights', layout=w.Layout(width='190px')), *sizes])
     self.model_tab = w.VBox([bundled, *box(self.model)])
@@ -323,8 +323,8 @@ def _frame(self: PipelineBuilder):
                                            ('Press Start to train with these settings.', 'Scores and pictures appear here when a run ends.'))
     self.tabs = w.Tab([self.data_tab, self.model_tab, self.tuning_tab, self.training_tab, self.results_tab], titles=TABS, layout=w.Layout(width='100%'))
     self.cost, self.message, self.code_box = w.HTML(), w.HTML(), w.HTML(layout=w.Layout(display='none'))
-    self.buttons = {'Start': _button('Start', 'success', 'play', 'fit with these settings, in the background', self.start),
-                    'Copy as code': _button('Copy as code', '', 'copy', 'the Python cell that does the same', self.show_code)}
+    self.buttons = {'Start': _button('Start', 'success', 'fit with these settings, in the background', self.start),
+                    'Copy as code': _button('Copy as code', '', 'the Python cell that does the same', self.show_code)}
     foot = w.HBox([*self.buttons.values(), self.cost], layout=w.Layout(align_items='center', min_height='40px'))
     self.widget = w.VBox([self.tabs, foot, self.message, self.code_box], layout=w.Layout(width='100%', max_width='1080px'))
 

@@ -151,16 +151,16 @@ class TrainingDashboard:
         if self.job is None and not isinstance(what, Run): self.run.status = 'watching'
         self._build(); self.refresh()
 
-# %% ../nbs/87_live.ipynb #04193ec3
-def _button(words, style, icon, tip, click):
-    b = w.Button(description=words, button_style=style, icon=icon, tooltip=tip, layout=w.Layout(width='auto', min_width='88px'))
+# %% ../nbs/87_live.ipynb #47f0fc10
+def _button(words, style, tip, click):
+    b = w.Button(description=words, button_style=style, tooltip=tip, layout=w.Layout(width='auto', min_width='88px'))
     b.on_click(lambda _: click())
     return b
 
 def _build(self: TrainingDashboard):
-    made = [('Start', 'success', 'play', 'train in the background', self.start), ('Pause', '', 'pause', 'wait after this step', self.pause),
-            ('Stop', 'danger', 'stop', 'end after this step; the best weights are kept', self.stop),
-            ('Save picture', '', 'download', 'write the picture as PNG', self.save)]
+    made = [('Start', 'success', 'train in the background', self.start), ('Pause', '', 'wait after this step', self.pause),
+            ('Stop', 'danger', 'end after this step; the best weights are kept', self.stop),
+            ('Save picture', '', 'write the picture as PNG', self.save)]
     self.buttons = {m[0]: _button(*m) for m in made}
     line = lambda height: w.HTML(layout=w.Layout(height=height, overflow='hidden', margin='0'))
     self.head, self.numbers, self.message = line('26px'), line('42px'), line('24px')
@@ -208,8 +208,7 @@ def _heading(self: TrainingDashboard, s: dict):
     self.head.value = (f'<div style="font-size:15px;line-height:24px;color:var(--jp-ui-font-color1,inherit)"><b>{html.escape(self.title)}</b>'
                        f'<span style="opacity:.75"> · {words}</span></div>')
     for name in ('Start', 'Pause', 'Stop'): self.buttons[name].disabled = name not in BUTTONS[s['status']] or (name == 'Start' and not self.job)
-    paused = not self.run.go.is_set()
-    self.buttons['Pause'].description, self.buttons['Pause'].icon = ('Resume', 'play') if paused else ('Pause', 'pause')
+    self.buttons['Pause'].description = 'Pause' if self.run.go.is_set() else 'Resume'
     self.bar.bar_style = dict(finished='success', failed='danger', stopped='warning', paused='warning').get(s['status'], 'info')
     if s['error']: self.say(s['error'], error=True)
 

@@ -40,6 +40,8 @@ def home(tmp_path_factory):
     "A folder with the tutorial."
     folder = tmp_path_factory.mktemp('lab')
     shutil.copy(ROOT/'nbs'/'tutorials'/'04_dashboards.ipynb', folder/'dashboards.ipynb')
+    quiet = folder/'settings'/'@jupyterlab'/'apputils-extension'/'notification.jupyterlab-settings'
+    quiet.parent.mkdir(parents=True); quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     SHOTS.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -48,14 +50,15 @@ def lab(browser, home):
     "The address of a JupyterLab on that folder."
     port, token = free_port(), 'secret'
     command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip', '127.0.0.1', '--port', str(port), '--ServerApp.port_retries=0',
-               f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={home}', '--LabApp.expose_app_in_browser=True', '--LabApp.news_url=null',
-               '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', f'--LabApp.workspaces_dir={home}/workspaces', f'--LabApp.user_settings_dir={home}/settings']
+               f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={home}', '--LabApp.expose_app_in_browser=True', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
+               f'--LabApp.workspaces_dir={home}/workspaces', f'--LabApp.user_settings_dir={home}/settings']
     with server(command, f'http://127.0.0.1:{port}/api?token={token}', home): yield f'http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset'
 
 @pytest.fixture
 def page(browser):
     "A page of 1280 pixels; what it shows at the end of a test is kept."
     page = browser.new_page(viewport=dict(width=1280, height=900))
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     yield page
+    page.screenshot(path=SHOTS/'last.png')
     page.close()

@@ -6,7 +6,7 @@ from servers import SHOTS, free_port, server
 
 CELL, OUT = '.jp-Notebook .jp-CodeCell', '.jp-OutputArea-output'
 
-def until(f, what, seconds=60):
+def until(f, what, seconds=120):
     "Wait for something that a page does in its own time."
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -28,14 +28,16 @@ def code_cell(page, words): return page.locator(CELL).filter(has=page.locator('.
 
 def run_cell(page, words):
     "Run the cell that holds these words."
-    code_cell(page, words).locator('.cm-content').click()
-    page.keyboard.press('Control+Enter')
+    cell = code_cell(page, words)
+    cell.locator('.cm-content').click()
+    command(page, 'notebook:run-cell')
+    page.wait_for_function("c => c.querySelector('.jp-InputPrompt').innerText.trim() != '[ ]:'", arg=cell.element_handle())
 
 def run_new(page, code):
     "Run code in a new cell at the end of the notebook; the text that it gives."
     command(page, 'notebook:insert-cell-below')
     cell = page.locator('.jp-CodeCell.jp-mod-active')
-    cell.locator('.cm-content').click(); page.keyboard.insert_text(code); page.keyboard.press('Control+Enter')
+    cell.locator('.cm-content').click(); page.keyboard.insert_text(code); command(page, 'notebook:run-cell')
     out = cell.locator(OUT)
     out.first.wait_for()
     return out.first.inner_text().strip()
@@ -52,7 +54,7 @@ def test_builder_in_lab(page, lab, home):
     form = code_cell(page, 'builder = PipelineBuilder').locator('.jp-OutputArea').first
     button = lambda name: form.get_by_role('button', name=name, exact=True)
     tab = lambda name: form.locator('.lm-TabBar-tab', has_text=name).click()
-    button('Start').wait_for(timeout=60_000)
+    button('Start').wait_for()
     form.scroll_into_view_if_needed(); shot(page, 'builder-data')
     tab('Model'); shot(page, 'builder-model')
     tab('Tuning')
@@ -70,7 +72,7 @@ def test_builder_in_lab(page, lab, home):
     button('Pause').click(); form.get_by_text('paused').wait_for()
     button('Resume').click(); form.get_by_text('· training').wait_for()
     button('Stop').click()
-    form.get_by_text('On the test rows').wait_for(timeout=60_000); shot(page, 'results')
+    form.get_by_text('On the test rows').wait_for(); shot(page, 'results')
     button('Copy as code').click()
     assert 'TabularPipeline(' in form.locator('textarea.tabtune-code').input_value()
     command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1); shot(page, 'results-dark')
@@ -90,8 +92,8 @@ def test_fit_shows_itself(page, lab, home):
     (home/'fit.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
     open_notebook(page, lab, 'fit.ipynb')
     run_cell(page, 'TabularPipeline(')
-    page.locator('img.widget-image').wait_for(timeout=60_000); time.sleep(1); shot(page, 'fit')
-    page.locator(OUT).get_by_text("'done'").wait_for(timeout=60_000)
+    page.locator('img.widget-image').wait_for(); time.sleep(1); shot(page, 'fit')
+    page.locator(OUT).get_by_text("'done'").wait_for()
     page.locator('.jp-RenderedImage img').wait_for(); shot(page, 'fit-done')
     size = save(page, home/'fit.ipynb')
     kinds = {k for o in size['cells'][0]['outputs'] for k in o.get('data', {})}
