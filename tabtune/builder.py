@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MODEL_HELP', 'MODEL_SLIDERS', 'ELSEWHERE', 'SPEED', 'WIDE', 'TABS', 'PRESETS', 'STRATEGIES', 'COPY', 'model_table',
            'tuning_table', 'lora_table', 'Choices', 'mistakes', 'code', 'prepare', 'measure', 'learn_speed', 'estimate',
-           'bars', 'sketch', 'describe_column', 'balance', 'control', 'Field', 'PipelineBuilder', 'choices', 'set',
-           'state', 'show_code', 'start', 'wait', 'results_png']
+           'bars', 'sketch', 'describe_column', 'balance', 'control', 'allowed', 'duration', 'Field', 'PipelineBuilder',
+           'choices', 'set', 'state', 'show_code', 'start', 'wait', 'results_png']
 
 # %% ../nbs/88_builder.ipynb #497e0ec0
 import html
@@ -191,9 +191,10 @@ def describe_column(s: pd.Series) -> dict:  # kind, missing, distinct
 def balance(y: pd.Series, most: int = 12) -> str:  # HTML
     "Classes and their share of the rows, as bars."
     counts = y.astype(str).value_counts()
-    row = ('<div style="display:flex;align-items:center;gap:8px;height:20px"><span style="width:150px;overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{}</span>'
-           '<span style="width:{:.0f}px;height:11px;background:' + COLOURS['blue'] + '"></span><span style="opacity:.75">{} rows, {:.1f} %</span></div>')
-    out = ''.join(row.format(html.escape(k), 220 * n / counts.max(), n, 100 * n / counts.sum()) for k, n in counts.head(most).items())
+    row = ('<div style="display:flex;align-items:center;gap:8px;height:20px"><span style="flex:none;width:110px;overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{}</span>'
+           '<span style="flex:none;width:130px"><span style="display:block;width:{:.0f}px;height:11px;background:' + COLOURS['blue'] + '"></span></span>'
+           '<span style="opacity:.75;white-space:nowrap">{} rows, {:.1f} %</span></div>')
+    out = ''.join(row.format(html.escape(k), 130 * n / counts.max(), n, 100 * n / counts.sum()) for k, n in counts.head(most).items())
     more = f'<div style="opacity:.75">and {len(counts) - most} more classes</div>' if len(counts) > most else ''
     gone = f'<div style="opacity:.75">{y.isna().sum()} rows without a label are left out</div>' if y.isna().any() else ''
     return f'<div style="color:var(--jp-ui-font-color1,inherit)">{out}{more}{gone}</div>'
@@ -216,12 +217,23 @@ def control(s: dict):
     if s['optional'] or s['kind'] not in (int, float): return w.Text(value='', placeholder='automatic', continuous_update=False, layout=w.Layout(**WIDE))
     return _slider(s['kind'], s, s['default'])
 
+# %% ../nbs/88_builder.ipynb #99c92323
+def allowed(s: dict) -> str:
+    "The range of a setting in words."
+    if s['kind'] not in (int, float) or s['choices'] or s['low'] is None: return ''
+    show = lambda v: f'{v:,}' if s['kind'] is int else f'{v:g}'
+    return f" ({show(s['low'])} to {show(s['high'])})" if s['high'] is not None else f" ({show(s['low'])} or more)"
+
+def duration(seconds: float) -> str:
+    "About how long, in words."
+    return '1 s' if seconds < 1.5 else f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
+
 # %% ../nbs/88_builder.ipynb #376e3f0c
 class Field:
     "A setting as a row: name, control, explanation or error."
     def __init__(self, name: str, setting: dict, changed):
         self.name, self.setting, self.control, self.note = name, setting, control(setting), w.HTML(layout=w.Layout(flex='1 1 auto', min_width='200px'))
-        label = w.Label(name, layout=w.Layout(width='190px'))
+        label = w.Label(name, layout=w.Layout(width='200px'))
         self.widget = w.HBox([label, self.control, self.note], layout=w.Layout(min_height='32px', align_items='center'))
         self.tell(None)
         self.control.observe(lambda _: changed(), 'value')
@@ -246,7 +258,7 @@ class Field:
     def changed(self): return self.value != self.setting['default']
 
     def tell(self, error):
-        colour, words = ('#D55E00', error) if error else ('inherit', self.setting['help'])
+        colour, words = ('#D55E00', error) if error else ('inherit', self.setting['help'] + allowed(self.setting))
         style = f'color:{colour};opacity:{1 if error else .75};line-height:16px;font-size:12px'
         self.note.value = f'<div style="{style}">{html.escape(words)}</div>'
 
@@ -280,7 +292,7 @@ def _data(self: PipelineBuilder, target):
     rows = [self._column(c) for c in shown]
     if len(self.df.columns) > 60: rows.append(w.HTML(f'<div style="opacity:.75">and {len(self.df.columns) - 60} more columns, all used</div>'))
     head = w.HTML('<b>Predict from</b>')
-    columns = w.VBox([head, *rows], layout=w.Layout(max_height='360px', overflow='auto', flex='1 1 auto'))
+    columns = w.VBox([head, *rows], layout=w.Layout(max_height='360px', overflow='hidden auto', flex='1 1 auto'))
     left = w.VBox([self.target, self.balance, self.test_size], layout=w.Layout(width='440px'))
     self.data_tab = w.HBox([left, columns])
     for box in (self.target, self.test_size): box.observe(lambda _: self._changed(), 'value')
@@ -291,7 +303,7 @@ def _column(self: PipelineBuilder, c):
     pick.observe(lambda _: self._changed(), 'value'); self.picks[c] = pick
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     words = w.HTML(f"<span style=\"font-size:12px;opacity:.8\">{html.escape(d['kind'])}, {d['distinct']} values, {missing}</span>", layout=w.Layout(width='220px'))
-    return w.HBox([pick, words, w.HTML(sketch(self.df[c]))], layout=w.Layout(min_height='30px', align_items='center'))
+    return w.HBox([pick, words, w.HTML(sketch(self.df[c]))], layout=w.Layout(min_height='30px', align_items='center', overflow='hidden'))
 
 PipelineBuilder._data, PipelineBuilder._column = _data, _column
 
@@ -308,7 +320,7 @@ def _settings(self: PipelineBuilder):
     for box in (self.strategy, self.device): box.observe(lambda _: self._changed(), 'value')
     sizes = [_button(k, '', f'the bundled weights {k!r}', lambda k=k: self.set(**PRESETS[k])) for k in PRESETS]
     box = lambda fields: [f.widget for f in fields.values()]
-    bundled = w.HBox([w.Label('bundled weights', layout=w.Layout(width='190px')), *sizes])
+    bundled = w.HBox([w.Label('bundled weights', layout=w.Layout(width='200px')), *sizes])
     self.model_tab = w.VBox([bundled, *box(self.model)])
     self.advice = w.HTML()
     self.lora_box, self.tuning_box = w.VBox([w.HTML('<b>Adapters</b>'), *box(self.lora)]), w.VBox(box(self.tuning))
@@ -326,7 +338,7 @@ def _frame(self: PipelineBuilder):
     self.buttons = {'Start': _button('Start', 'success', 'fit with these settings, in the background', self.start),
                     'Copy as code': _button('Copy as code', '', 'the Python cell that does the same', self.show_code)}
     foot = w.HBox([*self.buttons.values(), self.cost], layout=w.Layout(align_items='center', min_height='40px'))
-    self.widget = w.VBox([self.tabs, foot, self.message, self.code_box], layout=w.Layout(width='100%', max_width='1080px'))
+    self.widget = w.VBox([self.tabs, foot, self.message, self.code_box], layout=w.Layout(width='100%', max_width='1080px', overflow='hidden'))
 
 PipelineBuilder._frame = _frame
 
@@ -390,7 +402,7 @@ def _estimate(self: PipelineBuilder, c: Choices, wrong: dict):
         return
     e, free = self.estimate, psutil.virtual_memory().available / 2 ** 20
     steps = f"{e['steps']} steps, " if e['steps'] else ''
-    self.cost.value = f'<span style="opacity:.8">{steps}about {clock(max(1, e["seconds"]))} min and {mib(e["memory_mib"])} of {mib(free)} free</span>'
+    self.cost.value = f'<span style="opacity:.8">{steps}about {duration(e["seconds"])} and {mib(e["memory_mib"])} of {mib(free)} free</span>'
 
 PipelineBuilder._estimate = _estimate
 

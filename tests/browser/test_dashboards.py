@@ -27,11 +27,14 @@ def command(page, name, **args): page.evaluate('([n, a]) => window.jupyterapp.co
 def code_cell(page, words): return page.locator(CELL).filter(has=page.locator('.cm-content', has_text=words)).first
 
 def run_cell(page, words):
-    "Run the cell that holds these words."
+    "Run the cell that holds these words; again if the kernel was not there yet."
     cell = code_cell(page, words)
-    cell.locator('.cm-content').click()
-    command(page, 'notebook:run-cell')
-    page.wait_for_function("c => c.querySelector('.jp-InputPrompt').innerText.trim() != '[ ]:'", arg=cell.element_handle())
+    def started():
+        cell.locator('.cm-content').click(); command(page, 'notebook:run-cell')
+        end = time.monotonic() + 5
+        while time.monotonic() < end and (there := cell.locator('.jp-InputPrompt').inner_text().strip()) == '[ ]:': time.sleep(0.1)
+        return there != '[ ]:'
+    until(started, f'the cell with {words!r} to run')
 
 def run_new(page, code):
     "Run code in a new cell at the end of the notebook; the text that it gives."
