@@ -27,7 +27,7 @@ from .classifier import MitraClassifier
 from .config import ARCHITECTURE, STRATEGY_ALIASES, architecture, check_choice, check_keys, check_model_params, tuning_config
 from .encode import TableEncoder
 from .metrics import classification_metrics
-from .mitra import Mitra
+from .mitra import Mitra, neighbour_init
 from .shapes import CheckpointError, ConfigError, InputError
 from .tuning import count, plain_copy, tune
 
@@ -49,7 +49,7 @@ def pick_weights(
     if not tuned: warnings.warn('use_synthetic_prior=False: the model starts from random weights, and without tuning its predictions mean nothing')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.get('seed', 42))
-        return Mitra(config)
+        return neighbour_init(Mitra(config))
 
 def _matching(source, params):
     "`source`, if its architecture does not contradict `params`."
