@@ -18,6 +18,7 @@ import random
 import threading
 import time
 import traceback
+import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,8 @@ import pandas as pd
 import psutil
 import torch
 from fastcore.script import call_parse
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib.parallel import get_active_backend
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import rankdata, studentized_range
@@ -140,7 +142,8 @@ class PeakMemory:
 # %% ../nbs/80_leaderboard.ipynb #21f7b6b2
 @contextmanager
 def _seeded(seed):
-    "Seed every global generator, and put all back afterwards."
+    "Seed every global generator, and put all back afterwards; threads that share them leave them alone."
+    if threading.current_thread() is not threading.main_thread(): yield; return
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         random.seed(seed); np.random.seed(seed % 2 ** 32); torch.manual_seed(seed)
@@ -182,10 +185,15 @@ def run_job(job: Job) -> dict:  # a record of plain values
     record = dict(name=job.entry.name, seed=job.seed, fold=job.fold, key=job.key)
     try:
         with _seeded(job.seed): return record | _measure(job) | dict(status='ok', error='')
-    except Exception as e:
-        what = str(e).strip() or 'no message'
-        return record | dict(status='error', error=what if isinstance(e, TabTuneError) else f'{type(e).__name__}: {what}',
-                             traceback=traceback.format_exc())
+    except Exception as e: return record | dict(status='error', error=_reason(e, job), traceback=traceback.format_exc())
+
+def _reason(e: Exception, job: Job) -> str:
+    "What went wrong, and for weights that could not be had, another way to them."
+    what = str(e).strip() or 'no message'
+    reason = what if isinstance(e, TabTuneError) else f'{type(e).__name__}: {what}'
+    spec = find_model(job.entry.model, job.task) if isinstance(job.entry.model, str) else None
+    if spec is None or spec.kind != 'peer' or job.entry.path or not (isinstance(e, OSError) or 'Repo' in type(e).__name__): return reason
+    return f"{reason} (The weights of {spec.name} come from '{spec.source}'; without network give model_checkpoint_path.)"
 
 # %% ../nbs/80_leaderboard.ipynb #aee763e1
 class TabularLeaderboard:
@@ -210,6 +218,7 @@ class TabularLeaderboard:
         self.task_type, self.entries, self.records, self.stopping = task_type, [], {}, threading.Event()
         self.options = dict(cv=cv, seeds=seeds, n_jobs=n_jobs, backend=backend, results_dir=results_dir, show_progress=show_progress)
         self.results_ = self.rank_by_ = None
+        self.jobs, self.told = [], {}
         self._set_data(X_train, X_test, y_train, y_test)
 
 # %% ../nbs/80_leaderboard.ipynb #5ebd274c
@@ -260,12 +269,18 @@ def add_model(
     label = model_name if isinstance(model_name, str) else type(model_name).__name__
     path = None if model_checkpoint_path is None else str(model_checkpoint_path)
     entry = Entry(self._free_name(name, label, tuning_strategy), model_name, tuning_strategy, model_params, tuning_params, processor_params, path)
-    problem = self._problem(entry)[1]
-    if problem: log.warning("'%s' will not run: %s", entry.name, problem)
+    self._tell(entry, self._problem(entry)[1])
     self.entries.append(entry)
     return self
 
-TabularLeaderboard._free_name, TabularLeaderboard.add_model = _free_name, add_model
+def _tell(self: TabularLeaderboard, e: Entry, problem):
+    "Say once what keeps a candidate from running, and under which licence it comes."
+    if self.told.get(e.name) == problem: return
+    self.told[e.name] = problem
+    if problem: log.warning("'%s' will not run: %s", e.name, problem)
+    elif isinstance(e.model, str): log.info("'%s': %s, licence %s", e.name, e.model, find_model(e.model, self.task_type).license)
+
+TabularLeaderboard._free_name, TabularLeaderboard.add_model, TabularLeaderboard._tell = _free_name, add_model, _tell
 
 # %% ../nbs/80_leaderboard.ipynb #8a392e65
 def _size(self: TabularLeaderboard, cv=None):
@@ -359,8 +374,10 @@ def _records(jobs, n_jobs, backend):
     if n_jobs == 1 and backend is None: yield from map(run_job, jobs); return
     _ready(backend)
     with parallel_config(backend=backend or 'loky', n_jobs=n_jobs):
-        pool, tasks = Parallel(return_as='generator_unordered', pre_dispatch='all'), (delayed(run_job)(j) for j in jobs)
-        yield from pool(tasks)
+        one_by_one, n = get_active_backend()[0].supports_return_generator, effective_n_jobs()
+        waves = [jobs] if one_by_one else [jobs[i:i + n] for i in range(0, len(jobs), n)]  # ray gives results all at once: in waves
+        for wave in waves:
+            yield from Parallel(return_as='generator_unordered' if one_by_one else 'list')(delayed(run_job)(j) for j in wave)
 
 def _plain(record):
     "NumPy numbers as JSON knows them; NaN as null."
@@ -396,23 +413,31 @@ TabularLeaderboard._keep, TabularLeaderboard._recall, TabularLeaderboard.stop = 
 def _consume(self: TabularLeaderboard, jobs, options, rank_by, callback):
     "Run the jobs; a pool that breaks is an error of the jobs that were left."
     from tqdm.auto import tqdm
-    left = {j.key: j for j in jobs}
     bar = tqdm(total=len(jobs), desc='leaderboard', unit='run', disable=not options['show_progress'] or not jobs)
-    records = _records(jobs, options['n_jobs'], options['backend'])
+    records = _unbroken(_records(jobs, options['n_jobs'], options['backend']), jobs)
     try:
         for record in records:
-            left.pop(record['key'])
             self._keep(record, options['results_dir'])
             bar.update()
             bar.set_postfix_str(f"{record['name']}: {record['status']}")
             if callback: callback(self._table(rank_by))
             if self.stopping.is_set(): break
-    except (ImportError, RuntimeError, OSError, ValueError) as e:
-        for key, j in left.items():
-            self._keep(run_failed(j, f'the worker was lost ({type(e).__name__}: {e}); out of memory? try a smaller n_jobs'), options['results_dir'])
     finally:
-        records.close()
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*tasks (have been|which were)')  # joblib, about a run that was stopped
+            records.close()
         bar.close()
+
+def _unbroken(records, jobs):
+    "The records; if the pool breaks, a record with the error for each job that was left."
+    left = {j.key: j for j in jobs}
+    try:
+        while (record := next(records, None)) is not None:
+            left.pop(record['key'])
+            try: yield record
+            except GeneratorExit: records.close(); return
+    except Exception as e:
+        for j in left.values(): yield run_failed(j, f'no result from the workers ({type(e).__name__}: {e}). If memory ran out, try a smaller n_jobs')
 
 def run_failed(job: Job, error: str, status: str = 'error') -> dict:
     "The record of a job that did not run."
@@ -436,8 +461,7 @@ def run(
     self.stopping.clear()
     self.jobs = self._jobs(self.entries, options['cv'], options['seeds'])
     problems = {e.name: self._problem(e, options['cv']) for e in self.entries}
-    for name, (status, why) in problems.items():
-        if status != 'ok': log.warning("'%s' does not run: %s", name, why)
+    for e in self.entries: self._tell(e, problems[e.name][1])
     can = [j for j in self.jobs if problems[j.entry.name][0] == 'ok']
     for j in self.jobs:
         if j not in can: self.records[j.key] = run_failed(j, *problems[j.entry.name][::-1])

@@ -170,7 +170,7 @@ class _TabDPT:
         if self.task == 'Classifier': self.ask['temperature'] = temperature
         self.model = getattr(importlib.import_module('tabdpt'), f'TabDPT{self.task}')(**params)
 
-    def fit(self, X, y): self.model.fit(X, y)
+    def fit(self, X, y): self.model.fit(X.copy(), y.copy())
     def predict_proba(self, X): return self.model.ensemble_predict_proba(X, **self.ask)
     def predict(self, X): return self.model.predict(X, **self.ask)
 
