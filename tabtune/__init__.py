@@ -5,7 +5,9 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .classifier import MitraClassifier
 from .config import LoraSettings, MitraConfig, TuningConfig
 from .encode import TableEncoder
+from .leaderboard import TabularLeaderboard
 from .mitra import Mitra
 from .pipeline import TabularPipeline
 
-__all__ = ['TabularPipeline', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig', 'TuningConfig', 'LoraSettings', 'TableEncoder']
+__all__ = ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig', 'TuningConfig', 'LoraSettings',
+           'TableEncoder']
