@@ -5,7 +5,10 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .classifier import MitraClassifier
 from .config import MitraConfig
 from .encode import TableEncoder
+from .explain import feature_importance, get_attention_weights, similar_rows
 from .mitra import Mitra
 from .pipeline import TabularPipeline
+from .shapes import CheckpointError, ConfigError, InputError
 
-__all__ = ['TabularPipeline', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig', 'TableEncoder']
+__all__ = ['TabularPipeline', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig', 'TableEncoder',
+           'feature_importance', 'get_attention_weights', 'similar_rows']
