@@ -8,7 +8,6 @@ from .encode import TableEncoder
 from .explain import feature_importance, get_attention_weights, similar_rows
 from .mitra import Mitra
 from .pipeline import TabularPipeline
-from .shapes import CheckpointError, ConfigError, InputError
 
 __all__ = ['TabularPipeline', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig', 'TableEncoder',
            'feature_importance', 'get_attention_weights', 'similar_rows']

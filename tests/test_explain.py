@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_wine
 from torch.overrides import TorchFunctionMode
 
-from tabtune import InputError, Mitra, MitraClassifier, MitraConfig, TabularPipeline
+from tabtune import Mitra, MitraClassifier, MitraConfig, TabularPipeline
 from tabtune.explain import Watch, attention_weights, known_truth
+from tabtune.shapes import InputError
 
 class Replay(TorchFunctionMode):
     "Attention by stored weights instead of queries and keys."
@@ -31,7 +32,8 @@ def table(seed=0, n=40, f=4):
     g = torch.Generator().manual_seed(seed)
     return torch.randn(1, n, f, generator=g), torch.arange(n)[None] % 3, torch.randn(1, 5, f, generator=g)
 
-@pytest.mark.parametrize('order, head, hints', itertools.product(['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel']))
+@pytest.mark.parametrize('order, head, hints', list(itertools.product(
+    ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
 def test_recorded_weights_give_the_output_back(order, head, hints):
     m, (x, y, xq), seen = model(order=order, head=head, hints=hints), table(), []
     with torch.inference_mode():
