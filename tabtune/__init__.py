@@ -3,11 +3,11 @@ __version__ = "0.1.0"
 
 from .checkpoints import load_checkpoint, save_checkpoint
 from .classifier import MitraClassifier
-from .config import LoraSettings, MitraConfig, TuningConfig
+from .config import MitraConfig
 from .encode import TableEncoder
-from .leaderboard import TabularLeaderboard
+from .explain import feature_importance, get_attention_weights, similar_rows
 from .mitra import Mitra
 from .pipeline import TabularPipeline
 
-__all__ = ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig', 'TuningConfig', 'LoraSettings',
-           'TableEncoder']
+__all__ = ['TabularPipeline', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig', 'TableEncoder',
+           'feature_importance', 'get_attention_weights', 'similar_rows']
