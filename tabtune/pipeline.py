@@ -156,7 +156,7 @@ TabularPipeline.describe = describe
 
 # %% ../nbs/75_pipeline.ipynb #38f4ad89
 FORMAT, SCHEMA = 'tabtune-pipeline', 1
-CONTEXT = ['x_support', 'y_support', 'classes', 'seed', 'rows', 'columns']  # of the estimator, each with a trailing _
+CONTEXT = ['x_support', 'y_support', 'classes', 'seed', 'rows', 'columns', 'near', 'centres', 'temperature']  # of the estimator, each with a trailing _
 
 def save(
     self: TabularPipeline,
