@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'CHUNK_NUMBERS', 'N_FIT', 'N_WORDS', 'N_HELD_OUT', 'N_CONTEXT', 'BLOCK', 'predict_in_chunks',
            'default_max_support', 'stratified_rows', 'neighbourhoods', 'nearest_centre', 'Member', 'class_words',
-           'sharpen', 'fit_temperature', 'MitraClassifier', 'fit', 'looks_like_numbers', 'most_informative',
-           'predict_proba', 'predict']
+           'sharpen', 'fit_temperature', 'MitraClassifier', 'fit', 'looks_like_numbers', 'most_informative', 'is_dask',
+           'probabilities', 'labels', 'by_partition', 'predict_proba', 'predict']
 
 # %% ../nbs/65_classifier.ipynb #65354f09
 import copy
@@ -15,6 +15,7 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import psutil
 import torch
 import torch.nn.functional as F
@@ -243,7 +244,7 @@ def _set_context(self: MitraClassifier, model, x, codes, classes, seed, rows=Non
     "What prediction needs: the model, the encoded support, and which rows and columns of it each view sees."
     self.classes_, self.x_support_, self.y_support_, self.seed_, self.caches_ = classes, x, codes, seed, {}
     self.model_ = model.to(self.device_).eval()
-    if len(classes) == 1: warnings.warn(f'y has one class only, {classes[0]!r}: every prediction will be that class')
+    if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
     self.columns_ = most_informative(x, codes, self.max_features) if columns is None else columns
     if rows is None: self._draw_rows()
     else: self.rows_, self.near_, self.centres_ = rows, near or [rows[0][:0]], np.zeros((1, 1)) if centres is None else centres
@@ -335,9 +336,31 @@ def _find_temperature(self: MitraClassifier) -> float:
     if len(held) < 20 or len(np.unique(codes[kept])) < k: return 0.5 if many else 1.
     probe = copy.copy(self)
     probe.rows_, probe.near_, probe.centres_, probe.caches_, probe.cache_budget = [kept] * len(self.rows_), [kept[:0]], np.zeros((1, 1)), {}, 0
-    return fit_temperature(probe._log_proba(self.x_support_[held]), codes[held])
+    found, usual = fit_temperature(probe._log_proba(self.x_support_[held]), codes[held]), 0.5 if many else 1.
+    return float(np.exp(np.average(np.log([found, usual]), weights=[len(held), 40])))  # few rows don't say much
 
 MitraClassifier._find_temperature = _find_temperature
+
+# %% ../nbs/65_classifier.ipynb #689108b4
+def is_dask(X) -> bool: return hasattr(X, 'map_partitions') and hasattr(X, 'npartitions')
+
+def probabilities(df: pd.DataFrame, est) -> pd.DataFrame:
+    "A partition's probabilities; the columns are the classes."
+    p = est.predict_proba(df) if len(df) else np.empty((0, len(est.classes_)))
+    return pd.DataFrame(p, index=df.index, columns=[str(c) for c in est.classes_])
+
+def labels(df: pd.DataFrame, est) -> pd.Series:
+    "A partition's labels."
+    return pd.Series(est.predict(df) if len(df) else est.classes_[:0], index=df.index, name='label')
+
+def by_partition(
+    X,  # Dask DataFrame
+    est,  # fitted estimator
+    f,  # `probabilities` or `labels`
+):  # Dask DataFrame or Series
+    "`f` of each partition, lazily."
+    import dask
+    return X.map_partitions(f, dask.delayed(est), meta=f(X._meta, est), enforce_metadata=False)
 
 # %% ../nbs/65_classifier.ipynb #8fffe9a3
 BLOCK = 50_000  # rows that are encoded at once
@@ -346,8 +369,9 @@ def predict_proba(
     self: MitraClassifier,
     X,  # table with the columns of `fit`, in any order
 ) -> np.ndarray:  # (n_rows, n_classes), in the order of `classes_`
-    "Probability of each class for each row."
+    "Probability of each class for each row. A Dask table gives a Dask table, with the index of `X`."
     check_is_fitted(self, 'rows_')
+    if is_dask(X): return by_partition(X, self, probabilities)
     return np.concatenate([sharpen(self._log_proba(x), self.temperature_) for x in self.encoder_.blocks(X, BLOCK)])
 
 def predict(
@@ -355,6 +379,7 @@ def predict(
     X,  # table with the columns of `fit`
 ) -> np.ndarray:  # n_rows labels
     "The most probable class of each row."
+    if is_dask(X): return by_partition(X, self, labels)
     proba = self.predict_proba(X)
     return self.classes_[proba.argmax(1)]
 

@@ -7,12 +7,14 @@ __all__ = ['BLANKS', 'INFERRED', 'DTYPES', 'N_KNOTS', 'BOUND', 'WORDS', 'PARTS',
            'distinct', 'spread', 'column_kind', 'fit_scale', 'apply_scale', 'Column', 'NumberColumn', 'BooleanColumn',
            'CategoryColumn', 'DurationColumn', 'DateColumn', 'TableEncoder', 'align', 'encode_labels', 'match_labels']
 
-# %% ../nbs/15_encode.ipynb #f69eb3de
+# %% ../nbs/15_encode.ipynb #f9279640
 import math, re, warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from numbers import Integral, Real
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from pandas.api import types as pt
@@ -43,7 +45,15 @@ def _rows(X):
     if len(lengths) > 1: raise InputError(f'the rows of X differ in length ({lengths[:5]}), but each needs a cell for every column')
     return A
 
+def _collected(X):
+    "Lazy tables, records and columns as something with rows."
+    if (isinstance(X, Mapping) and not hasattr(X, 'shape')) or (isinstance(X, (list, tuple)) and X and all(isinstance(r, Mapping) for r in X)): return pd.DataFrame(X)
+    lazy = nw.from_native(X, pass_through=True)
+    return lazy.collect().to_native() if isinstance(lazy, nw.LazyFrame) else X
+
 def _frame(X):
+    if isinstance(X, pd.DataFrame): return X
+    X = _collected(X)
     if hasattr(X, 'to_pandas'): X = _to_pandas(X)
     if isinstance(X, pd.DataFrame): return X
     if isinstance(X, (list, tuple)): X = _rows(X)
