@@ -44,7 +44,7 @@ def test_a_random_start_learns_and_says_so(tuned):
     told = tuned.describe()
     assert told['kept'] == 'tuned' and told['gain'] > told['gain_error'] > 0
     assert told['trained'] == told['parameters'] == sum(p.numel() for p in tuned.model.parameters())
-    assert tuned.history_.step.max() == 48 and {'loss', 'val_loss', 'lr', 'grad_norm', 'rss_mib', 'cells_per_s'} <= set(tuned.history_)
+    assert 4 <= tuned.history_.step.max() == told['steps'] and {'loss', 'val_loss', 'lr', 'grad_norm', 'rss_mib', 'cells_per_s'} <= set(tuned.history_)
     assert tuned.plot_history().get_title() == 'kept: tuned'
 
 def test_kept_untuned_predicts_as_inference():
