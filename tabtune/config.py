@@ -60,7 +60,7 @@ def check_range(
 
 # %% ../nbs/10_config.ipynb #214f7c66
 VARIANTS = dict(task=('classification', 'regression'), cell=('quantile', 'value_rank', 'fourier'), column=('none', 'class_means', 'bound'),
-                order=('rows_first', 'features_first'), row_scale=('none', 'log_n'), head=('linear', 'retrieval'))
+                order=('rows_first', 'features_first'), row_scale=('none', 'log_n'), head=('linear', 'retrieval'), hints=('none', 'kernel'))
 
 def check_choice(
     name: str,  # the parameter
@@ -89,6 +89,7 @@ class MitraConfig:
     order: str = 'features_first'  # of the two kinds of attention
     row_scale: str = 'log_n'  # temperature of row attention
     head: str = 'retrieval'  # how the answer is read
+    hints: str = 'kernel'  # whether closed-form learners help
 
     def __post_init__(self):
         check_range('d_model', self.d_model, 1)
@@ -99,6 +100,8 @@ class MitraConfig:
         for name, valid in VARIANTS.items(): check_choice(name, getattr(self, name), valid)
         if self.task == 'regression' and (self.column, self.head) != ('none', 'linear'):
             raise ConfigError(f"task='regression' has column='none' and head='linear' only, not '{self.column}' and '{self.head}'")
+        if self.hints == 'kernel' and (self.cell == 'quantile' or self.task == 'regression'):
+            raise ConfigError(f"hints='kernel' needs a cell with value, rank and missing flag, and classes; not '{self.cell}', {self.task}")
         if self.d_model % self.num_heads:
             raise ConfigError(f'd_model={self.d_model} must be divisible by num_heads={self.num_heads}; '
                               f'try num_heads={next(h for h in range(self.num_heads, 0, -1) if self.d_model % h == 0)}')
@@ -108,7 +111,7 @@ PRESETS = dict(small=MitraConfig(d_model=32, num_layers=1), medium=MitraConfig()
 
 # %% ../nbs/10_config.ipynb #6ffbf7e1
 _JSON = dict(dim='d_model', dim_output='n_classes', n_layers='num_layers', n_heads='num_heads', task='task')
-_PUBLIC = dict(dropout=0.0, cell='quantile', column='none', order='rows_first', row_scale='none', head='linear')
+_PUBLIC = dict(dropout=0.0, cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', hints='none')
 
 def config_to_json(
     config: MitraConfig,  # an architecture

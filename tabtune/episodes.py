@@ -51,11 +51,14 @@ def curriculum(
     cells: int = 12_000,  # rows x tokens of a batch at the start, twice that at the end
     max_support: int = 1000,  # reached at the end
     max_features: int = 60,  # reached at the end
+    min_support: int = 10,
+    late: float = 0.0,  # share of the growth that is done at the start, for a model that knows something already
 ) -> tuple:  # (n_tables, n_support, n_query, n_features)
     "Sizes of the next batch."
-    grow = lambda start, end: start * (end / start) ** min(1.0, 1.25 * progress)
+    grown = late + (1 - late) * min(1.0, 1.25 * progress)
+    grow = lambda start, end: start * (end / start) ** grown
     cells = cells * (1 + min(1.0, progress))
-    s = round(d.log_uniform(10, grow(160, max_support), 1).item())
+    s = round(d.log_uniform(min_support, grow(160, max_support), 1).item())
     f = round(d.log_uniform(2.5, grow(14, max_features), 1).item())
     q = min(128, max(32, s // 3))
     f = max(3, min(f, round(1.25 * cells / (s + q)) - 1))

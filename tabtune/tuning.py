@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'ARRAYS', 'TRAINABLE', 'MAY_CHANGE', 'FEWEST', 'split_rows', 'held_out', 'carefully', 'row_scores', 'mean_auc',
            'compare', 'loop_settings', 'use_bf16', 'parts_for', 'set_dropout', 'attach_lora', 'count', 'plain_copy',
-           'in_notebook', 'watcher', 'TuneResult', 'Tuning', 'listeners', 'export', 'identity', 'state_dict', 'resume',
-           'checked', 'run', 'judge', 'summary', 'tune']
+           'merged_linear', 'merged_forward', 'in_notebook', 'watcher', 'TuneResult', 'Tuning', 'listeners', 'export',
+           'identity', 'state_dict', 'resume', 'checked', 'run', 'judge', 'summary', 'tune']
 
 # %% ../nbs/62_tuning.ipynb #a5fe80e1
 import copy
@@ -16,7 +16,9 @@ import logging
 import math
 import signal
 import warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +171,26 @@ def plain_copy(model):
     model = copy.deepcopy(model)
     return model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model
 
+# %% ../nbs/62_tuning.ipynb #49ac6496
+def merged_linear(layer, x):
+    "What a linear layer with adapters computes, with the matrices added first."
+    base = layer.base_layer
+    w = base.weight
+    for name in [] if layer.disable_adapters else layer.active_adapters:
+        a, p = layer.lora_A[name].weight, getattr(layer.lora_dropout[name], 'p', 0.0)
+        if layer.training and p: a = a * F.dropout(torch.ones_like(a[:1]), p)
+        w = w + layer.scaling[name] * (layer.lora_B[name].weight @ a)
+    return F.linear(x, w, base.bias)
+
+@contextmanager
+def merged_forward(model):
+    "Inside, all linear layers with plain adapters work through `merged_linear`."
+    plain = [m for m in model.modules() if hasattr(m, 'lora_A') and isinstance(m.base_layer, nn.Linear) and not getattr(m, 'use_dora', {}).get('default')]
+    for m in plain: m.forward = partial(merged_linear, m)
+    try: yield
+    finally:
+        for m in plain: del m.forward
+
 # %% ../nbs/62_tuning.ipynb #805f5d80
 def in_notebook() -> bool:
     "Does this code run in a Jupyter kernel?"
@@ -274,7 +296,7 @@ Tuning.resume, Tuning.checked = resume, checked
 def run(self: Tuning) -> TuneResult:
     "Train, put the best weights back, compare, keep the better model."
     self.prepare()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), merged_forward(self.tuned):
         torch.manual_seed(self.seed + self.trainer.accelerator.process_index)
         self.resume()
         state = self.trainer.run()
