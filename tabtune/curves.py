@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'COLOURS', 'INK', 'SMALL', 'HistoryRows', 'FileRows', 'rows_of', 'Curves', 'pull', 'column', 'smooth',
-           'speed', 'now', 'quiet', 'new_figure', 'to_png', 'Picture', 'limits', 'draw', 'clock', 'number', 'mib',
-           'memory_words', 'tiles', 'small_table', 'result_rows']
+           'speed', 'now', 'quiet', 'new_figure', 'to_png', 'Picture', 'limits', 'reach', 'draw', 'clock', 'number',
+           'mib', 'memory_words', 'tiles', 'small_table', 'result_rows']
 
 # %% ../nbs/86_curves.ipynb #8df5877e
 import base64
@@ -201,6 +201,12 @@ def _set(line, x, y, floor=False, room=1.0):
     low, high = limits(room * np.asarray(y))
     line.axes.set_ylim(min(0, low) if floor else low, high)
 
+# %% ../nbs/86_curves.ipynb #6c7990c5
+def reach(step: float, n_steps: int = None) -> float:
+    "The end of the step axis: a round number with room, at most the end of the run."
+    far = next(k * 10 ** p for p in range(1, 12) for k in (1, 2, 3, 5) if k * 10 ** p >= 1.2 * step)
+    return max(min(far, n_steps or math.inf), step, 1)
+
 # %% ../nbs/86_curves.ipynb #6392ecd8
 def draw(
     self: Picture,
@@ -212,7 +218,7 @@ def draw(
     mean = smooth(loss, max(1, len(loss) // 25)) if len(loss) else loss
     val = np.array(curves.val).reshape(-1, 2)
     self.raw.set_data(step, loss); self.line['train'].set_data(step, mean); self.line['val'].set_data(val[:, 0], val[:, 1])
-    end = max(n_steps or 0, step[-1] if len(step) else 0, 1)
+    end = reach(step[-1] if len(step) else 0, n_steps)
     base = [curves.baseline] if curves.baseline is not None else []
     self.line['untuned'].set_data([0, end] * len(base), base * 2)
     inner = np.quantile(loss, [0.02, 0.98]) if len(loss) else loss

@@ -164,10 +164,10 @@ def _build(self: TrainingDashboard):
     self.buttons = {m[0]: _button(*m) for m in made}
     line = lambda height: w.HTML(layout=w.Layout(height=height, overflow='hidden', margin='0'))
     self.head, self.numbers, self.message = line('26px'), line('42px'), line('24px')
-    self.bar = w.FloatProgress(min=0, max=1, layout=w.Layout(width='100%', height='14px', margin='2px 0'))
-    self.image = w.Image(format='png', layout=w.Layout(width='100%', max_width='1000px', height='360px', object_fit='contain', object_position='left top', margin='4px 0'))
+    self.bar = w.FloatProgress(min=0, max=1, layout=w.Layout(width='auto', height='14px', margin='2px 0'))
+    self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='360px', object_fit='contain', object_position='left top', margin='4px 0'))
     row = w.HBox(list(self.buttons.values()), layout=w.Layout(height='36px'))
-    self.widget = w.VBox([self.head, self.bar, self.numbers, self.image, row, self.message], layout=w.Layout(width='100%', max_width='1040px', padding='4px', overflow='hidden'))
+    self.widget = w.VBox([self.head, self.bar, self.numbers, self.image, row, self.message], layout=w.Layout(width='auto', max_width='1040px', margin='0', overflow='hidden'))
 
 TrainingDashboard._build = _build
 
