@@ -208,8 +208,8 @@ def balance(y: pd.Series, most: int = 12) -> str:  # HTML
     gone = f'<div style="opacity:.75">{y.isna().sum()} rows without a label are left out</div>' if y.isna().any() else ''
     return f'<div style="color:var(--jp-ui-font-color1,inherit)">{out}{more}{gone}</div>'
 
-# %% ../nbs/88_builder.ipynb #a1728632
-WIDE = dict(width='300px')
+# %% ../nbs/88_builder.ipynb #ec345c89
+WIDE = dict(width='300px', flex='0 0 300px')
 
 def _slider(kind, s, value):
     low, high = (s['slider'] or (s['low'], s['high']))
@@ -242,7 +242,7 @@ class Field:
     "A setting as a row: name, control, explanation or error."
     def __init__(self, name: str, setting: dict, changed):
         self.name, self.setting, self.control, self.note = name, setting, control(setting), w.HTML(layout=w.Layout(flex='1 1 auto', min_width='200px'))
-        label = w.Label(name, layout=w.Layout(width='200px'))
+        label = w.Label(name, layout=w.Layout(width='200px', flex='0 0 200px'))
         self.widget = w.HBox([label, self.control, self.note], layout=w.Layout(min_height='32px', align_items='center'))
         self.tell(None)
         self.control.observe(lambda _: changed(), 'value')
