@@ -148,6 +148,8 @@ class Pretraining:
         model = grow(load_checkpoint(init), config, 0.01) if init else neighbour_init(Mitra(config))
         model.hints.limit, self.init = landmarks, init
         self.trainer = Trainer(model, stream, settings, callbacks, self.validate)
+        self.main = self.trainer.accelerator.is_main_process
+        if not self.main: self.trainer.callbacks = [StopOnSignal()]  # one process of several writes
 
     def validate(self, model):
         there = [(name, ep.to(self.trainer.accelerator.device)) for name, ep in self.val]
@@ -181,9 +183,10 @@ def run(self: Pretraining, resume: bool = False):
     state, lines = self.out / 'state.pt', self.out / 'baselines.json'
     if resume: self.restore(state)
     elif state.exists(): raise ConfigError(f"'{self.out}' holds a run already: --resume goes on with it, another --out starts a new one")
-    else: self.save()  # from now on there is a checkpoint, whatever happens
-    if not lines.exists(): _write(lines, lambda p: p.write_text(json.dumps(baseline_losses(self.val))))
-    self.baselines = json.loads(lines.read_text())
+    self.trainer.accelerator.wait_for_everyone()
+    if self.main and not resume: self.save()  # from now on there is a checkpoint, whatever happens
+    if self.main and not lines.exists(): _write(lines, lambda p: p.write_text(json.dumps(baseline_losses(self.val))))
+    if self.main: self.baselines = json.loads(lines.read_text())
     return self.trainer.run()
 
 def restore(self: Pretraining, path):
@@ -235,6 +238,7 @@ def main(
     settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200, bf16=bf16,
                             device=pick_device(device).type, validate_every=500)
     sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late)
-    state = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes).run(resume)
+    run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes)
+    state = run.run(resume)
     end = 'stopped' if state.stopped else 'done'
-    print(f'{end} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}', flush=True)
+    if run.main: print(f'{end} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}', flush=True)
