@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .attention import ROW_SCALES, Attention, attend
 from .config import MitraConfig
+from .hints import HINTS
 from .shapes import InputError
 
 # %% ../nbs/25_mitra.ipynb #035783e3
@@ -260,6 +261,7 @@ class SupportCache:
     n_features: int  # F
     kv: list = None  # per block (B, CH, S, d) twice
     memory: tuple = None  # the head's
+    hints: dict = None  # the closed-form learners, solved
 
     def nbytes(self) -> int:
         "Bytes that the cache holds."
@@ -284,6 +286,7 @@ class Mitra(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_layer_norm = nn.LayerNorm(d)
         self.final_layer = HEADS[config.head](config)
+        self.hints = HINTS[config.hints](config)
 
     def readable(self, x):
         "In the weights' type; an infinite cell counts as missing."
@@ -325,7 +328,9 @@ def encode_support(
     table = self.y_embedding.y_embedding.weight
     cache = SupportCache(cells, self.column.fit(numbers[..., self.cell.rank], observed, y, table, feature_mask),
                          None if support_mask is None else support_mask[:, None, None], tokens, n_B, f)
-    h, cache.kv = self.blocks(self.tokens(numbers, self.y_embedding(y), cache), cache, None, self.final_layer.reads_support)
+    cache.hints = self.hints.fit(numbers, y, support_mask, feature_mask)
+    label = self.hints.token(self.y_embedding(y), cache.hints and cache.hints['support'], cache.hints, table)
+    h, cache.kv = self.blocks(self.tokens(numbers, label, cache), cache, None, self.final_layer.reads_support)
     cache.memory = self.final_layer.memory(h, y, cache)
     return cache
 
@@ -341,9 +346,11 @@ def predict_logits(
     if x_query.shape[::2] != (len(cache.n_B), cache.n_features):
         raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, as the support has')
     x = self.readable(x_query)
-    z = self.tokens(self.cell(x, cache.cells), self.y_embedding.unknown(*x.shape[:2]), cache)
-    h, _ = self.blocks(z, cache, cache.kv)
-    return self.final_layer(h, cache.memory, cache)
+    numbers = self.cell(x, cache.cells)
+    evidence = self.hints.evidence(numbers, cache.hints)
+    label = self.hints.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.hints, self.y_embedding.y_embedding.weight)
+    h, _ = self.blocks(self.tokens(numbers, label, cache), cache, cache.kv)
+    return self.hints.answer(self.final_layer(h, cache.memory, cache), h, evidence)
 
 def _forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None):
     "Logits (B, Q, K) of the queries; masks: True = real. Rows where `query_mask` is False hold arbitrary numbers."
