@@ -14,6 +14,7 @@ import logging
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from .metrics import (calibration_metrics, classification_metrics, fairness_metr
                              plot_reliability, plot_roc)
 from .mitra import Mitra, neighbour_init
 from .processing import PROCESSOR_KEYS, TRUSTED, check_processor_params, encoder_from_state, processing_summary
-from .shapes import CheckpointError, ConfigError, InputError
+from .shapes import CheckpointError, ConfigError, InputError, TabTuneError
 from .tuning import count, plain_copy, tune
 
 log = logging.getLogger('tabtune')
@@ -200,6 +201,7 @@ def _use(self: TabularPipeline, model):
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
     est.model_, est.caches_ = model.to(est.device_).eval(), {}
+    est.temperature_ = est._find_temperature()
 
 TabularPipeline._tune, TabularPipeline._use = _tune, _use
 
@@ -314,8 +316,8 @@ def describe(self: TabularPipeline) -> dict:
 
 TabularPipeline.describe = describe
 
-# %% ../nbs/75_pipeline.ipynb #38f4ad89
-FORMAT, SCHEMA = 'tabtune-pipeline', 1
+# %% ../nbs/75_pipeline.ipynb #3259e528
+FORMAT, SCHEMA = 'tabtune-pipeline', 2
 CONTEXT = ['x_support', 'y_support', 'classes', 'seed', 'rows', 'columns', 'near', 'centres', 'temperature']  # of the estimator, each with a trailing _
 
 def save(
@@ -385,7 +387,8 @@ def load(path) -> TabularPipeline:
     if path.suffix == '.joblib': return _load_joblib(path)
     try:
         with zipfile.ZipFile(path) as z: return _read_zip(z, path)
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as e:
+    except TabTuneError: raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError) as e:
         raise CheckpointError(f"'{path}' is no whole TabTune pipeline ({type(e).__name__}: {e}); save it again, "
                               'or give a .joblib name to a joblib file') from e
 
@@ -410,7 +413,7 @@ def _read_zip(z: zipfile.ZipFile, path) -> TabularPipeline:
         model = load_checkpoint(tmp)
     est = MitraClassifier(model, **m['estimator'])
     est._set_encoder(encoder_from_state(state['encoder']))
-    return TabularPipeline(**m['pipeline'])._adopt(est._set_context(model, *(state[k] for k in CONTEXT)))._take_tuning(m)
+    return TabularPipeline(**m['pipeline'])._adopt(est._set_context(model, *(state.get(k) for k in CONTEXT)))._take_tuning(m)
 
 def _plain_state(data: bytes, path) -> dict:
     "The state, if it is plain data."
