@@ -104,7 +104,9 @@ class Categories:
         kind = 'continuous' if task == 'regression' else 'binary' if y.max() < 2 else 'multiclass'
         self.step = ENCODINGS[self.choice](self.seed, kind)
         if self.choice == 'target': self.step.set_params(**_cross_fitting(y, kind, self.seed))
-        return self._join(m, self.step.fit_transform(m.x[:, m.categorical], y))
+        z = self.step.fit_transform(m.x[:, m.categorical], y)
+        if self.choice == 'target': self.step.set_params(cv=5)  # the folds have done their work, and need not be saved
+        return self._join(m, z)
 
     def apply(self, m): return m if self.step is None else self._join(m, self.step.transform(m.x[:, m.categorical]))
 
