@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 WORKERS ?= 2
+FUZZ ?= 500
 LAB_ARGS ?=
 BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks docs lab export readme clean
+.PHONY: help setup demo test fuzz notebooks docs lab export readme clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -27,6 +28,10 @@ test: setup ## house rules, every notebook, then pytest
 	@$(BIN)/nbdev_test --n_workers $(WORKERS) --timing
 	@echo "test: pytest"
 	@$(BIN)/python -m pytest tests
+
+fuzz: setup ## random tables, 500 of them (FUZZ=2000 for more): a prediction or a clear error
+	@echo "fuzz: $(FUZZ) random tables"
+	@TABTUNE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py
 
 notebooks: setup ## run every notebook from top to bottom, slow cells too, each in a fresh kernel
 	@echo "notebooks: each from top to bottom"

@@ -142,8 +142,9 @@ def config_from_json(
 
 # %% ../nbs/10_config.ipynb #6ab94f50
 MODEL_RANGES = dict(d_model=(32, 256, int), d_ff=(64, 512, int), num_heads=(2, 8, int), num_layers=(1, 4, int),
-                    dropout=(0.0, 0.3, float), seed=(0, None, int), n_estimators=(1, 32, int))
-MODEL_KEYS = [*MODEL_RANGES, 'use_synthetic_prior', 'pretrained']
+                    dropout=(0.0, 0.3, float), seed=(0, None, int), n_estimators=(1, 32, int), max_support=(1, None, int),
+                    max_features=(1, None, int))
+MODEL_KEYS = [*MODEL_RANGES, 'use_synthetic_prior', 'pretrained', 'support_strategy', 'calibrate']
 ARCHITECTURE = ('d_model', 'd_ff', 'num_heads', 'num_layers', 'dropout')
 
 # %% ../nbs/10_config.ipynb #4f7db46a
