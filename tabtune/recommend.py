@@ -74,8 +74,8 @@ SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_0
 def size_of(f: Facts) -> str: return next(s for s, up_to in SIZES.up_to.items() if f.rows <= up_to)
 def sized(f: Facts, key: str): return SIZES.loc[size_of(f), key].item() if hasattr(SIZES.loc[size_of(f), key], 'item') else SIZES.loc[size_of(f), key]
 
-# %% ../nbs/57_recommend.ipynb #417b5f1a
-MEASURED_RATES = {'base-ft': 1e-3, 'peft': 3e-3}  # at width 64
+# %% ../nbs/57_recommend.ipynb #d60bb1a4
+MEASURED_RATES = {'base-ft': 1e-3, 'peft': 5e-3}  # at width 64
 CAUTIOUS_RATES = {'base-ft': 1e-5, 'peft': 2e-5}  # from width 256 on
 
 def rate_for(strategy: str, d_model: int) -> float:
@@ -94,11 +94,12 @@ def preset_for(f: Facts) -> tuple:  # name, reason
 
 def model_rules(f: Facts) -> list:  # (setting, value, reason)
     "Which weights, and how they are regularised."
+    dropout = ('dropout', 0.0, 'the weights were pre-trained without, and episodes drawn anew regularise already')
+    if f.model: return [('d_model', f.model.d_model, 'of the weights in use'), ('num_layers', f.model.num_layers, 'of the weights in use'), dropout]
     name, why = preset_for(f)
     c = PRESETS[name]
     return [('d_model', c.d_model, why), ('num_layers', c.num_layers, f'blocks of the {name} model'),
-            ('use_synthetic_prior', True, 'pre-trained weights know what tables look like; from a random start a table alone teaches too little'),
-            ('dropout', 0.0, 'the weights were pre-trained without, and episodes drawn anew regularise already')]
+            ('use_synthetic_prior', True, 'pre-trained weights know what tables look like; from a random start a table alone teaches too little'), dropout]
 
 # %% ../nbs/57_recommend.ipynb #3283ffbc
 def support_size(f, s):
@@ -229,7 +230,7 @@ def advise(
     **given,  # settings that are decided already
 ) -> Recommendation:
     "Run the rules on some facts."
-    model = model_rules(f) if f.model is None else [('d_model', f.model.d_model, 'of the weights given'), ('num_layers', f.model.num_layers, 'of the weights given')]
+    model = model_rules(f)
     rows, s = list(model), {k: v for k, v, _ in model}
     rules = RULES | (dict(peft_config=peft_config) if f.peft else {}) | {k: lambda f, s, v=v: v for k, v in FIXED.items()}
     for key, rule in rules.items():
@@ -238,7 +239,7 @@ def advise(
     s['device'] = f.device
     shrink(f, s, rows, given)
     tuning = tuning_config({k: s[k] for k in [*rules, 'device']}, f.strategy)
-    params = {} if f.model is not None else check_model_params({k: v for k, v, _ in model})
+    params = check_model_params({k: v for k, v, _ in model if f.model is None or k == 'dropout'})
     cells = s['n_episodes'] * (s['support_size'] + s['query_size']) * (min(f.columns, 500) + 1)
     seconds = cells / tokens_per_second(s['d_model'], s['num_layers'], f.device) if timed else None
     return Recommendation(params, {k: s[k] for k in [*rules, 'device']}, f.strategy, rows, f, memory_needed(f, s, s['d_model'], s['num_layers']) / 1e9, seconds)
