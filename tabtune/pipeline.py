@@ -33,6 +33,7 @@ from .encode import check_table
 from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, plot_confusion, plot_precision_recall,
                              plot_reliability, plot_roc)
 from .mitra import Mitra, neighbour_init
+from .recommend import advise, facts
 from .processing import PROCESSOR_KEYS, TRUSTED, check_processor_params, encoder_from_state, processing_summary
 from .shapes import CheckpointError, ConfigError, InputError
 from .tuning import tune
@@ -145,7 +146,7 @@ def _tuning_config(self: TabularPipeline):
 def _adopt(self: TabularPipeline, est: MitraClassifier):
     "Take over a fitted estimator."
     self.estimator_ = est
-    for name in ('history_', 'tuning_report_', 'adapted_', 'adapter_on_'): self.__dict__.pop(name, None)
+    for name in ('history_', 'tuning_report_', 'recommendation_', 'adapted_', 'adapter_on_'): self.__dict__.pop(name, None)
     for name in ('classes_', 'n_features_in_', 'feature_names_in_'):
         if hasattr(est, name): setattr(self, name, getattr(est, name))
         elif hasattr(self, name): delattr(self, name)
@@ -182,13 +183,20 @@ TabularPipeline.model = property(lambda self: (check_is_fitted(self), self.estim
 def _tune(self: TabularPipeline, strategy: str, params: dict):
     "Tune the model in use on the table in use."
     est = self.estimator_
-    config = replace(self._tuning_config(), device=str(est.device_))
-    result = tune(est.model_, np.ascontiguousarray(est.x_support_[:, est.columns_]), est.y_support_, config, strategy,
-                  params.get('dropout', 0.1), est.seed_)
+    config, dropout = self._recommended(strategy) if isinstance(self.tuning_params, str) else (self._tuning_config(), 0.1)
+    result = tune(est.model_, np.ascontiguousarray(est.x_support_[:, est.columns_]), est.y_support_, replace(config, device=str(est.device_)), strategy,
+                  params.get('dropout', dropout), est.seed_)
     self.history_, self.tuning_report_ = result.history, result.report
     if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'
     self._use(result.model)
     return self
+
+def _recommended(self: TabularPipeline, strategy: str) -> tuple:  # TuningConfig, dropout
+    "Settings for the table and the model in use."
+    e = self.estimator_
+    known = facts(e.x_support_[:, e.columns_], e.y_support_, str(e.device_), strategy, model=e.model_.config)
+    self.recommendation_ = advise(known, timed=False, finetune_mode=self.finetune_mode)
+    return tuning_config(self.recommendation_.tuning_params, strategy), self.recommendation_.model_params['dropout']
 
 def _use(self: TabularPipeline, model):
     "Predict with this model from now on."
@@ -197,7 +205,7 @@ def _use(self: TabularPipeline, model):
     est.model_, est.caches_ = model.to(est.device_).eval(), {}
     est.temperature_ = est._find_temperature()  # that of the other model is not its own
 
-TabularPipeline._tune, TabularPipeline._use = _tune, _use
+TabularPipeline._tune, TabularPipeline._recommended, TabularPipeline._use = _tune, _recommended, _use
 
 # %% ../nbs/75_pipeline.ipynb #596473cc
 def plot_history(
