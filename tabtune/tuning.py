@@ -17,7 +17,7 @@ import math
 import signal
 import warnings
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -220,9 +220,10 @@ class TuneResult:
 class Tuning:
     "A model, a table, and all that a run on them needs."
     def __init__(self, model, x, y, config: TuningConfig, strategy: str, dropout: float, seed: int, callbacks=()):
-        self.untuned, self.x, self.y, self.config, self.strategy, self.seed, self.extra = model, x, y, config, strategy, seed, list(callbacks)
+        self.untuned, self.x, self.y, self.strategy, self.seed, self.dropout, self.extra = model, x, y, strategy, seed, dropout, list(callbacks)
         self.train_rows, self.val_rows, self.test_rows = split_rows(y, seed)
-        self.dropout, self.device = dropout, pick_device(config.device)
+        self.device = pick_device(config.device)  # asked once: it may warn
+        self.config = replace(config, device=str(self.device))
         model.to(self.device).eval()
         shown = lambda rows, n: [ep.to(self.device) for ep in held_out(x, y, self.train_rows, rows, n, seed)]
         self.val, self.test = shown(self.val_rows, 512), shown(self.test_rows, 1000)
