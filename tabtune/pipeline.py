@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'STRATEGIES', 'HOMES', 'ESTIMATOR_KEYS', 'PLOTS', 'FORMAT', 'SCHEMA', 'CONTEXT', 'pick_weights', 'check_places',
            'TabularPipeline', 'fit', 'predict_proba', 'predict', 'evaluate', 'plot_history', 'evaluate_checkpoints',
-           'evaluate_calibration', 'evaluate_fairness', 'plot', 'show_processing_summary', 'describe', 'save', 'load']
+           'save_adapter', 'load_adapter', 'use_adapter', 'merge_adapter', 'evaluate_calibration', 'evaluate_fairness',
+           'plot', 'show_processing_summary', 'describe', 'save', 'load']
 
 # %% ../nbs/75_pipeline.ipynb #58ba5fe1
 import copy
@@ -33,9 +34,10 @@ from .encode import check_table
 from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, plot_confusion, plot_precision_recall,
                              plot_reliability, plot_roc)
 from .mitra import Mitra, neighbour_init
+from .recommend import advise, facts
 from .processing import PROCESSOR_KEYS, TRUSTED, check_processor_params, encoder_from_state, processing_summary
 from .shapes import CheckpointError, ConfigError, InputError, TabTuneError
-from .tuning import count, plain_copy, tune
+from .tuning import tune
 
 log = logging.getLogger('tabtune')
 
@@ -151,7 +153,7 @@ def _tuning_config(self: TabularPipeline):
 def _adopt(self: TabularPipeline, est: MitraClassifier):
     "Take over a fitted estimator."
     self.estimator_ = est
-    for name in ('history_', 'tuning_report_', 'adapted_'): self.__dict__.pop(name, None)
+    for name in ('history_', 'tuning_report_', 'recommendation_', 'adapted_', 'adapter_on_'): self.__dict__.pop(name, None)
     for name in ('classes_', 'n_features_in_', 'feature_names_in_'):
         if hasattr(est, name): setattr(self, name, getattr(est, name))
         elif hasattr(self, name): delattr(self, name)
@@ -188,22 +190,29 @@ TabularPipeline.model = property(lambda self: (check_is_fitted(self), self.estim
 def _tune(self: TabularPipeline, strategy: str, params: dict):
     "Tune the model in use on the table in use."
     est = self.estimator_
-    config = replace(self._tuning_config(), device=str(est.device_))
-    result = tune(est.model_, np.ascontiguousarray(est.x_support_[:, est.columns_]), est.y_support_, config, strategy,
-                  params.get('dropout', 0.1), est.seed_)
+    config, dropout = self._recommended(strategy) if isinstance(self.tuning_params, str) else (self._tuning_config(), 0.1)
+    result = tune(est.model_, np.ascontiguousarray(est.x_support_[:, est.columns_]), est.y_support_, replace(config, device=str(est.device_)), strategy,
+                  params.get('dropout', dropout), est.seed_)
     self.history_, self.tuning_report_ = result.history, result.report
-    if result.adapted is not None: self.adapted_ = result.adapted
+    if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'
     self._use(result.model)
     return self
+
+def _recommended(self: TabularPipeline, strategy: str) -> tuple:  # TuningConfig, dropout
+    "Settings for the table and the model in use."
+    e = self.estimator_
+    known = facts(e.x_support_[:, e.columns_], e.y_support_, str(e.device_), strategy, model=e.model_.config)
+    self.recommendation_ = advise(known, timed=False, finetune_mode=self.finetune_mode)
+    return tuning_config(self.recommendation_.tuning_params, strategy), self.recommendation_.model_params['dropout']
 
 def _use(self: TabularPipeline, model):
     "Predict with this model from now on."
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
     est.model_, est.caches_ = model.to(est.device_).eval(), {}
-    est.temperature_ = est._find_temperature()
+    est.temperature_ = est._find_temperature()  # that of the other model is not its own
 
-TabularPipeline._tune, TabularPipeline._use = _tune, _use
+TabularPipeline._tune, TabularPipeline._recommended, TabularPipeline._use = _tune, _recommended, _use
 
 # %% ../nbs/75_pipeline.ipynb #596473cc
 def plot_history(
@@ -243,6 +252,65 @@ def evaluate_checkpoints(
     return pd.DataFrame.from_dict(rows | {'in use': self.evaluate(X, y)}, orient='index')
 
 TabularPipeline.evaluate_checkpoints = evaluate_checkpoints
+
+# %% ../nbs/75_pipeline.ipynb #f2ca242b
+def _lora(self: TabularPipeline, needed: bool = True):
+    "The room of the adapters (imported late: `peft` takes seconds)."
+    from tabtune import lora
+    check_is_fitted(self)
+    if needed and not hasattr(self, 'adapted_'):
+        raise InputError("this pipeline has no adapter: fit with tuning_strategy='peft', or load_adapter(folder)")
+    return lora
+
+def save_adapter(
+    self: TabularPipeline,
+    path,  # a folder
+    name: str = None,  # which adapter, None: the active one
+) -> Path:
+    "Save one adapter alone: adapter_model.safetensors and adapter_config.json."
+    path = self._lora().save_adapter(self.adapted_, path, name)
+    if not self.adapter_on_: log.warning("an adapter is saved in '%s' that this pipeline does not use: on held-out rows it was no better", path)
+    return path
+
+TabularPipeline._lora, TabularPipeline.save_adapter = _lora, save_adapter
+
+# %% ../nbs/75_pipeline.ipynb #7af60a57
+def load_adapter(
+    self: TabularPipeline,
+    path,  # a folder that `save_adapter` wrote
+    name: str = 'default',
+):
+    "Add an adapter to the model in use, and use it."
+    lora = self._lora(needed=False)
+    self.adapted_ = lora.load_adapter(copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_, path, name)
+    return self.use_adapter(name)
+
+def use_adapter(
+    self: TabularPipeline,
+    name,  # an adapter that is there, or None for the model without any
+):
+    "Switch to another adapter, or to none."
+    self._lora().use_adapter(self.adapted_, name)
+    self.adapter_on_ = name is not None
+    self._use(self.adapted_)
+    return self
+
+TabularPipeline.load_adapter, TabularPipeline.use_adapter = load_adapter, use_adapter
+
+# %% ../nbs/75_pipeline.ipynb #22216a1d
+def merge_adapter(self: TabularPipeline):
+    "Add the active adapter to the weights for good; afterwards the model is a plain one."
+    self._use(self._lora().merge_adapter(self.adapted_))
+    del self.adapted_, self.adapter_on_
+    return self
+
+def _without_adapters(self: TabularPipeline):
+    "The plain `Mitra` under the adapters."
+    if not hasattr(self, 'adapted_'): return self.estimator_.model_
+    lora = self._lora()
+    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), None))
+
+TabularPipeline.merge_adapter, TabularPipeline._without_adapters = merge_adapter, _without_adapters
 
 # %% ../nbs/75_pipeline.ipynb #977e840d
 def evaluate_calibration(
@@ -354,7 +422,9 @@ def _write_zip(self: TabularPipeline, path):
     with zipfile.ZipFile(path, 'w') as z, tempfile.TemporaryDirectory() as tmp:
         z.writestr('manifest.json', json.dumps(manifest, indent=1))
         z.writestr('state.skops', state)
-        for f in sorted(save_checkpoint(e.model_, tmp).iterdir()): z.write(f, f'model/{f.name}')
+        for f in sorted(save_checkpoint(self._without_adapters(), tmp).iterdir()): z.write(f, f'model/{f.name}')
+        for name in self.adapted_.peft_config if hasattr(self, 'adapted_') else ():
+            for f in sorted(self._lora().save_adapter(self.adapted_, Path(tmp) / name, name).iterdir()): z.write(f, f'adapters/{name}/{f.name}')
 
 TabularPipeline.save, TabularPipeline._write_zip = save, _write_zip
 
@@ -367,9 +437,10 @@ def _plain_params(self: TabularPipeline) -> dict:
 
 def _plain_tuning(self: TabularPipeline) -> dict:
     "Report and history of the tuning, if there was one."
-    if not hasattr(self, 'tuning_report_'): return {}
+    out = dict(adapter=dict(active=self.adapted_.active_adapter, on=self.adapter_on_)) if hasattr(self, 'adapted_') else {}
+    if not hasattr(self, 'tuning_report_'): return out
     h = self.history_.astype(object)
-    return dict(tuning_report=_plain(self.tuning_report_), history=dict(columns=list(h), data=_plain(h.where(h.notna(), None).values.tolist())))
+    return out | dict(tuning_report=_plain(self.tuning_report_), history=dict(columns=list(h), data=_plain(h.where(h.notna(), None).values.tolist())))
 
 def _take_tuning(self: TabularPipeline, manifest: dict):
     "Put them back."
@@ -377,7 +448,17 @@ def _take_tuning(self: TabularPipeline, manifest: dict):
     if 'history' in manifest: self.history_ = pd.DataFrame(manifest['history']['data'], columns=manifest['history']['columns'])
     return self
 
-TabularPipeline._plain_params, TabularPipeline._plain_tuning, TabularPipeline._take_tuning = _plain_params, _plain_tuning, _take_tuning
+def _take_adapters(self: TabularPipeline, manifest: dict, z: zipfile.ZipFile):
+    "Load the adapters of a saved pipeline."
+    with tempfile.TemporaryDirectory() as tmp:
+        files = [f for f in z.namelist() if f.startswith('adapters/')]
+        for f in files: z.extract(f, tmp)
+        for name in dict.fromkeys(f.split('/')[1] for f in files): self.load_adapter(f'{tmp}/adapters/{name}', name)
+    if 'adapter' in manifest: self.use_adapter(manifest['adapter']['active'] if manifest['adapter']['on'] else None)
+    return self
+
+TabularPipeline._plain_params, TabularPipeline._plain_tuning = _plain_params, _plain_tuning
+TabularPipeline._take_tuning, TabularPipeline._take_adapters = _take_tuning, _take_adapters
 
 # %% ../nbs/75_pipeline.ipynb #2a2f291b
 def load(path) -> TabularPipeline:
@@ -413,7 +494,7 @@ def _read_zip(z: zipfile.ZipFile, path) -> TabularPipeline:
         model = load_checkpoint(tmp)
     est = MitraClassifier(model, **m['estimator'])
     est._set_encoder(encoder_from_state(state['encoder']))
-    return TabularPipeline(**m['pipeline'])._adopt(est._set_context(model, *(state.get(k) for k in CONTEXT)))._take_tuning(m)
+    return TabularPipeline(**m['pipeline'])._adopt(est._set_context(model, *(state.get(k) for k in CONTEXT)))._take_tuning(m)._take_adapters(m, z)
 
 def _plain_state(data: bytes, path) -> dict:
     "The state, if it is plain data."
