@@ -66,11 +66,16 @@ class Entry:
 
     @property
     def label(self): return self.model if isinstance(self.model, str) else type(self.model).__name__
+    @property
+    def device(self):
+        t = self.tuning_params
+        return t.get('device', 'auto') if isinstance(t, dict) else getattr(t, 'device', 'auto')
 
-# %% ../nbs/80_leaderboard.ipynb #86ff2729
+# %% ../nbs/80_leaderboard.ipynb #fdb750f1
 def _make_mitra(e: Entry, task, seed):
-    params, tuning = dict(e.model_params or {}), dict(e.tuning_params or {})
-    return TabularPipeline('Mitra', task, e.strategy, dict(show_progress=False) | tuning, e.processor_params, dict(seed=seed) | params, e.path)
+    tuning = e.tuning_params  # a dict, 'auto' or a TuningConfig
+    if isinstance(tuning or {}, dict): tuning = dict(show_progress=False) | (tuning or {})
+    return TabularPipeline('Mitra', task, e.strategy, tuning, e.processor_params, dict(seed=seed) | dict(e.model_params or {}), e.path)
 
 def _only_fitted(e: Entry):
     "Settings that are for Mitra only."
@@ -80,7 +85,7 @@ def _only_fitted(e: Entry):
 
 def _make_other(e: Entry, task, seed):
     _only_fitted(e)
-    return make_model(e.model, task, e.model_params, seed, (e.tuning_params or {}).get('device', 'auto'), e.path)
+    return make_model(e.model, task, e.model_params, seed, e.device, e.path)
 
 def _make_own(e: Entry, task, seed):
     _only_fitted(e)
@@ -258,8 +263,8 @@ def add_model(
     tuning_strategy: str = 'inference',  # of Mitra: 'inference', 'base-ft' or 'peft'
     name: str = None,  # of its row, None: the model's
     model_params: dict = None,  # of the pipeline for Mitra, of the model's own class otherwise
-    tuning_params: dict = None,
-    processor_params: dict = None,
+    tuning_params: dict = None,  # of Mitra; of a peer: device
+    processor_params: dict = None,  # of Mitra
     model_checkpoint_path=None,  # weights of Mitra or of a peer
 ):  # the leaderboard
     "Add a candidate."
@@ -297,7 +302,7 @@ def _problem(self: TabularLeaderboard, e: Entry, cv=None) -> tuple:  # (status, 
         if isinstance(est, TabularPipeline): est._check()
     except TabTuneError as err: return 'error', str(err)
     except Exception as err: return 'error', f'{type(err).__name__}: {err}'
-    over = why_not(spec, *self._size(cv), (e.tuning_params or {}).get('device', 'auto')) if spec else ''
+    over = why_not(spec, *self._size(cv), e.device) if spec else ''
     return ('skipped', over) if over else ('ok', '')
 
 def plan(self: TabularLeaderboard, cv=None) -> pd.DataFrame:
