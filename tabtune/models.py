@@ -184,7 +184,7 @@ def _peer(name, target, task, pip, license, source, **more):
 for _task, _suffix in (('classification', 'Classifier'), ('regression', 'Regressor')):
     register(_peer('TabICL', f'tabicl:TabICL{_suffix}', _task, 'tabicl>=2.0', 'BSD-3-Clause', 'jingang/TabICL'),
              _peer('TabPFN', f'tabpfn:TabPFN{_suffix}', _task, 'tabpfn>=6.0', 'weights: non-commercial (Prior Labs)', 'Prior-Labs',
-                   rows=1_000_000, cpu_rows=5000, columns=20_000, classes=10),
+                   rows=1_000_000, cpu_rows=5000, columns=20_000, classes=160),
              _peer('TabDPT', _TabDPT if _suffix == 'Classifier' else _TabDPTRegressor, _task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT',
                    form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
 register(_peer('OrionMSP', 'orion_msp.sklearn:OrionMSPClassifier', 'classification', 'git+https://github.com/Lexsi-Labs/Orion-MSP.git', 'MIT',
