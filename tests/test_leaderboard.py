@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 
 from tabtune import TabularLeaderboard
-from tabtune.leaderboard import main, score_names
+from tabtune.compare import main
+from tabtune.runs import score_names
 from tabtune.shapes import ConfigError, InputError
 
 SCORES = ['name', *score_names(), 'runs', 'status', 'error']
