@@ -6,9 +6,11 @@
 __all__ = ['ASK', 'SCORE', 'LOWER', 'Entry', 'make_entry', 'score_names', 'PeakMemory', 'Job', 'run_job', 'run_failed', 'hash_of',
            'hash_table', 'file_stamp']
 
-# %% ../nbs/78_runs.ipynb #49ffdfb6
+# %% ../nbs/78_runs.ipynb #5baf831a
 import hashlib
 import json
+import os
+import platform
 import random
 import threading
 import time
@@ -175,7 +177,7 @@ def _measure(job: Job) -> dict:
 # %% ../nbs/78_runs.ipynb #9ab6e1d7
 def run_job(job: Job) -> dict:  # a record of plain values
     "Fit, ask, score; a failure is a record too."
-    record = dict(name=job.entry.name, seed=job.seed, fold=job.fold, key=job.key)
+    record = dict(name=job.entry.name, seed=job.seed, fold=job.fold, key=job.key, where=f'{platform.node()}:{os.getpid()}')
     try:
         with _seeded(job.seed): return record | _measure(job) | dict(status='ok', error='')
     except Exception as e: return record | dict(status='error', error=_reason(e, job), traceback=traceback.format_exc())
