@@ -49,6 +49,14 @@ def test_a_dask_cluster_of_two_workers_gives_the_serial_table(iris, serial):
             where = set(lb.runs_['where'].dropna())
             assert len(where) == 2 and not any(w.endswith(f':{os.getpid()}') for w in where)  # both have worked, and nobody else
 
+@pytest.mark.slow
+def test_ray_gives_the_serial_table(iris, serial):
+    ray = pytest.importorskip('ray')
+    try: ray.init(num_cpus=2, include_dashboard=False)
+    except Exception as e: pytest.skip(f'no Ray cluster starts here: {e}')
+    try: pd.testing.assert_frame_equal(board(iris, backend='ray', n_jobs=2).run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+    finally: ray.shutdown()
+
 def test_without_the_cluster_every_run_says_so(iris):
     pytest.importorskip('dask.distributed')
     t = board(iris, backend='dask').run()
