@@ -15,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from .boards import shown
 from .leaderboard import TabularLeaderboard
 from .models import find_model, installed, model_names
+from .pipeline import TabularPipeline
 from .shapes import ConfigError, InputError, TabTuneError
 
 # %% ../nbs/82_compare.ipynb #09d65aab
@@ -29,9 +30,11 @@ def read_table(path) -> pd.DataFrame:
 
 # %% ../nbs/82_compare.ipynb #66d4daf6
 def default_models(task: str = 'classification') -> list:
-    "Mitra, and the baselines that are installed."
-    return ['Mitra'] * (task == 'classification') + [n for n in model_names(task) if find_model(n, task).kind in ('baseline', 'boosting')
-                                                    and installed(find_model(n, task))]
+    "Mitra, where it has this task, and the baselines that are installed."
+    try: TabularPipeline(task_type=task)._check(); mitra = ['Mitra']
+    except ConfigError: mitra = []
+    specs = [find_model(n, task) for n in model_names(task)]
+    return mitra + [s.name for s in specs if s.kind in ('baseline', 'boosting') and installed(s)]
 
 def _text(lb: TabularLeaderboard) -> str:
     "The table for a terminal."
