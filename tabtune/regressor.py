@@ -112,6 +112,11 @@ class MitraRegressor(RegressorMixin, BaseEstimator):
         self.support_strategy, self.processor_params = support_strategy, processor_params
 
     calibrate = False  # intervals are, whenever they are asked for
+    def _find_temperature(self):
+        "There is none; what another model said about held-out rows is forgotten."
+        self.__dict__.pop('pits_', None)
+        return 1.
+
     _set_encoder, _check_settings = MitraClassifier._set_encoder, MitraClassifier._check_settings
     __getstate__, __setstate__, _cache = MitraClassifier.__getstate__, MitraClassifier.__setstate__, MitraClassifier._cache
 
@@ -149,7 +154,7 @@ def _set_context(self: MitraRegressor, model, x, y, seed, rows=None, columns=Non
     "What prediction needs: the model, the encoded support, and which rows and columns of it each view sees."
     self.x_support_, self.y_support_, self.seed_, self.caches_ = x, y, seed, {}
     self.model_ = model.to(self.device_).eval()
-    self.scale_ = robust_scale(torch.as_tensor(y)[None])
+    self.scale_ = robust_scale(torch.tensor(y)[None])
     self.__dict__.pop('pits_', None)
     if y.min() == y.max(): warnings.warn(f'y has one value only, {y[0]!r}: every prediction will be that value')
     self.columns_ = most_informative(x, target_groups(y), self.max_features) if columns is None else columns
@@ -181,7 +186,7 @@ def outputs_in_chunks(
     rows, out = max(16, CHUNK_NUMBERS // (model.config.d_model * (x_query.shape[1] + 1)) // 16 * 16), []
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
-        full = F.pad(x, (0, 0, 0, -len(x) % 16))
+        full = F.pad(x, (0, 0, 0, -len(x) % 32))
         with torch.inference_mode(): out.append(model.predict_logits(cache, full[None])[:, :len(x)].float().cpu().double())
     return torch.cat(out, 1)
 
@@ -189,7 +194,7 @@ def _ask(self: MitraRegressor, key, rows, x_query) -> Answer:
     "One view's answer; `key` is (view, region) and `rows` its context."
     m, sign = Member(key[0], rows, self.columns_, 1, self.seed_), -1. if key[0] % 2 else 1.
     make_scale, read = ANSWERS[self.model_.config.answer]
-    y = sign * torch.as_tensor(self.y_support_[rows])[None]
+    y = sign * torch.tensor(self.y_support_[rows])[None]
     scale = make_scale(y)
     cache = self._cache(key, m.x(self.x_support_[rows]), scale.to_model(y)[0].float())
     return Answer(Mixture(*(t.double() for t in vars(read(outputs_in_chunks(self.model_, cache, m.x(x_query)))).values())), scale, sign)

@@ -166,7 +166,7 @@ BAD = [
     (dict(tuning_strategy='base-ft'), None, ConfigError, 'not part of this version'),
     (dict(tuning_strategy='inferense'), None, ConfigError, "did you mean 'inference'"),
     (dict(model_name='Mitre'), None, ConfigError, "did you mean 'Mitra'"),
-    (dict(task_type='regression'), None, ConfigError, 'not part of this version'),
+    (dict(task_type='regresion'), None, ConfigError, "did you mean 'regression'"),
 ]
 
 @pytest.mark.parametrize('kw, change, error, words', BAD)
