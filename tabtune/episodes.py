@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'UNKNOWN', 'SPLITS', 'compact', 'split_tables', 'split_targets', 'curriculum', 'PriorEpisodes', 'shares',
            'ClassIndex', 'support_counts', 'deal', 'pick_classes', 'fit_sizes', 'pad_rows', 'gather', 'TableEpisodes',
-           'sizes_for', 'deal_anew', 'one', 'following', 'FixedSupport']
+           'sizes_for', 'deal_anew', 'one', 'following', 'target_groups', 'scaled_targets', 'TargetEpisodes',
+           'FixedSupport']
 
 # %% ../nbs/35_episodes.ipynb #48abfb53
 import logging
@@ -278,6 +279,37 @@ def following(self: TableEpisodes) -> Episode:
     return gather(self.x, [self.one(i) for i in range(first, first + self.batch_size)])
 
 TableEpisodes.one, TableEpisodes.__next__ = one, following
+
+# %% ../nbs/35_episodes.ipynb #eb622cc2
+def target_groups(
+    y: np.ndarray,  # (n,) numbers
+    n_groups: int = 10,
+) -> np.ndarray:  # (n,) codes 0, 1, ...
+    "Quantile groups of the targets; equal targets share one."
+    order = np.sort(y)
+    middle = (np.searchsorted(order, y) + np.searchsorted(order, y, side='right')) / (2 * len(y))
+    return np.unique((middle * min(n_groups, max(1, len(y) // 2))).astype(np.int64), return_inverse=True)[1]
+
+def scaled_targets(
+    y_support: np.ndarray,
+    y_query: np.ndarray,
+    scale=robust_scale,  # or `unit_scale`, for the public layout
+) -> tuple:  # both in the model's units, float32
+    "Targets in the units of the support."
+    s = scale(torch.tensor(y_support, dtype=torch.float64)[None])
+    return tuple(s.to_model(torch.tensor(y, dtype=torch.float64)[None])[0].clamp(-8, 8).float().numpy() for y in (y_support, y_query))
+
+class TargetEpisodes(TableEpisodes):
+    "`TableEpisodes` of a table with numbers for targets."
+    def __init__(self, x, y, *args, scale=robust_scale, **kwargs):
+        super().__init__(x, target_groups(y), *args, **kwargs)
+        self.target, self.scale = y, scale
+
+    def one(self, i: int) -> tuple:
+        "Episode `i`: rows and scaled targets, shuffled columns."
+        support, _, query, _, columns = super().one(i)
+        ys, yq = scaled_targets(self.target[support], self.target[query], self.scale)
+        return support, ys, query, yq, columns
 
 # %% ../nbs/35_episodes.ipynb #f197baca
 class FixedSupport:
