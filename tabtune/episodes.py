@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'UNKNOWN', 'SPLITS', 'compact', 'split_tables', 'split_targets', 'curriculum', 'PriorEpisodes', 'shares',
            'ClassIndex', 'support_counts', 'deal', 'pick_classes', 'fit_sizes', 'pad_rows', 'gather', 'TableEpisodes',
-           'sizes_for', 'deal_anew', 'one', 'following', 'target_groups', 'scaled_targets', 'TargetEpisodes',
-           'FixedSupport']
+           'sizes_for', 'deal_anew', 'one', 'following', 'FixedSupport', 'target_groups', 'scaled_targets',
+           'TargetEpisodes']
 
 # %% ../nbs/35_episodes.ipynb #48abfb53
 import logging
@@ -280,6 +280,32 @@ def following(self: TableEpisodes) -> Episode:
 
 TableEpisodes.one, TableEpisodes.__next__ = one, following
 
+# %% ../nbs/35_episodes.ipynb #f197baca
+class FixedSupport:
+    "Deals the same support every time, and the remaining rows in turn, in a new order on each pass."
+    def __init__(self, stream: TableEpisodes):
+        self.seed, self.order, self.groups = stream.seed, {}, []
+        rng, index = np.random.default_rng([stream.seed, 0, 0]), stream.index
+        classes = index.pick_classes(len(index.classes), rng) if len(index.classes) <= stream.n_classes else rng.permutation(index.classes)
+        for group in np.array_split(classes, -(-len(classes) // stream.n_classes)):
+            if index.sizes[group].sum() <= len(group): continue  # nothing to ask
+            s, q = stream.sizes_for(index, group := np.sort(group))
+            support, _ = index.deal(group, s, 0, rng)
+            self.groups.append((group, support, np.setdiff1d(np.concatenate([index.rows(c) for c in group]), support), q))
+
+    def deal(self, i: int, rng) -> tuple:
+        "Classes, support rows and query rows of episode `i`."
+        g = i % len(self.groups)
+        group, support, rest, q = self.groups[g]
+        at = (i // len(self.groups)) * q + np.arange(min(q, len(rest)))
+        passes, places = np.divmod(at, len(rest))
+        return group, support, np.concatenate([rest[self.permutation(g, p, len(rest))[places[passes == p]]] for p in np.unique(passes)])
+
+    def permutation(self, g, p, n):
+        "The order of pass `p` over group `g`, kept until the next."
+        if self.order.get(g, (None,))[0] != p: self.order[g] = p, np.random.default_rng([self.seed, 0, 1 + g, p]).permutation(n)
+        return self.order[g][1]
+
 # %% ../nbs/35_episodes.ipynb #eb622cc2
 def target_groups(
     y: np.ndarray,  # (n,) numbers
@@ -310,29 +336,3 @@ class TargetEpisodes(TableEpisodes):
         support, _, query, _, columns = super().one(i)
         ys, yq = scaled_targets(self.target[support], self.target[query], self.scale)
         return support, ys, query, yq, columns
-
-# %% ../nbs/35_episodes.ipynb #f197baca
-class FixedSupport:
-    "Deals the same support every time, and the remaining rows in turn, in a new order on each pass."
-    def __init__(self, stream: TableEpisodes):
-        self.seed, self.order, self.groups = stream.seed, {}, []
-        rng, index = np.random.default_rng([stream.seed, 0, 0]), stream.index
-        classes = index.pick_classes(len(index.classes), rng) if len(index.classes) <= stream.n_classes else rng.permutation(index.classes)
-        for group in np.array_split(classes, -(-len(classes) // stream.n_classes)):
-            if index.sizes[group].sum() <= len(group): continue  # nothing to ask
-            s, q = stream.sizes_for(index, group := np.sort(group))
-            support, _ = index.deal(group, s, 0, rng)
-            self.groups.append((group, support, np.setdiff1d(np.concatenate([index.rows(c) for c in group]), support), q))
-
-    def deal(self, i: int, rng) -> tuple:
-        "Classes, support rows and query rows of episode `i`."
-        g = i % len(self.groups)
-        group, support, rest, q = self.groups[g]
-        at = (i // len(self.groups)) * q + np.arange(min(q, len(rest)))
-        passes, places = np.divmod(at, len(rest))
-        return group, support, np.concatenate([rest[self.permutation(g, p, len(rest))[places[passes == p]]] for p in np.unique(passes)])
-
-    def permutation(self, g, p, n):
-        "The order of pass `p` over group `g`, kept until the next."
-        if self.order.get(g, (None,))[0] != p: self.order[g] = p, np.random.default_rng([self.seed, 0, 1 + g, p]).permutation(n)
-        return self.order[g][1]

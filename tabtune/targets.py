@@ -138,7 +138,7 @@ def target_mean(
     u = (torch.arange(slices, device=self.loc.device, dtype=self.loc.dtype) + 0.5) / slices
     total = torch.zeros_like(self.loc)
     for step in (u / (1 - u)).log(): total += scale.to_target((self.loc + step * self.scale).flatten(1)).view_as(self.loc)
-    return (self.log_w.exp() * total).sum(-1) / slices
+    return (self.log_w.softmax(-1) * total).sum(-1) / slices  # exact weights: a target may be 1,000,000,000 and a bit
 
 Mixture.quantile, Mixture.target_mean = quantile, target_mean
 
