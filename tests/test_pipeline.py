@@ -165,7 +165,7 @@ BAD = [
     (dict(processor_params=dict(scaling='x')), None, ConfigError, "unknown processor_params key 'scaling'"),
     (dict(tuning_strategy='inferense'), None, ConfigError, "did you mean 'inference'"),
     (dict(model_name='Mitre'), None, ConfigError, "did you mean 'Mitra'"),
-    (dict(task_type='regression'), None, ConfigError, 'not part of this version'),
+    (dict(task_type='regresion'), None, ConfigError, "did you mean 'regression'"),
 ]
 
 @pytest.mark.parametrize('kw, change, error, words', BAD)
