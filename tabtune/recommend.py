@@ -74,8 +74,8 @@ SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_0
 def size_of(f: Facts) -> str: return next(s for s, up_to in SIZES.up_to.items() if f.rows <= up_to)
 def sized(f: Facts, key: str): return SIZES.loc[size_of(f), key].item() if hasattr(SIZES.loc[size_of(f), key], 'item') else SIZES.loc[size_of(f), key]
 
-# %% ../nbs/57_recommend.ipynb #d60bb1a4
-MEASURED_RATES = {'base-ft': 1e-3, 'peft': 5e-3}  # at width 64
+# %% ../nbs/57_recommend.ipynb #417b5f1a
+MEASURED_RATES = {'base-ft': 1e-3, 'peft': 3e-3}  # at width 64
 CAUTIOUS_RATES = {'base-ft': 1e-5, 'peft': 2e-5}  # from width 256 on
 
 def rate_for(strategy: str, d_model: int) -> float:
