@@ -17,7 +17,7 @@ import math
 import signal
 import warnings
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -168,11 +168,12 @@ def count(model) -> dict:
 # %% ../nbs/62_tuning.ipynb #c75aa5b5
 def plain_copy(model):
     "A plain `Mitra` with any adapters merged in; the model itself is left alone."
-    model = copy.deepcopy(model)
-    return model.merge_and_unload() if hasattr(model, 'merge_and_unload') else model
+    if not hasattr(model, 'peft_config'): return copy.deepcopy(model)
+    from tabtune.lora import merge_adapter
+    return merge_adapter(model)
 
-# %% ../nbs/62_tuning.ipynb #49ac6496
-def merged_linear(layer, x):
+# %% ../nbs/62_tuning.ipynb #ba58fe39
+def merged_linear(layer, x, *unused):
     "What a linear layer with adapters computes, with the matrices added first."
     base = layer.base_layer
     w = base.weight
@@ -219,9 +220,10 @@ class TuneResult:
 class Tuning:
     "A model, a table, and all that a run on them needs."
     def __init__(self, model, x, y, config: TuningConfig, strategy: str, dropout: float, seed: int, callbacks=()):
-        self.untuned, self.x, self.y, self.config, self.strategy, self.seed, self.extra = model, x, y, config, strategy, seed, list(callbacks)
+        self.untuned, self.x, self.y, self.strategy, self.seed, self.dropout, self.extra = model, x, y, strategy, seed, dropout, list(callbacks)
         self.train_rows, self.val_rows, self.test_rows = split_rows(y, seed)
-        self.dropout, self.device = dropout, pick_device(config.device)
+        self.device = pick_device(config.device)  # asked once: it may warn
+        self.config = replace(config, device=str(self.device))
         model.to(self.device).eval()
         shown = lambda rows, n: [ep.to(self.device) for ep in held_out(x, y, self.train_rows, rows, n, seed)]
         self.val, self.test = shown(self.val_rows, 512), shown(self.test_rows, 1000)
@@ -311,7 +313,7 @@ def judge(self: Tuning, state) -> TuneResult:
     log.info('%s kept: held-out log loss %.4f untuned, %.4f tuned (difference %.4f, its error %.4f) on %d rows',
              report['kept'], *(report[k] for k in ('loss_untuned', 'loss_tuned', 'gain', 'gain_error', 'compared_rows')))
     adapted = self.tuned if self.strategy == 'peft' else None
-    if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()
+    if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
     return TuneResult(self.tuned if kept or adapted is not None else self.untuned, self.history.frame(), report | self.summary(state), adapted)
 
 Tuning.run, Tuning.judge = run, judge
