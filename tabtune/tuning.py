@@ -308,13 +308,13 @@ def run(self: Tuning) -> TuneResult:
 
 def judge(self: Tuning, state) -> TuneResult:
     "Tuned or untuned?"
-    report = compare(row_scores(self.untuned, self.test), row_scores(self.tuned, self.test))
+    report = compare(row_scores(self.untuned, self.test), row_scores(self.tuned, self.test)) | self.summary(state)
     kept = report['kept'] == 'tuned'
     log.info('%s kept: held-out log loss %.4f untuned, %.4f tuned (difference %.4f, its error %.4f) on %d rows',
              report['kept'], *(report[k] for k in ('loss_untuned', 'loss_tuned', 'gain', 'gain_error', 'compared_rows')))
     adapted = self.tuned if self.strategy == 'peft' else None
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
-    return TuneResult(self.tuned if kept or adapted is not None else self.untuned, self.history.frame(), report | self.summary(state), adapted)
+    return TuneResult(self.tuned if kept or adapted is not None else self.untuned, self.history.frame(), report, adapted)
 
 Tuning.run, Tuning.judge = run, judge
 
