@@ -74,8 +74,8 @@ SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_0
 def size_of(f: Facts) -> str: return next(s for s, up_to in SIZES.up_to.items() if f.rows <= up_to)
 def sized(f: Facts, key: str): return SIZES.loc[size_of(f), key].item() if hasattr(SIZES.loc[size_of(f), key], 'item') else SIZES.loc[size_of(f), key]
 
-# %% ../nbs/57_recommend.ipynb #d60bb1a4
-MEASURED_RATES = {'base-ft': 1e-3, 'peft': 5e-3}  # at width 64
+# %% ../nbs/57_recommend.ipynb #417b5f1a
+MEASURED_RATES = {'base-ft': 1e-3, 'peft': 3e-3}  # at width 64
 CAUTIOUS_RATES = {'base-ft': 1e-5, 'peft': 2e-5}  # from width 256 on
 
 def rate_for(strategy: str, d_model: int) -> float:
@@ -197,8 +197,8 @@ def tokens_per_second(d_model: int, num_layers: int, device: str) -> float:
             seconds.append(time.perf_counter() - start)
     return 2 * 128 * 11 / min(seconds)
 
-# %% ../nbs/57_recommend.ipynb #dea1432f
-@dataclass
+# %% ../nbs/57_recommend.ipynb #587b5333
+@dataclass(repr=False)
 class Recommendation:
     "Settings, and why. Shows itself as a table."
     model_params: dict
@@ -218,7 +218,7 @@ class Recommendation:
         return (f'{f.rows:,} rows, {f.columns} columns, {f.classes} classes on {f.device}: {self.tuning_strategy} needs about '
                 f'{self.memory_gb:.2g} GB of {f.memory / 1e9:.3g} GB{cost}')
 
-    def __str__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
+    def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
     def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>' + self.frame().to_html(escape=True)
 
 def duration(s: float) -> str: return f'{s:.0f} s' if s < 100 else f'{s / 60:.0f} min' if s < 6000 else f'{s / 3600:.1f} h'

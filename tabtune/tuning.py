@@ -107,7 +107,7 @@ def mean_auc(y: np.ndarray, score: np.ndarray) -> float:
     there = [c for c in range(score.shape[1]) if 0 < (y == c).sum() < len(y)]
     return float(np.mean([roc_auc_score(y == c, score[:, c]) for c in there])) if there else math.nan
 
-# %% ../nbs/62_tuning.ipynb #16f7c8d8
+# %% ../nbs/62_tuning.ipynb #8b4f9af8
 def held_out_targets(x, y, shown, asked, n_support: int, seed: int, model) -> list:  # of Episode, one or none
     "An episode that asks each of some rows once; none if the targets are all the same."
     groups, rng = target_groups(y), np.random.default_rng([seed, 63])
@@ -134,7 +134,7 @@ def target_scores(
     p, y = np.concatenate(means), np.concatenate(truths)
     return np.concatenate(losses), float(1 - np.square(y - p).sum() / max(np.square(y - y.mean()).sum(), 1e-12))
 
-# %% ../nbs/62_tuning.ipynb #a4f92ec8
+# %% ../nbs/62_tuning.ipynb #be6e320f
 @dataclass
 class Kind:
     "How the rows of a task are split, dealt and scored."
@@ -354,13 +354,13 @@ def run(self: Tuning) -> TuneResult:
 
 def judge(self: Tuning, state) -> TuneResult:
     "Tuned or untuned?"
-    report = compare(self.kind.scores(self.untuned, self.test), self.kind.scores(self.tuned, self.test), self.kind.measure)
+    report = compare(self.kind.scores(self.untuned, self.test), self.kind.scores(self.tuned, self.test), self.kind.measure) | self.summary(state)
     kept = report['kept'] == 'tuned'
     log.info('%s kept: held-out log loss %.4f untuned, %.4f tuned (difference %.4f, its error %.4f) on %d rows',
              report['kept'], *(report[k] for k in ('loss_untuned', 'loss_tuned', 'gain', 'gain_error', 'compared_rows')))
     adapted = self.tuned if self.strategy == 'peft' else None
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
-    return TuneResult(self.tuned if kept or adapted is not None else self.untuned, self.history.frame(), report | self.summary(state), adapted)
+    return TuneResult(self.tuned if kept or adapted is not None else self.untuned, self.history.frame(), report, adapted)
 
 Tuning.run, Tuning.judge = run, judge
 
