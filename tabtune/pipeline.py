@@ -150,7 +150,7 @@ def fit(
                           random_state=params.get('seed', 42), processor_params=self.processor_params,
                           **{k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)})
     self._adopt(est.fit(X, y))  # from here on the pipeline can be used, whatever interrupts the rest
-    return self if strategy == 'inference' else self._tune(strategy, params)
+    return self if strategy == 'inference' else self._tune(strategy, params, len(y))
 
 def _tuning_config(self: TabularPipeline):
     "The `tuning_params`, checked."
@@ -222,12 +222,13 @@ def score(self: TabularPipeline, X, y, sample_weight=None) -> float:
 
 TabularPipeline.predict_interval, TabularPipeline.score = predict_interval, score
 
-# %% ../nbs/75_pipeline.ipynb #4cc3edd7
-def _tune(self: TabularPipeline, strategy: str, params: dict):
-    "Tune the model in use on the table in use."
+# %% ../nbs/75_pipeline.ipynb #cf58db74
+def _tune(self: TabularPipeline, strategy: str, params: dict, n: int):
+    "Tune the model in use on the table in use; copies that resampling added after its `n` rows would leak into held-out rows, and stay out."
     est = self.estimator_
+    x, y = np.ascontiguousarray(est.x_support_[:n, est.columns_]), est.y_support_[:n]
     config, dropout = self._recommended(strategy) if isinstance(self.tuning_params, str) else (self._tuning_config(), 0.1)
-    result = tune(est.model_, np.ascontiguousarray(est.x_support_[:, est.columns_]), est.y_support_, replace(config, device=str(est.device_)), strategy,
+    result = tune(est.model_, x, y, replace(config, device=str(est.device_)), strategy,
                   params.get('dropout', dropout), est.seed_)
     self.history_, self.tuning_report_ = result.history, result.report
     if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'

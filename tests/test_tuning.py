@@ -114,6 +114,14 @@ def test_wide_table_with_holes():
     pipe = pipeline().fit(X, X[:, 0] > 0)
     assert np.isfinite(pipe.history_.loss.dropna()).all() and np.isfinite(pipe.predict_proba(X)).all()
 
+def test_rows_that_resampling_copied_do_not_tune():
+    pytest.importorskip('imblearn')
+    X, y = rings(150)
+    y[:] = X[:, 0] > 1.2  # rare
+    pipe = pipeline(processor_params=dict(resampling_strategy='over')).fit(X, y)
+    told = pipe.describe()
+    assert told['rows'] > 150 >= told['train_rows'] + told['val_rows'] + told['compared_rows']
+
 # adapters
 
 def peft_pipeline(**kw):
