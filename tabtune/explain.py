@@ -394,11 +394,14 @@ def plot_similar(
     "Weight of each row, coloured by its label."
     columns = list(rows.columns[2:5]) if columns is None else list(columns)
     ax, labels = _axes(ax, figsize=(6, .35 * len(rows) + .9)), list(dict.fromkeys(rows.label))
-    ax.barh(range(len(rows)), rows.weight, color=[f'C{labels.index(l)}' for l in rows.label])
+    for i, label in enumerate(labels):
+        mine = np.flatnonzero(rows.label == label)
+        ax.barh(mine, rows.weight.iloc[mine], color=f'C{i}', label=str(label))
     say = lambda r: ', '.join(f'{c} {r[c]:.4g}' if isinstance(r[c], (int, float)) else f'{c} {r[c]}' for c in columns)
     ax.set_yticks(range(len(rows)))
-    ax.set_yticklabels([f'{r.label}: {say(r)}' for _, r in rows.iterrows()], fontsize=8)
+    ax.set_yticklabels([say(r) for _, r in rows.iterrows()], fontsize=8)
     ax.invert_yaxis()
+    ax.legend(fontsize=8)
     ax.set_xlabel('weight')
     ax.spines[['top', 'right']].set_visible(False)
     return ax
