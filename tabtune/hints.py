@@ -99,9 +99,10 @@ def solve(
     targets: Tensor,  # (B, S, K) centred
     row: Tensor,  # (B, S) 1 for a real row
     w: Tensor,  # (B, F) weights of the columns
+    limit: int = LANDMARKS,
 ) -> tuple:  # left-out answers (B, S, K), landmarks' numbers (B, M, F, 3), their coefficients (B, M, K)
     "Kernel ridge regression on one table or many."
-    at, there = landmarks(numbers, row)
+    at, there = landmarks(numbers, row, limit)
     marks, there = numbers.gather(1, at[..., None, None].expand(-1, -1, *numbers.shape[2:])), there.float()
     own = kernel(marks, marks, w) * there[:, None] * there[..., None]
     diagonal = own.diagonal(dim1=1, dim2=2)
@@ -135,6 +136,8 @@ class NoHints(nn.Module):
 
 class KernelHints(nn.Module):
     "What four closed-form learners say."
+    limit = LANDMARKS  # pre-training takes fewer, for speed
+
     def __init__(self, config: MitraConfig):
         super().__init__()
         n, d, self.n_classes = len(KERNELS), config.d_model, config.n_classes
@@ -163,7 +166,7 @@ def fit(
         w, log_prior = column_weights(x[..., 1], (1 - x[..., 2]) * row[..., None], one_hot, real), share.log()
         state = dict(w=w, real=real, log_prior=log_prior, marks=[], coef=[], loss=[], support=[])
         for kernel in KERNELS.values():
-            left, marks, coef = solve(kernel, x, one_hot - share[:, None], row, w)
+            left, marks, coef = solve(kernel, x, one_hot - share[:, None], row, w, self.limit)
             factor, loss = sharpen(left, one_hot, log_prior)
             state['coef'].append(coef * factor[:, None, None]); state['support'].append(left * factor[:, None, None]); state['loss'].append(loss)
         entropy = -(share * log_prior.clamp_min(-20)).sum(-1, keepdim=True)

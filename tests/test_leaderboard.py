@@ -1,0 +1,130 @@
+"The leaderboard beyond one process and one run; nbs/80_leaderboard.ipynb explains it."
+import json, logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_iris
+
+from tabtune import TabularLeaderboard
+from tabtune.leaderboard import main, score_names
+from tabtune.shapes import ConfigError, InputError
+
+SCORES = ['name', *score_names(), 'runs', 'status', 'error']
+
+class Fails(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y): raise RuntimeError('no <b>luck</b>')
+
+@pytest.fixture(scope='module')
+def iris():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    return X.iloc[::2].reset_index(drop=True), y.iloc[::2].map({0: 'a', 1: 'b', 2: 'c'}).reset_index(drop=True)
+
+def board(iris, **options):
+    lb = TabularLeaderboard(iris[0], y_train=iris[1], cv=2, show_progress=False, **options)
+    for name in ('Mitra', 'KNeighbors', 'LogisticRegression', 'OrionMSP'): lb.add_model(name)
+    return lb
+
+@pytest.fixture(scope='module')
+def serial(iris): return board(iris).run('log_loss')
+
+def test_processes_give_the_serial_table(iris, serial):
+    lb = board(iris, n_jobs=2)
+    pd.testing.assert_frame_equal(lb.run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+
+def test_backends_without_a_stream_of_results_come_in_waves(iris, serial):
+    seen, lb = [], board(iris, n_jobs=2, backend='multiprocessing')
+    t = lb.run('log_loss', callback=lambda t: seen.append(int(t.runs.sum())))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    pd.testing.assert_frame_equal(t[SCORES], serial[SCORES], check_exact=True)
+
+def test_a_dask_cluster_of_two_workers_gives_the_serial_table(iris, serial):
+    distributed = pytest.importorskip('dask.distributed')
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client:
+            lb = board(iris, backend='dask')
+            pd.testing.assert_frame_equal(lb.run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+            log = client.run(lambda dask_worker: len(dask_worker.state.log))
+            assert len(log) == 2 and min(log.values()) > 0  # both have worked
+
+def test_without_the_cluster_every_run_says_so(iris):
+    pytest.importorskip('dask.distributed')
+    t = board(iris, backend='dask').run()
+    assert set(t.status) == {'error'} and t.error.str.contains('Client').sum() == 3
+
+def test_a_stopped_parallel_run_goes_on(iris, tmp_path, serial):
+    lb = board(iris, n_jobs=2, results_dir=tmp_path)
+    lb.run('log_loss', callback=lambda t: lb.stop())
+    assert 1 <= len(list(tmp_path.glob('*.json'))) < 6
+    first = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('*.json')}
+    t = board(iris, results_dir=tmp_path).run('log_loss')
+    pd.testing.assert_frame_equal(t[SCORES], serial[SCORES], check_exact=True)
+    assert all((tmp_path/n).stat().st_mtime_ns == m for n, m in first.items())
+
+def test_a_broken_result_on_disk_is_done_again(iris, tmp_path, serial):
+    board(iris, results_dir=tmp_path).run()
+    for p in sorted(tmp_path.glob('*.json'))[:2]: p.write_text('{"half')
+    pd.testing.assert_frame_equal(board(iris, results_dir=tmp_path).run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+    assert all(json.loads(p.read_text()) for p in tmp_path.glob('*.json'))
+
+def test_an_interrupt_keeps_what_is_there(iris, tmp_path):
+    def interrupt(table):
+        if table.runs.sum() == 3: raise KeyboardInterrupt
+    lb = board(iris, results_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt): lb.run(callback=interrupt)
+    assert lb.results_.runs.sum() == 3 and len(list(tmp_path.glob('*.json'))) == 3
+
+def test_a_failing_callback_is_not_taken_for_a_lost_worker(iris):
+    def bad(table): raise ValueError('mine')
+    with pytest.raises(ValueError, match='mine'): board(iris).run(callback=bad)
+
+def test_failures_come_last_and_are_escaped(iris):
+    lb = board(iris).add_model(Fails())
+    t = lb.run()
+    assert t.status.tolist() == ['ok'] * 3 + ['error'] * 2
+    assert 'RuntimeError: no <b>luck</b>' in t.error.tolist()
+    assert '&lt;b&gt;luck' in lb.to_html() and '<b>luck' not in lb.to_html()
+    assert 'Traceback' in lb.runs_.traceback.dropna().iloc[0]
+
+def test_all_fail(iris):
+    lb = TabularLeaderboard(iris[0], iris[0], iris[1], iris[1], show_progress=False)
+    t = lb.add_model(Fails()).run()
+    assert t.status.tolist() == ['error'] and t.accuracy.isna().all()
+    assert 'RuntimeError' in lb.to_html()
+
+def test_what_keeps_a_model_away_is_said_when_it_is_added(iris, caplog):
+    lb = TabularLeaderboard(iris[0], y_train=iris[1])
+    with caplog.at_level(logging.INFO, 'tabtune'): lb.add_model('OrionBix').add_model('RandomForest')
+    assert 'pip install' in caplog.messages[0] and 'licence BSD-3-Clause' in caplog.messages[1]
+
+@pytest.mark.parametrize('kind', ['array', 'categorical', 'bool', 'int'])
+def test_tables_and_labels_of_all_kinds(iris, kind):
+    X, y = iris
+    y = {'array': y, 'categorical': y.astype('category'), 'bool': y == 'a', 'int': y.map({'a': 3, 'b': 7, 'c': 9})}[kind]
+    X = X.to_numpy() if kind == 'array' else X.set_index(pd.Index(range(100, 100 + len(X))))
+    lb = TabularLeaderboard(X[::2], X[1::2], y[::2], np.asarray(y[1::2]), show_progress=False)
+    t = lb.add_model('Mitra').add_model('RandomForest').add_model('KNeighbors').run()
+    assert t.status.tolist() == ['ok'] * 3 and t.accuracy.min() > 0.75
+
+def test_a_class_that_one_fold_lacks(iris):
+    y = iris[1].copy()
+    y[0] = 'rare'
+    with pytest.warns(UserWarning, match='least populated class'):
+        t = TabularLeaderboard(iris[0], y_train=y, cv=2, show_progress=False).add_model('Mitra').add_model('KNeighbors').run()
+    assert t.status.tolist() == ['ok'] * 2 and t.accuracy.notna().all()
+
+def test_wrong_input(iris):
+    X, y = iris
+    with pytest.raises(InputError, match='y_test is missing'): TabularLeaderboard(X, X, y)
+    with pytest.raises(InputError, match='10 rows'): TabularLeaderboard(X, X, y[:10], y)
+    with pytest.raises(InputError, match='missing'): TabularLeaderboard(X, X.drop(columns=X.columns[0]), y, y)
+    with pytest.raises(ConfigError, match='cv=1'): TabularLeaderboard(X, y_train=y, cv=1).add_model('Mitra').run()
+    with pytest.raises(ConfigError, match='no models'): TabularLeaderboard(X, y_train=y, cv=2).run()
+    with pytest.raises(ConfigError, match='seeds'): TabularLeaderboard(X, y_train=y, cv=2, seeds=[1, 1]).add_model('Mitra').run()
+
+def test_command_line_says_what_is_wrong(tmp_path, iris):
+    iris[0].assign(y=iris[1]).to_csv(tmp_path/'t.csv', index=False)
+    with pytest.raises(SystemExit, match="no file"): main(str(tmp_path/'none.csv'), target='y')
+    with pytest.raises(SystemExit, match="'z' is no column"): main(str(tmp_path/'t.csv'), target='z')
+    with pytest.raises(SystemExit, match="did you mean 'Mitra'"): main(str(tmp_path/'t.csv'), target='y', models='Mitar')
