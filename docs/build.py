@@ -47,7 +47,7 @@ def write_api():
     "A page for each exported module, and one that lists them; the names of the pages."
     paths = sorted((ROOT/'tabtune').glob('[a-z]*.py'), key=lambda p: notebook_of(p))
     for p in paths:
-        write(f'api/{p.stem}', f'# tabtune.{p.stem}\n\n{subtitle(p)}\n\nWritten in {notebook_of(p)}, where each part is explained and tested.'
+        write(f'api/{p.stem}', f'# tabtune.{p.stem}\n\nWritten in {notebook_of(p)}, where each part is explained and tested.'
                                f'\n\n```{{eval-rst}}\n.. automodule:: tabtune.{p.stem}\n```\n')
     rows = [(f'[tabtune.{p.stem}]({p.stem}.md)', subtitle(p), notebook_of(p)) for p in paths]
     index = write('api/index', '# All modules\n\nFrom the bottom up: a module uses only those above it.\n\n' + table(('module', 'what it is', 'notebook'), rows))
@@ -106,6 +106,8 @@ def scores(evaluation):
     names = list(next(iter(by.values()), {}))
     return table(('table', *names), [(d, *(f'{m[n]:.3f}' if isinstance(m.get(n), float) else m.get(n, '') for n in names)) for d, m in by.items()])
 
+BASELINES = dict(frequencies='class frequencies', linear='logistic regression', forest='random forest')
+
 def card_page(name, card):
     "A checkpoint's card.json as a page to read."
     c, v, e = card.get('architecture', {}), card.get('validation', {}), card.get('evaluation', {})
@@ -113,7 +115,7 @@ def card_page(name, card):
            f"**{card.get('parameters', 0):,} parameters**, width {c.get('d_model')}, {c.get('num_layers')} block(s) of {c.get('num_heads')} heads, "
            f"up to {c.get('n_classes')} classes at once. Pre-trained on {card.get('tables', 0):,} synthetic tables in {card.get('hours', 0):.1f} hours."]
     if v: out += ['## On synthetic tables', 'Log loss on tables from the priors that training never saw; lower is better.',
-                  table(('who', 'log loss'), [('**this model**', v.get('loss')), *v.get('baselines', {}).items()])]
+                  table(('who', 'log loss'), [('**this model**', v.get('loss')), *((BASELINES.get(k, k), b) for k, b in v.get('baselines', {}).items())])]
     if v and draw_curve(name): out += [f'![Validation loss while pre-training {name}]({name}.png)']
     if v.get('by_prior'): out += [table(('prior', 'log loss of this model'), v['by_prior'].items())]
     if e: out += ['## On real tables', f"Made with `{e['command']}`." if 'command' in e else '', scores(e)]
