@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch.overrides import TorchFunctionMode
 
-from .classifier import MitraClassifier, Member, stratified_rows
+from .classifier import N_WORDS, Member, MitraClassifier, class_words, nearest_centre
 from .config import check_choice, check_range
 from .encode import TableEncoder, check_table
 from .metrics import classification_metrics
@@ -140,8 +140,7 @@ def _estimator(pipe): check_is_fitted(pipe); return getattr(pipe, 'estimator_', 
 def _context(est, x_query, view) -> np.ndarray:  # positions in the training table
     "The support rows of some queries: a large table may have a context for each of its regions."
     check_range('view', view, 0, len(est.rows_) - 1)
-    if len(getattr(est, 'centres_', [0])) == 1: return est.rows_[view]
-    from tabtune.classifier import nearest_centre
+    if len(est.centres_) == 1: return est.rows_[view]
     regions = np.unique(nearest_centre(x_query[:, est.columns_], est.centres_))
     if len(regions) > 1: raise InputError(f'the rows of X lie in {len(regions)} regions of the table, each with a context of its own: '
                                           'explain them one at a time, e.g. X.iloc[[0]]')
@@ -151,14 +150,14 @@ def _view(est, rows, x_query, view=0) -> tuple:  # support, codes and queries as
     "One view of a fitted estimator's table."
     member = Member(view, rows, est.columns_, len(est.classes_), est.seed_)
     x, y = member.support(est.x_support_, est.y_support_)
-    return torch.as_tensor(x), torch.as_tensor(y % est.model_.config.n_classes), torch.as_tensor(member.x(x_query))
+    k, width = len(est.classes_), est.model_.config.n_classes
+    if k > width: y = class_words(k, width, N_WORDS, np.random.default_rng([est.seed_, view, 2]))[0][est.y_support_[rows]]
+    return torch.as_tensor(x), torch.as_tensor(y), torch.as_tensor(member.x(x_query))
 
 def _names(est):
     "Names of the table's columns, names of the inputs in use, and the column that each came from."
     e = est.encoder_
-    sources = getattr(e, 'sources_', None)
-    if sources is None: sources = np.repeat(np.arange(len(e.columns_)), [len(c.outputs()) for c in e.columns_])
-    return [c.name for c in e.columns_], list(e.get_feature_names_out()[est.columns_]), sources[est.columns_]
+    return [c.name for c in e.columns_], list(e.get_feature_names_out()[est.columns_]), e.sources_[est.columns_]
 
 # %% ../nbs/85_explain.ipynb #10949565
 def get_attention_weights(
@@ -256,7 +255,7 @@ AttentionMaps.rollout = rollout
 # %% ../nbs/85_explain.ipynb #c5e73d16
 def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
     est = _estimator(pipe)
-    n = 64 if len(getattr(est, 'centres_', [0])) == 1 else 1
+    n = 64 if len(est.centres_) == 1 else 1
     features, _, sources = _names(est)
     total = np.zeros(len(features))
     for start in range(0, len(X), n):
