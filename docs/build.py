@@ -71,17 +71,27 @@ MODEL_HELP = dict(
     n_estimators='views of the table whose probabilities are averaged', use_synthetic_prior='start from pre-trained weights; `False`: from random ones',
     pretrained='weights by name, directory or hub id')
 
+PROCESSOR_HELP = dict(
+    imputation_strategy='what stands for a missing cell; unset: it stays missing, which the model can read',
+    categorical_encoding='what becomes of words; unset: codes', scaling_strategy='how numbers are scaled; unset: as the model does it anyway',
+    feature_selection_strategy='which columns are kept', resampling_strategy='how rare classes are made up for, in the training rows only',
+    n_features='how many columns selection keeps')
+
 def write_settings():
     "Tables of all settings, from the code that checks them."
     from tabtune.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
+    from tabtune.processing import CHOICES, PROCESSOR_KEYS
     own = MitraConfig()
     default = dict(d_ff='None', num_heads='None', seed=42, n_estimators=1, use_synthetic_prior=True, pretrained='None')
     span = lambda k: f"{MODEL_RANGES[k][0]:g} to {MODEL_RANGES[k][1]:g}" if k in MODEL_RANGES and MODEL_RANGES[k][1] is not None else ''
     model = [(f'`{k}`', f'`{default.get(k, getattr(own, k, None))}`', span(k), MODEL_HELP.get(k, '')) for k in MODEL_KEYS]
+    choices = lambda k: ', '.join(f'`{c}`' for c in CHOICES.get(k, ()))
+    processor = [(f'`{k}`', '`None`', choices(k), PROCESSOR_HELP.get(k, '')) for k in PROCESSOR_KEYS]
     head = ('setting', 'default', 'range', 'what it does')
-    return write('pages/settings', (ROOT/'docs'/'pages'/'settings.in.md').read_text(encoding='utf-8')
+    return write('pages/settings', linked((ROOT/'docs'/'pages'/'settings.in.md').read_text(encoding='utf-8'))
                  .replace('{{model_params}}', table(head, model)).replace('{{tuning_params}}', table(head, settings_rows(TuningConfig)))
-                 .replace('{{peft_config}}', table(head, settings_rows(LoraSettings))))
+                 .replace('{{peft_config}}', table(head, settings_rows(LoraSettings)))
+                 .replace('{{processor_params}}', table(head, processor)))
 
 def draw_curve(name):
     "The validation loss of a checkpoint's pre-training run, with what the baselines reach; False where no curve came with it."
@@ -142,14 +152,19 @@ def write_cards():
 def write_benchmarks():
     "The page of benchmarks: by hand, with the cards' numbers filled in."
     parts = [f'## {name}\n\n{scores(c["evaluation"])}' for name, c in cards().items() if c.get('evaluation')]
-    text = (ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8')
+    text = linked((ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8'))
     return write('pages/benchmarks', text.replace('{{scores}}', '\n\n'.join(parts)))
+
+def linked(text):
+    "Chapters named `[text](chapter:NN)` as links to the tutorial of that number; those not written yet as plain text."
+    found = {p.name[:2]: p.stem for p in (ROOT/'nbs'/'tutorials').glob('[0-9][0-9]_*.ipynb')}
+    return re.sub(r'\[([^\]]+)\]\(chapter:(\d\d)\)', lambda m: f'[{m[1]}](../nbs/tutorials/{found[m[2]]}.ipynb)' if m[2] in found else m[1], text)
 
 def copy_pages():
     "The pages written by hand, apart from those that are filled in."
     names = []
     for p in sorted((ROOT/'docs'/'pages').glob('*.md')):
-        if not p.name.endswith('.in.md'): names.append(write(f'pages/{p.stem}', p.read_text(encoding='utf-8')))
+        if not p.name.endswith('.in.md'): names.append(write(f'pages/{p.stem}', linked(p.read_text(encoding='utf-8'))))
     return names
 
 def toctree(caption, pages):

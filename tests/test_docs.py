@@ -39,7 +39,8 @@ def test_every_setting_is_in_the_tables(build, root):
     build.write_settings()
     text = (build.SRC/'pages'/'settings.md').read_text()
     assert '{{' not in text
-    for key in [*MODEL_KEYS, *TUNING_KEYS, 'lora_alpha']: assert f'| `{key}` |' in text, key
+    from tabtune.processing import PROCESSOR_KEYS
+    for key in [*MODEL_KEYS, *TUNING_KEYS, *PROCESSOR_KEYS, 'lora_alpha']: assert f'| `{key}` |' in text, key
     rows = [line for line in text.splitlines() if line.startswith('| `')]
     assert all(row.split(' | ')[-1].rstrip(' |') for row in rows)  # each has its explanation
 
@@ -51,3 +52,6 @@ def test_every_checkpoint_has_a_page(build):
         text, card = (build.SRC/'checkpoints'/f'{name}.md').read_text(), read_card(name)
         assert f'({name}.md)' in index and f"{card['parameters']:,}" in text
         assert all(dataset in text for dataset in card.get('evaluation', {}).get('by_dataset', {}))
+
+def test_chapters_are_linked_once_they_exist(build):
+    assert build.linked('see [first](chapter:01), [later](chapter:99)') == 'see [first](../nbs/tutorials/01_first_prediction.ipynb), later'
