@@ -149,11 +149,21 @@ def write_cards():
     text = '# Bundled checkpoints\n\nWeights that come with the package. Each has a card that says how it was made and how well it does.\n\n'
     return [write('checkpoints/index', text + table(head, rows)), *pages]
 
+def speed():
+    "What benchmarks/speed.py measured, as a paragraph and a table."
+    d = json.loads((ROOT/'benchmarks'/'speed.json').read_text(encoding='utf-8'))
+    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['first'] * 1e3:.0f} ms", f"{r['one'] * 1e3:.1f} ms", f"{r['many']:.2f} s", f"{r['step']:.2f} s",
+             f"{r['peak_predict']:,.0f} MiB", f"{r['peak_tune']:,.0f} MiB") for n, r in d['results'].items()]
+    n = f"{d['rows']:,}"
+    return (f"Processor time on one core ({d['processor']}), with {n} rows of {d['columns']} columns as context. A step of tuning is four episodes of "
+            f"128 + 128 rows, the comparison at the end included. Memory is that of the whole process, Python and PyTorch with it.\n\n"
+            + table(('checkpoint', 'first answer', 'each later one', f'{n} rows', 'a step of tuning', 'memory, predicting', 'memory, tuning'), rows))
+
 def write_benchmarks():
     "The page of benchmarks: by hand, with the cards' numbers filled in."
     parts = [f'## {name}\n\n{scores(c["evaluation"])}' for name, c in cards().items() if c.get('evaluation')]
     text = linked((ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8'))
-    return write('pages/benchmarks', text.replace('{{scores}}', '\n\n'.join(parts)))
+    return write('pages/benchmarks', text.replace('{{scores}}', '\n\n'.join(parts)).replace('{{speed}}', speed()))
 
 def linked(text):
     "Chapters named `[text](chapter:NN)` as links to the tutorial of that number; those not written yet as plain text."

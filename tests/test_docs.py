@@ -55,3 +55,8 @@ def test_every_checkpoint_has_a_page(build):
 
 def test_chapters_are_linked_once_they_exist(build):
     assert build.linked('see [first](chapter:01), [later](chapter:99)') == 'see [first](../nbs/tutorials/01_first_prediction.ipynb), later'
+
+def test_benchmarks_page_is_filled_in(build):
+    build.write_benchmarks()
+    text = (build.SRC/'pages'/'benchmarks.md').read_text()
+    assert '{{' not in text and ' MiB |' in text and text.count('**mean**') == sum('evaluation' in c for c in build.cards().values())
