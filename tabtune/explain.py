@@ -199,7 +199,8 @@ def plot_columns(
     w = w.mean(0) if query is None else w[query]
     ax = _axes(ax, figsize=(.35 * len(w) + 2, .35 * len(w) + 1.2))
     ax.imshow(w, cmap='Blues', vmin=0)
-    ax.set(xticks=range(len(w)), yticks=range(len(w)), title=f'columns, layer {layer % len(self.columns)}', xlabel='looked at', ylabel='looks')
+    title = f'columns, layer {layer % len(self.columns)}'
+    ax.set(xticks=range(len(w)), yticks=range(len(w)), title=title, xlabel='looked at', ylabel='looks')
     ax.set_xticklabels(self.tokens, rotation=90, fontsize=7)
     ax.set_yticklabels(self.tokens, fontsize=7)
     return ax
