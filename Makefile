@@ -41,6 +41,7 @@ docs: setup .venv-docs/.stamp ## build the documentation: docs/_build/html/index
 	@echo "docs: notebooks and modules to HTML, warnings are errors"
 	@$(BIN)/python docs/build.py
 	@.venv-docs/bin/sphinx-build -W --keep-going -q -c docs docs/_build/src docs/_build/html
+	@$(BIN)/python docs/links.py
 	@echo "docs: open docs/_build/html/index.html"
 
 lab: setup ## open the notebooks in JupyterLab (LAB_ARGS='--port 8890 ...')
