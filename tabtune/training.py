@@ -88,6 +88,7 @@ class TrainState:
     seconds: float = 0.0  # of training, over all pieces of the run
     cells: int = 0  # cells seen
     tables: int = 0  # episodes seen
+    rows: int = 0  # rows of those episodes
     loss: float = math.nan  # of the last step
     val_loss: float = math.nan  # of the last validation
     lr: float = 0.0
@@ -260,7 +261,7 @@ def step(self: Trainer):
     for group in self.optimizer.param_groups: group['lr'] = state.lr = s.rate(state)
     eps = [next(self.episodes).to(acc.device) for _ in range(s.accumulation)]
     while (loss := self.try_backward(eps)) is None: self.optimizer.zero_grad(); free_memory()
-    for ep in eps: state.cells += ep.cells; state.tables += len(ep)
+    for ep in eps: state.cells += ep.cells; state.tables += len(ep); state.rows += len(ep) * (ep.sizes[1] + ep.sizes[2])
     state.grad_norm = float(acc.clip_grad_norm_(self.model.parameters(), s.max_grad_norm))
     if math.isfinite(state.grad_norm): self.optimizer.step()
     self.optimizer.zero_grad()
