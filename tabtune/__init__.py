@@ -9,7 +9,11 @@ from .explain import feature_importance, get_attention_weights, similar_rows
 from .leaderboard import TabularLeaderboard
 from .mitra import Mitra
 from .pipeline import TabularPipeline
+from .processing import TableProcessor
+from .recommend import recommend
+from .regressor import MitraRegressor
 from .tuning import tune
 
-__all__ = ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'load_checkpoint', 'save_checkpoint', 'Mitra', 'MitraConfig',
-           'TuningConfig', 'LoraSettings', 'TableEncoder', 'tune', 'feature_importance', 'get_attention_weights', 'similar_rows']
+__all__ = ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'MitraRegressor', 'load_checkpoint', 'save_checkpoint', 'Mitra',
+           'MitraConfig', 'TuningConfig', 'LoraSettings', 'TableEncoder', 'TableProcessor', 'tune', 'feature_importance',
+           'get_attention_weights', 'similar_rows', 'recommend']

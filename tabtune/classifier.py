@@ -25,7 +25,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
-from .checkpoints import load_checkpoint
+from .checkpoints import check_task, load_checkpoint
 from .config import check_choice, check_range
 from .encode import TableEncoder, check_table, encode_labels
 from .mitra import Mitra
@@ -209,6 +209,7 @@ def fit(
     seed = _seed(self.random_state)
     x, codes = self._fit_encoder(df, codes, seed)
     model = copy.deepcopy(self.pretrained) if isinstance(self.pretrained, Mitra) else load_checkpoint(self.pretrained)
+    check_task(model.config, 'classification', self.pretrained)
     return self._set_context(model, x, codes, classes, seed)
 
 def _fit_encoder(self: MitraClassifier, df, codes, seed) -> tuple:  # matrix and codes of the training rows

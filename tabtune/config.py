@@ -91,6 +91,12 @@ class MitraConfig:
     head: str = 'retrieval'  # how the answer is read
     hints: str = 'kernel'  # whether closed-form learners help
 
+    @property
+    def answer(self) -> str:
+        "What the outputs are: 'class' logits, a 'mixture' of distributions, one 'number', or logits of 'bin's."
+        if self.task == 'classification': return 'class'
+        return 'mixture' if self.head != 'linear' else 'number' if self.n_classes == 1 else 'bin'
+
     def __post_init__(self):
         check_range('d_model', self.d_model, 1)
         if self.num_heads is None: self.num_heads = max(1, self.d_model // 16)
@@ -98,10 +104,11 @@ class MitraConfig:
         for name in ('d_ff', 'num_heads', 'num_layers', 'n_classes'): check_range(name, getattr(self, name), 1)
         check_range('dropout', self.dropout, 0.0, 1.0, float)
         for name, valid in VARIANTS.items(): check_choice(name, getattr(self, name), valid)
-        if self.task == 'regression' and (self.column, self.head) != ('none', 'linear'):
-            raise ConfigError(f"task='regression' has column='none' and head='linear' only, not '{self.column}' and '{self.head}'")
-        if self.hints == 'kernel' and (self.cell == 'quantile' or self.task == 'regression'):
-            raise ConfigError(f"hints='kernel' needs a cell with value, rank and missing flag, and classes; not '{self.cell}', {self.task}")
+        if self.task == 'regression' and self.head == 'linear' and (self.column, self.hints) != ('none', 'none'):
+            raise ConfigError(f"task='regression' with head='linear' is the public layout: column='none' and hints='none' only, "
+                              f"not '{self.column}' and '{self.hints}'")
+        if self.hints == 'kernel' and self.cell == 'quantile':
+            raise ConfigError("hints='kernel' needs a cell with value, rank and missing flag, not 'quantile'")
         if self.d_model % self.num_heads:
             raise ConfigError(f'd_model={self.d_model} must be divisible by num_heads={self.num_heads}; '
                               f'try num_heads={next(h for h in range(self.num_heads, 0, -1) if self.d_model % h == 0)}')
@@ -135,8 +142,9 @@ def config_from_json(
 
 # %% ../nbs/10_config.ipynb #6ab94f50
 MODEL_RANGES = dict(d_model=(32, 256, int), d_ff=(64, 512, int), num_heads=(2, 8, int), num_layers=(1, 4, int),
-                    dropout=(0.0, 0.3, float), seed=(0, None, int), n_estimators=(1, 32, int))
-MODEL_KEYS = [*MODEL_RANGES, 'use_synthetic_prior', 'pretrained']
+                    dropout=(0.0, 0.3, float), seed=(0, None, int), n_estimators=(1, 32, int), max_support=(1, None, int),
+                    max_features=(1, None, int))
+MODEL_KEYS = [*MODEL_RANGES, 'use_synthetic_prior', 'pretrained', 'support_strategy', 'calibrate']
 ARCHITECTURE = ('d_model', 'd_ff', 'num_heads', 'num_layers', 'dropout')
 
 # %% ../nbs/10_config.ipynb #4f7db46a

@@ -8,8 +8,7 @@ __all__ = ['MAX_NUMBERS', 'METHODS', 'READ_BACK', 'attention_weights', 'Watch', 
            'feature_importance', 'plot_importance', 'read_back', 'similar_rows', 'plot_similar', 'embed',
            'embed_support', 'plot_embedding', 'known_truth']
 
-# %% ../nbs/85_explain.ipynb #783e678c
-import copy
+# %% ../nbs/85_explain.ipynb #074ff455
 import math
 from dataclasses import dataclass
 from threading import get_ident
@@ -21,9 +20,9 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch.overrides import TorchFunctionMode
 
-from .classifier import MitraClassifier, Member, stratified_rows
+from .classifier import N_WORDS, Member, MitraClassifier, class_words, nearest_centre
 from .config import check_choice, check_range
-from .encode import check_table
+from .encode import TableEncoder, check_table
 from .metrics import classification_metrics
 from .mitra import Mitra
 from .pipeline import TabularPipeline
@@ -138,18 +137,27 @@ MAX_NUMBERS = 2 ** 28  # weights that one call may hold: a gigabyte
 
 def _estimator(pipe): check_is_fitted(pipe); return getattr(pipe, 'estimator_', pipe)
 
-def _view(est, x_query, view=0) -> tuple:  # rows of the training table, their codes, support and queries as the model sees them
-    "One view of a fitted estimator's table."
+def _context(est, x_query, view) -> np.ndarray:  # positions in the training table
+    "The support rows of some queries: a large table may have a context for each of its regions."
     check_range('view', view, 0, len(est.rows_) - 1)
-    member = Member(view, est.rows_[view], est.columns_, len(est.classes_), est.seed_)
+    if len(est.centres_) == 1: return est.rows_[view]
+    regions = np.unique(nearest_centre(x_query[:, est.columns_], est.centres_))
+    if len(regions) > 1: raise InputError(f'the rows of X lie in {len(regions)} regions of the table, each with a context of its own: '
+                                          'explain them one at a time, e.g. X.iloc[[0]]')
+    return np.union1d(est.rows_[view], est.near_[regions[0]])
+
+def _view(est, rows, x_query, view=0) -> tuple:  # support, codes and queries as the model sees them
+    "One view of a fitted estimator's table."
+    member = Member(view, rows, est.columns_, len(est.classes_), est.seed_)
     x, y = member.support(est.x_support_, est.y_support_)
-    return member.rows, torch.as_tensor(x), torch.as_tensor(y % est.model_.config.n_classes), torch.as_tensor(member.x(x_query))
+    k, width = len(est.classes_), est.model_.config.n_classes
+    if k > width: y = class_words(k, width, N_WORDS, np.random.default_rng([est.seed_, view, 2]))[0][est.y_support_[rows]]
+    return torch.as_tensor(x), torch.as_tensor(y), torch.as_tensor(member.x(x_query))
 
 def _names(est):
     "Names of the table's columns, names of the inputs in use, and the column that each came from."
-    columns = est.encoder_.columns_
-    sources = np.repeat(np.arange(len(columns)), [len(c.outputs()) for c in columns])
-    return [c.name for c in columns], list(est.encoder_.get_feature_names_out()[est.columns_]), sources[est.columns_]
+    e = est.encoder_
+    return [c.name for c in e.columns_], list(e.get_feature_names_out()[est.columns_]), e.sources_[est.columns_]
 
 # %% ../nbs/85_explain.ipynb #10949565
 def get_attention_weights(
@@ -160,7 +168,8 @@ def get_attention_weights(
     "What the model looked at to answer the rows of `X`."
     est = _estimator(pipe)
     x_query = est.encoder_.transform(X)
-    rows, x, y, x_query = _view(est, x_query, view)
+    rows = _context(est, x_query, view)
+    x, y, x_query = _view(est, rows, x_query, view)
     c = est.model_.config
     n = len(x_query) * c.num_heads * (c.num_layers * (x.shape[1] + 1) ** 2 + (c.num_layers + 1) * len(x))
     if n > MAX_NUMBERS: raise InputError(f'the maps of {len(x_query)} queries would hold {n:.2g} weights; at most {MAX_NUMBERS:.2g} are '
@@ -190,7 +199,8 @@ def plot_columns(
     w = w.mean(0) if query is None else w[query]
     ax = _axes(ax, figsize=(.35 * len(w) + 2, .35 * len(w) + 1.2))
     ax.imshow(w, cmap='Blues', vmin=0)
-    ax.set(xticks=range(len(w)), yticks=range(len(w)), title=f'columns, layer {layer % len(self.columns)}', xlabel='looked at', ylabel='looks')
+    title = f'columns, layer {layer % len(self.columns)}'
+    ax.set(xticks=range(len(w)), yticks=range(len(w)), title=title, xlabel='looked at', ylabel='looks')
     ax.set_xticklabels(self.tokens, rotation=90, fontsize=7)
     ax.set_yticklabels(self.tokens, fontsize=7)
     return ax
@@ -245,7 +255,8 @@ AttentionMaps.rollout = rollout
 
 # %% ../nbs/85_explain.ipynb #c5e73d16
 def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
-    est, n = _estimator(pipe), 64
+    est = _estimator(pipe)
+    n = 64 if len(est.centres_) == 1 else 1
     features, _, sources = _names(est)
     total = np.zeros(len(features))
     for start in range(0, len(X), n):
@@ -355,10 +366,11 @@ READ_BACK = dict(number=_number, boolean=lambda z, c: np.where(np.isnan(z), None
                  duration=lambda z, c: pd.to_timedelta(_unscale(z, c.scale), unit='s').round('ms'))
 
 def read_back(
-    encoder,  # fitted `TableEncoder`
+    encoder,  # fitted `TableEncoder` or `TableProcessor`
     x: np.ndarray,  # (n, F) rows as it encoded them
 ) -> pd.DataFrame:
-    "The table that an encoded matrix was made from."
+    "The table that an encoded matrix was made from; after further steps, the inputs as they are."
+    if not isinstance(encoder, TableEncoder): return pd.DataFrame(x, columns=encoder.get_feature_names_out())
     first = np.cumsum([0] + [len(c.outputs()) for c in encoder.columns_])
     return pd.DataFrame({c.name: READ_BACK[c.kind](x[:, i], c) for c, i in zip(encoder.columns_, first)})
 
@@ -381,7 +393,7 @@ def similar_rows(
     else:
         table = check_table(table)
         if len(table) != len(est.x_support_): raise InputError(f'table has {len(table)} rows, but the pipeline was fitted on '
-                                                               f'{len(est.x_support_)}: pass the X of fit')
+                                                               f'{len(est.x_support_)}: pass the X of fit (with resampling, leave table out)')
         cells = table.iloc[at].reset_index(drop=True)
     return pd.concat([pd.DataFrame(dict(weight=w[best], label=maps.labels[best])), cells], axis=1).set_index(pd.Index(at, name='row'))
 
@@ -394,11 +406,14 @@ def plot_similar(
     "Weight of each row, coloured by its label."
     columns = list(rows.columns[2:5]) if columns is None else list(columns)
     ax, labels = _axes(ax, figsize=(6, .35 * len(rows) + .9)), list(dict.fromkeys(rows.label))
-    ax.barh(range(len(rows)), rows.weight, color=[f'C{labels.index(l)}' for l in rows.label])
+    for i, label in enumerate(labels):
+        mine = np.flatnonzero(rows.label == label)
+        ax.barh(mine, rows.weight.iloc[mine], color=f'C{i}', label=str(label))
     say = lambda r: ', '.join(f'{c} {r[c]:.4g}' if isinstance(r[c], (int, float)) else f'{c} {r[c]}' for c in columns)
     ax.set_yticks(range(len(rows)))
-    ax.set_yticklabels([f'{r.label}: {say(r)}' for _, r in rows.iterrows()], fontsize=8)
+    ax.set_yticklabels([say(r) for _, r in rows.iterrows()], fontsize=8)
     ax.invert_yaxis()
+    ax.legend(fontsize=8)
     ax.set_xlabel('weight')
     ax.spines[['top', 'right']].set_visible(False)
     return ax
@@ -406,9 +421,7 @@ def plot_similar(
 # %% ../nbs/85_explain.ipynb #cfbe9ca5
 def _embed(est, rows, x_query, view) -> np.ndarray:  # (Q, D)
     "Embeddings of encoded rows, with `rows` of the training table as context."
-    part = copy.copy(est)
-    part.rows_ = [rows if i == view else r for i, r in enumerate(est.rows_)]
-    _, x, y, xq = _view(part, x_query, view)
+    x, y, xq = _view(est, rows, x_query, view)
     model, out = est.model_, []
     hook = model.final_layer.register_forward_pre_hook(lambda module, args: out.append(args[0][0].float().cpu().numpy()))
     try:

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_proba', 'classification_metrics', 'calibration_metrics', 'fairness_metrics', 'fairlearn_frame',
-           'plot_reliability', 'plot_confusion', 'plot_roc', 'plot_precision_recall']
+           'plot_reliability', 'plot_confusion', 'plot_roc', 'plot_precision_recall', 'check_numbers',
+           'regression_metrics', 'plot_predicted', 'plot_residuals', 'plot_intervals']
 
 # %% ../nbs/70_metrics.ipynb #a29121bf
 import warnings
@@ -216,4 +217,57 @@ def plot_precision_recall(
     if not (codes == ks[-1]).any(): raise InputError(f'a precision-recall curve needs rows of {str(classes[1])!r} in y_true; there are none')
     for k in ks: skm.PrecisionRecallDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]), plot_chance_level=len(ks) == 1, ax=ax)
     ax.set(xlabel='recall', ylabel='precision')
+    return ax
+
+# %% ../nbs/70_metrics.ipynb #15b3c8f2
+def check_numbers(y_true, pred) -> tuple:  # both as (n,) float64
+    "Targets and predictions of the same length, all finite."
+    y, p = (np.asarray(v, dtype=np.float64).ravel() for v in (y_true, pred))
+    if len(y) != len(p) or not len(y): raise InputError(f'{len(y)} true values and {len(p)} predictions: there must be as many, at least one')
+    for what, v in (('y_true', y), ('the predictions', p)):
+        if (bad := np.flatnonzero(~np.isfinite(v))).size: raise InputError(f'{what} must be finite numbers; row {bad[0]} is {v[bad[0]]}')
+    return y, p
+
+def regression_metrics(
+    y_true,  # n true values
+    pred,  # (n,) predicted means
+    quantiles=None,  # (n, m) predicted quantiles
+    shares=(0.1, 0.5, 0.9),  # which m quantiles they are
+    interval=None,  # (n, 2) predicted intervals
+) -> dict:  # name -> float
+    "R², RMSE, mean and median absolute error; pinball loss of quantiles; coverage and width of intervals."
+    y, p = check_numbers(y_true, pred)
+    gap = np.abs(y - p)
+    r2 = float(skm.r2_score(y, p)) if len(y) > 1 else float('nan')
+    out = dict(r2=r2, rmse=float(np.sqrt(np.mean(gap ** 2))), mae=float(gap.mean()), median_absolute_error=float(np.median(gap)))
+    if quantiles is not None:
+        q = np.asarray(quantiles, dtype=np.float64)
+        out['pinball_loss'] = float(np.mean([skm.mean_pinball_loss(y, q[:, i], alpha=s) for i, s in enumerate(shares)]))
+    if interval is not None:
+        low, high = np.asarray(interval, dtype=np.float64).T
+        out |= dict(coverage=float(((low <= y) & (y <= high)).mean()), interval_width=float((high - low).mean()))
+    return out
+
+# %% ../nbs/70_metrics.ipynb #d2436e38
+def plot_predicted(y_true, pred, interval=None, ax=None):  # Axes
+    "Predicted against true values."
+    (y, p), ax = check_numbers(y_true, pred), _axes(ax)
+    skm.PredictionErrorDisplay.from_predictions(y, p, kind='actual_vs_predicted', subsample=None, ax=ax, scatter_kwargs=dict(s=8))
+    return ax
+
+def plot_residuals(y_true, pred, interval=None, ax=None):  # Axes
+    "True minus predicted values against predicted values."
+    (y, p), ax = check_numbers(y_true, pred), _axes(ax)
+    skm.PredictionErrorDisplay.from_predictions(y, p, kind='residual_vs_predicted', subsample=None, ax=ax, scatter_kwargs=dict(s=8))
+    return ax
+
+def plot_intervals(y_true, pred, interval, ax=None):  # Axes
+    "True values and predicted intervals, rows in the order of the predictions."
+    (y, p), ax = check_numbers(y_true, pred), _axes(ax)
+    order, at = np.argsort(p), np.arange(len(p))
+    low, high = np.asarray(interval, dtype=np.float64)[order].T
+    inside = (low <= y[order]) & (y[order] <= high)
+    ax.fill_between(at, low, high, alpha=0.25, step='mid'); ax.plot(at, p[order], lw=1)
+    ax.scatter(at, y[order], s=8, c=np.where(inside, '0.3', 'crimson'))
+    ax.set(xlabel='rows, by prediction', ylabel='value', title=f'{inside.mean():.0%} inside')
     return ax

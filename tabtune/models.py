@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
+# %% ../nbs/72_models.ipynb #4d8855fc
 import numpy as np
 import pandas as pd
 import torch
@@ -24,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+# %% ../nbs/72_models.ipynb #105df09a
 from .config import check_choice, check_keys
 from .encode import TableEncoder, _named, align, check_table, column_names, encode_labels
 from .shapes import ConfigError, InputError
@@ -35,6 +37,7 @@ def _numbers(s):
     x = s.to_numpy(np.float64, na_value=np.nan) if numeric else pd.to_numeric(s.astype(object), errors='coerce').to_numpy(np.float64)
     return np.where(np.isinf(x), np.nan, x)
 
+# %% ../nbs/72_models.ipynb #ad6a865d
 class PlainTable(TransformerMixin, BaseEstimator):
     "Any table to a DataFrame of float64 and categorical columns x0, x1, ..., learnt from the training rows only."
     def __init__(self, max_levels=255): self.max_levels = max_levels
@@ -119,6 +122,7 @@ class ModelSpec:
     license: str = 'BSD-3-Clause'  # of code and weights
     source: str = None  # where the weights come from
 
+# %% ../nbs/72_models.ipynb #0123915a
 REGISTRY = {}  # (task, name) -> ModelSpec
 
 def register(*specs: ModelSpec):
@@ -181,16 +185,16 @@ def _peer(name, target, task, pip, license, source, **more):
     base = dict(kind='peer', device='device', weights='model_path')
     return ModelSpec(name, target, task, install=pip, license=license, source=source, **base | more)
 
+# %% ../nbs/72_models.ipynb #d21e6d86
 for _task, _suffix in (('classification', 'Classifier'), ('regression', 'Regressor')):
     register(_peer('TabICL', f'tabicl:TabICL{_suffix}', _task, 'tabicl>=2.0', 'BSD-3-Clause', 'jingang/TabICL'),
              _peer('TabPFN', f'tabpfn:TabPFN{_suffix}', _task, 'tabpfn>=6.0', 'weights: non-commercial (Prior Labs)', 'Prior-Labs',
-                   rows=1_000_000, cpu_rows=5000, columns=20_000, classes=10),
+                   rows=1_000_000, cpu_rows=5000, columns=20_000, classes=160),
              _peer('TabDPT', _TabDPT if _suffix == 'Classifier' else _TabDPTRegressor, _task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT',
                    form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
-register(_peer('OrionMSP', 'orion_msp.sklearn:OrionMSPClassifier', 'classification', 'git+https://github.com/Lexsi-Labs/Orion-MSP.git', 'MIT',
-               'Lexsi/Orion-MSP'),
-         _peer('OrionBix', 'orion_bix.sklearn:OrionBixClassifier', 'classification', 'git+https://github.com/Lexsi-Labs/Orion-BiX.git', 'MIT',
-               'Lexsi/Orion-BiX'))
+for _name, _target, _repo in (('OrionMSP', 'orion_msp.sklearn:OrionMSPClassifier', 'Orion-MSP'),
+                              ('OrionBix', 'orion_bix.sklearn:OrionBixClassifier', 'Orion-BiX')):
+    register(_peer(_name, _target, 'classification', f'git+https://github.com/Lexsi-Labs/{_repo}.git', 'MIT', f'Lexsi/{_repo}'))
 
 # %% ../nbs/72_models.ipynb #c12de954
 def package_of(spec: ModelSpec) -> str:  # import name
@@ -202,10 +206,12 @@ def installed(spec: ModelSpec) -> bool:
     name = package_of(spec)
     return name in sys.modules or find_spec(name) is not None
 
+# %% ../nbs/72_models.ipynb #369c3306
 def list_models(task: str = 'classification') -> pd.DataFrame:
     "Every model of a task: kind, limits, licence, where its weights come from, and whether it is installed."
+    pip = lambda s: f'pip install "{s.install}"' if s.install else ''
     rows = [dict(model=s.name, kind=s.kind, installed=installed(s), rows=s.rows, columns=s.columns, classes=s.classes, license=s.license,
-                 weights=s.source or '', install=f'pip install "{s.install}"' if s.install else '') for (t, _), s in REGISTRY.items() if t == task]
+                 weights=s.source or '', install=pip(s)) for (t, _), s in REGISTRY.items() if t == task]
     return pd.DataFrame(rows).set_index('model').astype(dict(rows='Int64', columns='Int64', classes='Int64'))
 
 # %% ../nbs/72_models.ipynb #97fb812c
@@ -213,8 +219,10 @@ def _over(spec, n_rows, n_columns, n_classes, on_cpu):
     "Each limit that a table exceeds, in words."
     limits = (('rows', n_rows, spec.rows, ''), ('rows', n_rows, spec.cpu_rows if on_cpu else None, ' on a CPU'),
               ('columns', n_columns, spec.columns, ''), ('classes', n_classes or 0, spec.classes, ''))
-    return [f'{n:,} {what}, but {spec.name} takes at most {most:,}{where}' for what, n, most, where in limits if most is not None and n > most]
+    return [f'{n:,} {what}, but {spec.name} takes at most {most:,}{where}'
+            for what, n, most, where in limits if most is not None and n > most]
 
+# %% ../nbs/72_models.ipynb #fdc23c9d
 def why_not(
     spec: ModelSpec,
     n_rows: int,  # training rows
@@ -223,7 +231,8 @@ def why_not(
     device: str = 'auto',
 ) -> str:  # '' if it may be used
     "Why a model can't be used for such a table."
-    if not installed(spec): return f"{spec.name} needs the package '{package_of(spec)}', which is not installed: pip install \"{spec.install}\""
+    need = f"{spec.name} needs the package '{package_of(spec)}', which is not installed"
+    if not installed(spec): return f'{need}: pip install "{spec.install}"'
     on_cpu = str(device) == 'cpu' or not torch.cuda.is_available()
     return '; '.join(_over(spec, n_rows, n_columns, n_classes, on_cpu))
 
@@ -250,7 +259,8 @@ def model_params(
     path=None,  # weights
 ) -> dict:  # keywords of the model's class
     "A model's keywords: its defaults, then seed, device and weights, then what a user gave."
-    if path is not None and spec.weights is None: raise ConfigError(f'{spec.name} has no weights to load, but model_checkpoint_path={str(path)!r}')
+    if path is not None and spec.weights is None:
+        raise ConfigError(f'{spec.name} has no weights to load, but model_checkpoint_path={str(path)!r}')
     kw = dict(spec.defaults)
     if spec.seed and seed is not None: kw[spec.seed] = seed
     if spec.device and device != 'auto': kw[spec.device] = device
@@ -274,6 +284,7 @@ def make_model(
     if spec.kind == 'peer': os.environ.setdefault('TABPFN_NO_BROWSER', '1')  # a run must not wait for a log-in
     return cls(**kw) if spec.form is None else Adapted(_Make(cls, kw), spec.form, task)
 
+# %% ../nbs/72_models.ipynb #b83f0951
 class _Make:
     "A class and its keywords, to be called later; it can be pickled."
     def __init__(self, cls, kw): self.cls, self.kw = cls, kw

@@ -7,8 +7,9 @@ __all__ = ['log', 'IMPUTERS', 'ENCODINGS', 'SCALERS', 'SELECTIONS', 'RESAMPLERS'
            'STEPS', 'SAYS', 'TRUSTED', 'check_processor_params', 'Matrix', 'Impute', 'Categories', 'Scale', 'Select',
            'resample', 'TableProcessor', 'processing_summary', 'encoder_from_state']
 
-# %% ../nbs/17_processing.ipynb #95d761c0
+# %% ../nbs/17_processing.ipynb #cf1464b3
 import logging
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from sklearn import feature_selection as skf
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import (MinMaxScaler, OneHotEncoder, PowerTransformer, RobustScaler, StandardScaler, TargetEncoder,
                                    minmax_scale)
 from sklearn.utils.validation import check_is_fitted
@@ -34,7 +36,7 @@ IMPUTERS = dict(mean=lambda seed: SimpleImputer(strategy='mean', keep_empty_feat
     iterative=lambda seed: IterativeImputer(random_state=seed, keep_empty_features=True))
 ENCODINGS = dict(ordinal=lambda seed, kind: None,
     onehot=lambda seed, kind: OneHotEncoder(handle_unknown='ignore', sparse_output=False, max_categories=50),
-    target=lambda seed, kind: TargetEncoder(target_type=kind, cv=5, shuffle=True, random_state=seed))
+    target=lambda seed, kind: TargetEncoder(target_type=kind))
 SCALERS = dict(standard=StandardScaler, minmax=MinMaxScaler, robust=RobustScaler, power=PowerTransformer)
 
 # %% ../nbs/17_processing.ipynb #a13f04cb
@@ -101,8 +103,10 @@ class Categories:
         if not m.categorical.any() or self.choice == 'ordinal': return m
         kind = 'continuous' if task == 'regression' else 'binary' if y.max() < 2 else 'multiclass'
         self.step = ENCODINGS[self.choice](self.seed, kind)
-        if self.choice == 'target': self.step.cv = int(min(5, len(y))) if task == 'regression' else _folds(y)
-        return self._join(m, self.step.fit_transform(m.x[:, m.categorical], y))
+        if self.choice == 'target': self.step.set_params(**_cross_fitting(y, kind, self.seed))
+        z = self.step.fit_transform(m.x[:, m.categorical], y)
+        if self.choice == 'target': self.step.set_params(cv=5)  # the folds have done their work, and need not be saved
+        return self._join(m, z)
 
     def apply(self, m): return m if self.step is None else self._join(m, self.step.transform(m.x[:, m.categorical]))
 
@@ -112,8 +116,12 @@ class Categories:
         of = np.array([int(n.split('/')[0]) for n in names])
         return m.take(~m.categorical).with_columns(Matrix(z, [c.names[i] + n.split('/', 1)[1] for i, n in zip(of, names)], of < 0, c.source[of]))
 
-# %% ../nbs/17_processing.ipynb #6652b720
-def _folds(y): return int(max(2, min(5, np.bincount(y).min())))
+# %% ../nbs/17_processing.ipynb #09ba87f1
+def _cross_fitting(y, kind, seed) -> dict:
+    "Folds of the cross-fitting: scikit-learn before 1.9 takes a number and a seed, later ones a splitter."
+    n, Folds = (min(5, len(y)), KFold) if kind == 'continuous' else (max(2, min(5, np.bincount(y).min())), StratifiedKFold)
+    if TargetEncoder().shuffle != 'deprecated': return dict(cv=int(n), shuffle=True, random_state=seed)
+    return dict(cv=Folds(int(n), shuffle=True, random_state=seed))
 
 # %% ../nbs/17_processing.ipynb #fce5a0cb
 class Scale:
@@ -137,7 +145,7 @@ class Select:
 
     def fit(self, m, y, task):
         full = SimpleImputer(keep_empty_features=True).fit_transform(m.x)  # scores know no holes
-        score = SCORES_OF[task](self.choice)(full, y, self.seed)
+        with warnings.catch_warnings(action='ignore'): score = SCORES_OF[task](self.choice)(full, y, self.seed)  # of constant columns
         self.scores = np.nan_to_num(np.asarray(score, dtype=np.float64), nan=-1., posinf=np.finfo(float).max)
         alive = (self.scores > 0).sum() if self.choice == 'variance' else -(-len(self.scores) // 2)
         self.kept = np.sort(np.argsort(-self.scores, kind='stable')[:max(1, self.n_features or alive)])

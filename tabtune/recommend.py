@@ -94,11 +94,12 @@ def preset_for(f: Facts) -> tuple:  # name, reason
 
 def model_rules(f: Facts) -> list:  # (setting, value, reason)
     "Which weights, and how they are regularised."
+    dropout = ('dropout', 0.0, 'the weights were pre-trained without, and episodes drawn anew regularise already')
+    if f.model: return [('d_model', f.model.d_model, 'of the weights in use'), ('num_layers', f.model.num_layers, 'of the weights in use'), dropout]
     name, why = preset_for(f)
     c = PRESETS[name]
     return [('d_model', c.d_model, why), ('num_layers', c.num_layers, f'blocks of the {name} model'),
-            ('use_synthetic_prior', True, 'pre-trained weights know what tables look like; from a random start a table alone teaches too little'),
-            ('dropout', 0.0, 'the weights were pre-trained without, and episodes drawn anew regularise already')]
+            ('use_synthetic_prior', True, 'pre-trained weights know what tables look like; from a random start a table alone teaches too little'), dropout]
 
 # %% ../nbs/57_recommend.ipynb #3283ffbc
 def support_size(f, s):
@@ -196,8 +197,8 @@ def tokens_per_second(d_model: int, num_layers: int, device: str) -> float:
             seconds.append(time.perf_counter() - start)
     return 2 * 128 * 11 / min(seconds)
 
-# %% ../nbs/57_recommend.ipynb #dea1432f
-@dataclass
+# %% ../nbs/57_recommend.ipynb #587b5333
+@dataclass(repr=False)
 class Recommendation:
     "Settings, and why. Shows itself as a table."
     model_params: dict
@@ -217,7 +218,7 @@ class Recommendation:
         return (f'{f.rows:,} rows, {f.columns} columns, {f.classes} classes on {f.device}: {self.tuning_strategy} needs about '
                 f'{self.memory_gb:.2g} GB of {f.memory / 1e9:.3g} GB{cost}')
 
-    def __str__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
+    def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
     def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>' + self.frame().to_html(escape=True)
 
 def duration(s: float) -> str: return f'{s:.0f} s' if s < 100 else f'{s / 60:.0f} min' if s < 6000 else f'{s / 3600:.1f} h'
@@ -229,7 +230,7 @@ def advise(
     **given,  # settings that are decided already
 ) -> Recommendation:
     "Run the rules on some facts."
-    model = model_rules(f) if f.model is None else [('d_model', f.model.d_model, 'of the weights given'), ('num_layers', f.model.num_layers, 'of the weights given')]
+    model = model_rules(f)
     rows, s = list(model), {k: v for k, v, _ in model}
     rules = RULES | (dict(peft_config=peft_config) if f.peft else {}) | {k: lambda f, s, v=v: v for k, v in FIXED.items()}
     for key, rule in rules.items():
@@ -238,7 +239,7 @@ def advise(
     s['device'] = f.device
     shrink(f, s, rows, given)
     tuning = tuning_config({k: s[k] for k in [*rules, 'device']}, f.strategy)
-    params = {} if f.model is not None else check_model_params({k: v for k, v, _ in model})
+    params = check_model_params({k: v for k, v, _ in model if f.model is None or k == 'dropout'})
     cells = s['n_episodes'] * (s['support_size'] + s['query_size']) * (min(f.columns, 500) + 1)
     seconds = cells / tokens_per_second(s['d_model'], s['num_layers'], f.device) if timed else None
     return Recommendation(params, {k: s[k] for k in [*rules, 'device']}, f.strategy, rows, f, memory_needed(f, s, s['d_model'], s['num_layers']) / 1e9, seconds)

@@ -84,7 +84,8 @@ def test_ensemble_views_and_a_sampled_support(wine):
 def test_many_classes():
     X, y = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=['a', 'b']), np.arange(60) % 12
     clf = MitraClassifier(model()).fit(X, y)
-    assert clf.get_attention_weights(X[:3]).rows[0].shape == (2, 3, 60) and set(clf.similar_rows(X[:1]).label) <= set(range(12))
+    maps = clf.get_attention_weights(X[:3])
+    assert maps.rows[0].shape == (2, 3, 60) and set(clf.similar_rows(X[:1]).label) <= set(range(12))
     assert set(clf.feature_importance(X).index) == {'a', 'b'}
 
 def test_a_loaded_pipeline_explains_the_same(wine, tmp_path):
@@ -124,7 +125,19 @@ def test_words_and_holes_in_every_method():
     X, y = known_truth(200)
     X = X.assign(flag=X.strong > 0, word=np.where(X.weak > 0, 'high', 'low'), n=np.arange(200)).mask(np.eye(200, 9, dtype=bool))
     pipe = TabularPipeline().fit(X[:150], y[:150])
-    values = pipe.shap_values(X[150:153], n_permutations=1)
-    assert values.shape == (3, 9, 2)
+    values = pipe.shap_values(X[150:151], n_permutations=1)
+    assert values.shape == (1, 9, 2)
     np.testing.assert_allclose(values.sum(-1), 0, atol=1e-6)  # what one class gains the other loses
     assert set(pipe.feature_importance(X[150:], 'permutation', y[150:], n_repeats=1).index) == set(X)
+
+def test_regions_and_steps_before_the_model():
+    X, y = known_truth(300)
+    X = X.assign(word=np.where(X.weak > 0, 'high', 'low'))
+    near = MitraClassifier(model(), support_strategy='nearest', max_support=80).fit(X[:250], y[:250])
+    with pytest.raises(InputError, match='regions of the table'): near.get_attention_weights(X[250:])
+    assert set(near.feature_importance(X[250:260]).index) == set(X) and len(near.similar_rows(X[250:251])) == 5
+    np.testing.assert_allclose(torch.tensor(near.get_attention_weights(X[250:251]).logits[:, :2]).softmax(-1), near.predict_proba(X[250:251]), atol=1e-4)
+    steps = MitraClassifier(model(), processor_params=dict(categorical_encoding='onehot', feature_selection_strategy='anova', n_features=3))
+    importance = steps.fit(X[:250], y[:250]).feature_importance(X[250:])
+    assert set(importance.index) == set(X) and (importance > 0).sum() <= 3  # columns that selection dropped get nothing
+    assert list(steps.similar_rows(X[250:251], table=X[:250]))[2:] == list(X)

@@ -1,5 +1,5 @@
 "The leaderboard beyond one process and one run; nbs/80_leaderboard.ipynb explains it."
-import json, logging
+import json, logging, os
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 
 from tabtune import TabularLeaderboard
-from tabtune.leaderboard import main, score_names
+from tabtune.compare import main
+from tabtune.runs import score_names
 from tabtune.shapes import ConfigError, InputError
 
 SCORES = ['name', *score_names(), 'runs', 'status', 'error']
@@ -45,8 +46,16 @@ def test_a_dask_cluster_of_two_workers_gives_the_serial_table(iris, serial):
         with distributed.Client(cluster) as client:
             lb = board(iris, backend='dask')
             pd.testing.assert_frame_equal(lb.run('log_loss')[SCORES], serial[SCORES], check_exact=True)
-            log = client.run(lambda dask_worker: len(dask_worker.state.log))
-            assert len(log) == 2 and min(log.values()) > 0  # both have worked
+            where = set(lb.runs_['where'].dropna())
+            assert len(where) == 2 and not any(w.endswith(f':{os.getpid()}') for w in where)  # both have worked, and nobody else
+
+@pytest.mark.slow
+def test_ray_gives_the_serial_table(iris, serial):
+    ray = pytest.importorskip('ray')
+    try: ray.init(num_cpus=2, include_dashboard=False)
+    except Exception as e: pytest.skip(f'no Ray cluster starts here: {e}')
+    try: pd.testing.assert_frame_equal(board(iris, backend='ray', n_jobs=2).run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+    finally: ray.shutdown()
 
 def test_without_the_cluster_every_run_says_so(iris):
     pytest.importorskip('dask.distributed')
@@ -128,3 +137,43 @@ def test_command_line_says_what_is_wrong(tmp_path, iris):
     with pytest.raises(SystemExit, match="no file"): main(str(tmp_path/'none.csv'), target='y')
     with pytest.raises(SystemExit, match="'z' is no column"): main(str(tmp_path/'t.csv'), target='z')
     with pytest.raises(SystemExit, match="did you mean 'Mitra'"): main(str(tmp_path/'t.csv'), target='y', models='Mitar')
+
+def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_away(iris, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+    import torch
+    from tabtune import Mitra, save_checkpoint
+    from tabtune.config import config_from_json
+    public = config_from_json(dict(dim=32, dim_output=10, n_layers=1, n_heads=2, task='CLASSIFICATION'))
+    with torch.random.fork_rng(devices=[]): save_checkpoint(Mitra(public), tmp_path/'public')
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
+    X, y = iris
+    lb = TabularLeaderboard(X, X, y, y, show_progress=False).add_model('Mitra', name='local', model_params=dict(pretrained=str(tmp_path/'public')))
+    for v in ('', '-1.1', '-2'): lb.add_model('Mitra', name=f'hub{v}', model_params=dict(pretrained=f'autogluon/mitra-classifier{v}'))
+    t = lb.run().set_index('name')
+    assert t.status['local'] == 'ok' and t.parameters['local'] > 0
+    assert all(t.status[f'hub{v}'] == 'error' and f"'autogluon/mitra-classifier{v}'" in t.error[f'hub{v}'] for v in ('', '-1.1', '-2'))
+
+def test_other_weights_under_the_same_path_are_not_mistaken_for_the_old_ones(iris, tmp_path):
+    from tabtune import load_checkpoint, save_checkpoint
+    import torch
+    model, (X, y) = load_checkpoint('small'), iris
+    def score(): return TabularLeaderboard(X, X, y, y, results_dir=tmp_path/'r', show_progress=False).add_model(
+        'Mitra', model_checkpoint_path=tmp_path/'w').run().log_loss[1]
+    save_checkpoint(model, tmp_path/'w')
+    first = score()
+    assert score() == first and len(list((tmp_path/'r').glob('*.json'))) == 1
+    with torch.no_grad():
+        for p in model.parameters(): p.mul_(1.1)
+    save_checkpoint(model, tmp_path/'w')
+    assert score() != first and len(list((tmp_path/'r').glob('*.json'))) == 2
+
+def test_tuned_rows(iris):
+    X, y = iris
+    lb = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2], show_progress=False)
+    lb.add_model('Mitra', 'base-ft', name='tuned', model_params=dict(d_model=32, num_layers=1),
+                 tuning_params=dict(epochs=1, steps_per_epoch=2, batch_size=1, support_size=16, query_size=8))
+    lb.add_model('Mitra', 'finetune', name='typo', tuning_params=dict(epoch=1)).add_model('Mitra', 'magic', name='unknown')
+    t = lb.run().set_index('name')
+    assert t.status.to_dict() == dict(tuned='ok', typo='error', unknown='error')
+    assert t.trainable_parameters['tuned'] == t.parameters['tuned'] > 0
+    assert "did you mean 'epochs'" in t.error['typo'] and 'tuning_strategy' in t.error['unknown']

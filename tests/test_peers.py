@@ -142,12 +142,16 @@ def test_orion_through_its_documented_interface(name, package, cls, table, monke
 
 def test_limits_are_said_before_any_work(table, monkeypatch):
     X = pd.DataFrame(np.zeros((5001, 1)))
-    y = np.arange(5001) % 12
+    y = np.arange(5001) % 200
     monkeypatch.setitem(sys.modules, 'tabpfn', types.ModuleType('tabpfn'))
     sys.modules['tabpfn'].TabPFNClassifier = Orion
     monkeypatch.setattr(Orion, 'fit', lambda *a: pytest.fail('it was fitted'))
     lb = TabularLeaderboard(X, X, y, y, show_progress=False).add_model('TabPFN', tuning_params=dict(device='cpu'))
     t = lb.run()
     assert t.status[1] == 'skipped'
-    assert t.error[1] == '5,001 rows, but TabPFN takes at most 5,000 on a CPU; 12 classes, but TabPFN takes at most 10'
+    assert t.error[1] == '5,001 rows, but TabPFN takes at most 5,000 on a CPU; 200 classes, but TabPFN takes at most 160'
     assert lb.plan().license[0] == 'weights: non-commercial (Prior Labs)'
+    monkeypatch.undo()
+    if 'tabpfn' not in sys.modules: return
+    lb.add_model('TabPFN', name='anyway', model_params=dict(ignore_pretraining_limits=True), tuning_params=dict(device='cpu'))
+    assert lb.plan().status.tolist()[1] == 'ok'

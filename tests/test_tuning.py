@@ -114,10 +114,17 @@ def test_wide_table_with_holes():
     pipe = pipeline().fit(X, X[:, 0] > 0)
     assert np.isfinite(pipe.history_.loss.dropna()).all() and np.isfinite(pipe.predict_proba(X)).all()
 
+def test_rows_that_resampling_copied_do_not_tune():
+    pytest.importorskip('imblearn')
+    X, y = rings(150)
+    y[:] = X[:, 0] > 1.2  # rare
+    pipe = pipeline(processor_params=dict(resampling_strategy='over')).fit(X, y)
+    told = pipe.describe()
+    assert told['rows'] > 150 >= told['train_rows'] + told['val_rows'] + told['compared_rows']
+
 # adapters
 
 def peft_pipeline(**kw):
-    pytest.importorskip('tabtune.lora')
     return pipeline(tuning_strategy='peft', model_params=dict(d_model=32, num_layers=1, dropout=0.0), **kw)
 
 @pytest.fixture(scope='module')
@@ -156,13 +163,13 @@ def test_an_adapter_saved_loaded_named_switched_merged(adapted, plain, tmp_path)
     assert np.allclose(merged.predict_proba(X), p, atol=1e-5) and not any('lora' in n for n, _ in merged.model.named_parameters())
     with pytest.raises(ValueError, match='no adapter'): merged.merge_adapter()
     with pytest.raises(ConfigError, match="did you mean 'rings'"): other.use_adapter('ring')
-    with pytest.raises(CheckpointError, match='not the folder'): other.load_adapter(tmp_path)
+    with pytest.raises(CheckpointError, match='is no adapter'): other.load_adapter(tmp_path)
 
 def test_an_adapter_of_another_size_is_refused(adapted, tmp_path):
     X, y = rings(60)
     medium = TabularPipeline().fit(X, y)
     before = medium.predict_proba(X)
-    with pytest.raises(CheckpointError, match='does not fit'): medium.load_adapter(adapted.save_adapter(tmp_path/'a'))
+    with pytest.raises(CheckpointError, match='another architecture'): medium.load_adapter(adapted.save_adapter(tmp_path/'a'))
     assert np.array_equal(medium.predict_proba(X), before)
 
 def test_an_adapter_that_does_not_help_is_switched_off(plain, tmp_path):
