@@ -8,7 +8,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz notebooks docs lab export readme clean
+.PHONY: help setup demo test browser fuzz notebooks docs lab export readme clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -32,6 +32,10 @@ test: setup ## house rules, every notebook, then pytest
 fuzz: setup ## random tables, 500 of them (FUZZ=2000 for more): a prediction or a clear error
 	@echo "fuzz: $(FUZZ) random tables"
 	@TABTUNE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py
+
+browser: setup ## install Chromium if it is missing, and click through the dashboards: build/screenshots/
+	@echo "browser: JupyterLab, Voila and Chromium"
+	@$(BIN)/python -m pytest tests/browser
 
 notebooks: setup ## run every notebook from top to bottom, slow cells too, each in a fresh kernel
 	@echo "notebooks: each from top to bottom"
