@@ -90,11 +90,11 @@ class Choices:
                    tuning_params=self.tuning_params())
         return {k: v for k, v in out.items() if v and v != 'inference'}
 
-# %% ../nbs/88_builder.ipynb #31732ad2
-def _blame(e: Exception, names, default: str) -> str:
-    "The field that an error speaks of."
-    words = re.findall(r'\w+', str(e))
-    return next((word for word in words if word in names), default)
+# %% ../nbs/88_builder.ipynb #322b5e32
+def _blame(e: Exception, names, given, default: str) -> str:
+    "The field that an error speaks of; of several, one that was changed."
+    named = [word for word in re.findall(r'\w+', str(e)) if word in names]
+    return next((n for n in named if n in given), named[0] if named else default)
 
 def mistakes(self: Choices, df) -> dict:  # field -> what is wrong
     "What is wrong with the choices."
@@ -102,11 +102,11 @@ def mistakes(self: Choices, df) -> dict:  # field -> what is wrong
     if not self.columns: out['columns'] = 'choose at least one column'
     if df[self.target].nunique() < 2: out['target'] = f"'{self.target}' has {df[self.target].nunique()} value: nothing to predict"
     try: pick_weights(check_model_params(self.model), None, *([self.strategy == 'base-ft'] if self.strategy != 'inference' else []))
-    except TabTuneError as e: out[_blame(e, MODEL_HELP, 'd_model')] = str(e)
+    except TabTuneError as e: out[_blame(e, MODEL_HELP, self.model, 'd_model')] = str(e)
     try: check_processor_params(self.steps)
-    except TabTuneError as e: out[_blame(e, STEPS_HELP, 'n_features')] = str(e)
+    except TabTuneError as e: out[_blame(e, STEPS_HELP, self.steps, 'n_features')] = str(e)
     try: tuning_config(self.tuning_params(), self.strategy)
-    except TabTuneError as e: out[_blame(e, [*tuning_table(), *lora_table()], 'epochs')] = str(e)
+    except TabTuneError as e: out[_blame(e, [*tuning_table(), *lora_table()], self.tuning | self.lora, 'epochs')] = str(e)
     return out
 
 Choices.mistakes = mistakes
