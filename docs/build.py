@@ -69,7 +69,10 @@ MODEL_HELP = dict(
     num_heads='attention heads; unset: one for each 16 of `d_model`', num_layers='blocks, each with both directions of attention',
     dropout='share of activations that training drops at random; never in prediction', seed='makes fit and predict repeatable',
     n_estimators='views of the table whose probabilities are averaged', use_synthetic_prior='start from pre-trained weights; `False`: from random ones',
-    pretrained='weights by name, directory or hub id')
+    pretrained='weights by name, directory or hub id', max_support='context rows at most; unset: what memory holds, 10,000 at most on a CPU',
+    max_features='columns at most; beyond it the most informative are kept',
+    support_strategy="rows beyond `max_support`: `'sample'` leaves some out, `'nearest'` takes those near the queries",
+    calibrate='fit a temperature on held-out rows')
 
 PROCESSOR_HELP = dict(
     imputation_strategy='what stands for a missing cell; unset: it stays missing, which the model can read',
