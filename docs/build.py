@@ -64,13 +64,6 @@ def settings_rows(cls):
     from tabtune.config import settings_table
     return [(f'`{name}`', f"`{m['default']!r}`", bounds(m), m['help']) for name, m in settings_table(cls).items()]
 
-MODEL_HELP = dict(
-    d_model='numbers in a token: the width of the model; divisible by `num_heads`', d_ff='hidden width of the feed-forward; unset: twice `d_model`',
-    num_heads='attention heads; unset: one for each 16 of `d_model`', num_layers='blocks, each with both directions of attention',
-    dropout='share of activations that training drops at random; never in prediction', seed='makes fit and predict repeatable',
-    n_estimators='views of the table whose probabilities are averaged', use_synthetic_prior='start from pre-trained weights; `False`: from random ones',
-    pretrained='weights by name, directory or hub id')
-
 PROCESSOR_HELP = dict(
     imputation_strategy='what stands for a missing cell; unset: it stays missing, which the model can read',
     categorical_encoding='what becomes of words; unset: codes', scaling_strategy='how numbers are scaled; unset: as the model does it anyway',
@@ -79,6 +72,7 @@ PROCESSOR_HELP = dict(
 
 def write_settings():
     "Tables of all settings, from the code that checks them."
+    from tabtune.builder import MODEL_HELP
     from tabtune.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
     from tabtune.processing import CHOICES, PROCESSOR_KEYS
     own = MitraConfig()

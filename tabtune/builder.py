@@ -37,8 +37,10 @@ from .tuning import loop_settings
 MODEL_HELP = dict(d_model='width of a cell\'s embedding', d_ff='width of the feed-forward; automatic: 2 × d_model', num_heads='attention heads; automatic: d_model / 16',
                   num_layers='blocks: more see finer structure and cost more', dropout='in training only; more against overfitting',
                   seed='the same seed gives the same result', n_estimators='members whose probabilities are averaged: slower, often a little better',
-                  use_synthetic_prior='start from weights pre-trained on synthetic tables', pretrained='other weights: a bundled name, a folder or a hub id')
-MODEL_SLIDERS = dict(seed=(0, 100))
+                  use_synthetic_prior='start from weights pre-trained on synthetic tables', pretrained='other weights: a bundled name, a folder or a hub id',
+                  max_support='context rows at most; automatic: what memory holds', max_features='columns at most; beyond it the most telling are kept',
+                  support_strategy='rows beyond max_support: left out at random, or chosen near the queries', calibrate='fit a temperature on held-out rows')
+MODEL_SLIDERS = dict(seed=(0, 100), max_support=(100, 10_000), max_features=(10, 500))
 
 def model_table() -> dict:  # name -> default, kind, low, high, slider, help, ...
     "The settings of `model_params`, in the form of `settings_table`."
@@ -47,6 +49,8 @@ def model_table() -> dict:  # name -> default, kind, low, high, slider, help, ..
     out = {k: shape | dict(default=defaults.get(k), kind=kind, low=low, high=high, slider=MODEL_SLIDERS.get(k, (low, high)), help=MODEL_HELP[k],
                            optional=k not in defaults) for k, (low, high, kind) in MODEL_RANGES.items()}
     out['use_synthetic_prior'] = shape | dict(default=True, kind=bool, help=MODEL_HELP['use_synthetic_prior'])
+    out['support_strategy'] = shape | dict(default='sample', kind=str, choices=('sample', 'nearest'), help=MODEL_HELP['support_strategy'])
+    out['calibrate'] = shape | dict(default=False, kind=bool, help=MODEL_HELP['calibrate'])
     return out | dict(pretrained=shape | dict(default=None, kind=str, optional=True, help=MODEL_HELP['pretrained']))
 
 ELSEWHERE = ('device', 'peft_config', 'show_progress', 'callbacks')  # tuning parameters that have a place of their own, or none in a form

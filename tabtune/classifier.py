@@ -334,10 +334,10 @@ def _find_temperature(self: MitraClassifier) -> float:
     held = some[np.sort(np.random.default_rng([self.seed_, 4]).permutation(len(some))[:min(N_HELD_OUT, len(some) // 5)])]
     kept = np.setdiff1d(some, held)
     held = held[np.isin(codes[held], codes[kept])]
-    if len(held) < 20 or len(np.unique(codes[kept])) < k: return 0.5 if many else 1.
+    if len(held) < 20 or len(np.unique(codes[kept])) < k: return 0.75 if many else 1.
     probe = copy.copy(self)
     probe.rows_, probe.near_, probe.centres_, probe.caches_, probe.cache_budget = [kept] * len(self.rows_), [kept[:0]], np.zeros((1, 1)), {}, 0
-    found, usual = fit_temperature(probe._log_proba(self.x_support_[held]), codes[held]), 0.5 if many else 1.
+    found, usual = fit_temperature(probe._log_proba(self.x_support_[held]), codes[held]), 0.75 if many else 1.
     return float(np.exp(np.average(np.log([found, usual]), weights=[len(held), 40])))  # few rows don't say much
 
 MitraClassifier._find_temperature = _find_temperature

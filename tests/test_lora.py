@@ -69,9 +69,9 @@ def test_an_adapter_travels(model, tmp_path, way):
 
 def test_merged_logits_are_equal(model):
     lora, (x, y) = stirred(apply_lora(model, dict(r=16, lora_alpha=32))), table()
-    args = torch.tensor(x[None, :60]), torch.tensor(y[None, :60])
-    with torch.no_grad(): gap = (merge_adapter(lora)(*args, torch.tensor(x[None, 60:])) - lora(*args, x_query=torch.tensor(x[None, 60:]))).abs().max()
-    assert gap < 1e-5
+    args = torch.tensor(x[None, :60]), torch.tensor(y[None, :60]), torch.tensor(x[None, 60:])
+    with torch.no_grad(): apart, merged = lora(*args), merge_adapter(lora)(*args)
+    assert (merged - apart).abs().max() < 1e-5 * max(1, apart.abs().max())  # float32 logits of 10 and more
 
 def test_every_target_that_is_offered_resolves(model):
     for name in linear_layers(model): assert resolve_targets(model, name) == [name]
