@@ -39,7 +39,7 @@ def browser():
 def home(tmp_path_factory):
     "A folder with the tutorial."
     folder = tmp_path_factory.mktemp('lab')
-    shutil.copy(ROOT/'nbs'/'tutorials'/'04_dashboards.ipynb', folder/'dashboards.ipynb')
+    for name in ('dashboards.ipynb', 'app.ipynb'): shutil.copy(ROOT/'nbs'/'tutorials'/'04_dashboards.ipynb', folder/name)
     quiet = folder/'settings'/'@jupyterlab'/'apputils-extension'/'notification.jupyterlab-settings'
     quiet.parent.mkdir(parents=True); quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     SHOTS.mkdir(parents=True, exist_ok=True)
@@ -55,10 +55,10 @@ def lab(browser, home):
     with server(command, f'http://127.0.0.1:{port}/api?token={token}', home): yield f'http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset'
 
 @pytest.fixture
-def page(browser):
+def page(browser, request):
     "A page of 1280 pixels; what it shows at the end of a test is kept."
     page = browser.new_page(viewport=dict(width=1280, height=900))
     page.set_default_timeout(120_000)
     yield page
-    page.screenshot(path=SHOTS/'last.png')
+    page.screenshot(path=SHOTS/f'end-{request.node.name}.png')
     page.close()

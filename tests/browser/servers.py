@@ -1,5 +1,5 @@
 "Servers for the browser tests."
-import os, socket, subprocess, time, urllib.request
+import os, socket, subprocess, time, urllib.error, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ def server(command, url, home):
         for _ in range(600):
             if p.poll() is not None: raise RuntimeError((home/'server.log').read_text()[-2000:])
             try: urllib.request.urlopen(url, timeout=2); break
+            except urllib.error.HTTPError: break  # it answers
             except OSError: time.sleep(0.1)
         yield
     finally:

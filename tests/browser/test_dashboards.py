@@ -22,7 +22,9 @@ def open_notebook(page, lab, name):
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status=idle]')
     page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
 
-def command(page, name, **args): page.evaluate('([n, a]) => window.jupyterapp.commands.execute(n, a)', [name, args])
+def command(page, name, **args):
+    "Give a command to JupyterLab; not waiting, since a run cell is done only when its code is."
+    page.evaluate('([n, a]) => { window.jupyterapp.commands.execute(n, a) }', [name, args])
 
 def code_cell(page, words): return page.locator(CELL).filter(has=page.locator('.cm-content', has_text=words)).first
 
@@ -38,7 +40,8 @@ def run_cell(page, words):
 
 def run_new(page, code):
     "Run code in a new cell at the end of the notebook; the text that it gives."
-    command(page, 'notebook:insert-cell-below')
+    before = page.locator(CELL).count(); command(page, 'notebook:insert-cell-below')
+    until(lambda: page.locator(CELL).count() > before, 'a new cell')
     cell = page.locator('.jp-CodeCell.jp-mod-active')
     cell.locator('.cm-content').click(); page.keyboard.insert_text(code); command(page, 'notebook:run-cell')
     out = cell.locator(OUT)
@@ -46,7 +49,7 @@ def run_new(page, code):
     return out.first.inner_text().strip()
 
 def save(page, path):
-    command(page, 'docmanager:save'); time.sleep(0.5)
+    command(page, 'docmanager:save'); time.sleep(1.5)
     return json.loads(path.read_text())
 
 def image_bytes(view): return view.evaluate("i => fetch(i.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)).join())")
@@ -85,29 +88,33 @@ def test_builder_in_lab(page, lab, home):
     assert sum('image/png' in o.get('data', {}) for o in kept) >= 2, 'curves and results stay in the saved notebook'
     assert len(json.dumps(kept)) < 400_000
 
-FIT = """from sklearn.datasets import load_wine
+LOAD = """from sklearn.datasets import load_wine
 from tabtune import TabularPipeline
-X, y = load_wine(return_X_y=True)
-TabularPipeline(tuning_strategy='base-ft', tuning_params=dict(epochs=3, steps_per_epoch=15, batch_size=1)).fit(X, y); 'done'"""
+X, y = load_wine(return_X_y=True)"""
+FIT = """pipe = TabularPipeline(tuning_strategy='base-ft', tuning_params=dict(epochs=10, steps_per_epoch=30, batch_size=1, early_stopping=False))
+pipe.fit(X, y); pipe.tuning_report_['ended']"""
 
 def test_fit_shows_itself(page, lab, home):
-    cell = dict(cell_type='code', id='a', metadata={}, execution_count=None, outputs=[], source=FIT)
-    (home/'fit.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
+    cells = [dict(cell_type='code', id=f'c{i}', metadata={}, execution_count=None, outputs=[], source=s) for i, s in enumerate([LOAD, FIT])]
+    (home/'fit.ipynb').write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
     open_notebook(page, lab, 'fit.ipynb')
-    run_cell(page, 'TabularPipeline(')
-    page.locator('img.widget-image').wait_for(); time.sleep(1); shot(page, 'fit')
-    page.locator(OUT).get_by_text("'done'").wait_for()
+    run_cell(page, 'load_wine')
+    page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[0].innerText.trim() == '[1]:'")
+    run_cell(page, 'pipe = TabularPipeline')
+    page.locator('img.widget-image').wait_for(); time.sleep(3); shot(page, 'fit')
+    command(page, 'notebook:interrupt-kernel')  # fit holds the kernel, so this is how to stop it
+    page.locator(OUT).get_by_text("'stopped'").wait_for()
     page.locator('.jp-RenderedImage img').wait_for(); shot(page, 'fit-done')
-    size = save(page, home/'fit.ipynb')
-    kinds = {k for o in size['cells'][0]['outputs'] for k in o.get('data', {})}
-    assert 'image/png' in kinds and 'text/html' in kinds
+    outputs = save(page, home/'fit.ipynb')['cells'][1]['outputs']
+    kinds = {k for o in outputs for k in o.get('data', {})}
+    assert {'image/png', 'text/html'} <= kinds
     assert 'application/vnd.jupyter.widget-view+json' not in kinds, 'the picture takes the place of the widget'
     assert (home/'fit.ipynb').stat().st_size < 200_000
 
 def test_voila(page, browser, home):
     pytest.importorskip('voila')
     port = free_port()
-    command = [sys.executable, '-m', 'voila', str(home/'dashboards.ipynb'), '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1']
+    command = [sys.executable, '-m', 'voila', str(home/'app.ipynb'), '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1']
     with server(command, f'http://127.0.0.1:{port}/voila/static/voila.js', home):
         page.goto(f'http://127.0.0.1:{port}/', timeout=120_000)
         page.get_by_role('button', name='Copy as code').first.wait_for(timeout=120_000)
