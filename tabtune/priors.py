@@ -161,7 +161,7 @@ def mislabel(d: Dice, y_BN, c_B):
     other = (d.uniform(0, 1, *y_BN.shape) * c_B[:, None]).long()
     return torch.where(wrong, other, y_BN)
 
-# %% ../nbs/30_priors.ipynb #5b2f9e31
+# %% ../nbs/30_priors.ipynb #02e06cf6
 def levels(d: Dice, x: Tensor, cloud: Tensor) -> Tensor:
     "(B, N, C) scores of rows in clouds (one-hot): the level of the row's cloud, and a slope along all columns."
     b, n, c = cloud.shape
@@ -231,7 +231,7 @@ class Tables:
     n_classes: Tensor  # (B,) int64
     prior: Tensor  # (B,) int64, which mechanism
 
-# %% ../nbs/30_priors.ipynb #1a8439d2
+# %% ../nbs/30_priors.ipynb #974bee4e
 def _classes(d, x, score, c_B, has_labels): return mislabel(d, torch.where(has_labels, score.argmax(-1), label(d, score, c_B)), c_B)
 def _numbers(d, x, score, c_B, has_labels): return target(d, torch.where(has_labels[..., None], levels(d, x, score), score))
 
