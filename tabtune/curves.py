@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'COLOURS', 'INK', 'SMALL', 'HistoryRows', 'FileRows', 'rows_of', 'Curves', 'pull', 'column', 'smooth',
-           'speed', 'now', 'quiet', 'new_figure', 'to_png', 'Picture', 'limits', 'reach', 'draw', 'clock', 'number',
-           'mib', 'memory_words', 'tiles', 'small_table', 'result_rows']
+           'speed', 'now', 'quiet', 'new_figure', 'to_png', 'Picture', 'limits', 'settle', 'reach', 'draw', 'clock',
+           'number', 'mib', 'memory_words', 'tiles', 'small_table', 'result_rows']
 
 # %% ../nbs/86_curves.ipynb #8df5877e
 import base64
@@ -196,10 +196,15 @@ def limits(*values) -> tuple:
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     return low, high if high > low else low + step
 
+def settle(ax, low: float, high: float):
+    "New limits only where the values no longer fit, or fill less than half."
+    a, b = ax.get_ylim()
+    if not (a <= low and high <= b and high - low >= 0.5 * (b - a)): ax.set_ylim(low, high)
+
 def _set(line, x, y, floor=False, room=1.0):
     line.set_data(x, y)
     low, high = limits(room * np.asarray(y))
-    line.axes.set_ylim(min(0, low) if floor else low, high)
+    settle(line.axes, min(0, low) if floor else low, high)
 
 # %% ../nbs/86_curves.ipynb #6c7990c5
 def reach(step: float, n_steps: int = None) -> float:
@@ -222,7 +227,7 @@ def draw(
     base = [curves.baseline] if curves.baseline is not None else []
     self.line['untuned'].set_data([0, end] * len(base), base * 2)
     inner = np.quantile(loss, [0.02, 0.98]) if len(loss) else loss
-    self.ax.set_ylim(*limits(inner, mean, val[:, 1], base))
+    settle(self.ax, *limits(inner, mean, val[:, 1], base))
     self._draw_small(step, curves)
     for ax in (self.ax, *self.small.values()): ax.set_xlim(0, end)
     return self._paint()

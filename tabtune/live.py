@@ -129,7 +129,7 @@ BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'St
                stopped=('Start',), failed=('Start',), watching=())
 WORDS = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step', comparing='comparing with the untuned model',
              finished='finished', stopped='stopped; the best weights so far are kept', failed='failed', watching='watching another process')
-SHARE, START = 0.012, 0.25  # drawing takes this share of the time at most, and so many seconds in all before that counts
+SHARE, START = 0.008, 0.1  # drawing takes this share of the time at most, and so many seconds in all before that counts
 
 class TrainingDashboard:
     "A live view of one run, with Start, Pause, Stop and Save picture."

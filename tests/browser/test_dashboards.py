@@ -72,7 +72,7 @@ def test_builder_in_lab(page, lab, home):
     view = form.locator('img.widget-image').locator('visible=true')
     first = until(lambda: view.count() and image_bytes(view), 'a picture')
     until(lambda: image_bytes(view) != first, 'another picture')
-    time.sleep(2); shot(page, 'training')
+    time.sleep(6); shot(page, 'training')
     assert run_new(page, '6 * 7') == '42'  # the kernel is free
     assert run_new(page, "builder.state()['status']") == "'running'"
     button('Pause').click(); form.get_by_text('paused').wait_for()
