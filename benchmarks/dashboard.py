@@ -1,6 +1,6 @@
 """What watching costs: the same training run without and with a live dashboard.
 
-    python benchmarks/dashboard.py [--steps 300] [--rounds 3]
+    python benchmarks/dashboard.py [--steps 1000] [--rounds 3]
 
 Processor time of the drawing thread and of the listener, as a share of the training time, must stay under 2 %. Beside it, wall-clock and
 processor time of the whole process with and without, taken in turn; wall-clock time means little on a machine that others use too."""
@@ -41,7 +41,7 @@ def watched(steps):
     return time.perf_counter() - start[0], time.process_time() - start[1], t.state.seconds, sum(drawing), sum(listening), len(pictures)
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0]); p.add_argument('--steps', type=int, default=300); p.add_argument('--rounds', type=int, default=3)
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0]); p.add_argument('--steps', type=int, default=1000); p.add_argument('--rounds', type=int, default=3)
     a = p.parse_args()
     plain(10)
     for _ in range(a.rounds):
