@@ -61,7 +61,7 @@ class Answer:
 def mixed_cdf(answers: list, y: np.ndarray) -> np.ndarray: return sum(a.cdf(y) for a in answers) / len(answers)
 
 def mixed_quantile(
-    answers: list,  # `Answer`s about the same queries
+    answers: list,  # of `Answer`, about the same queries
     share: np.ndarray,  # (Q,) 0..1
     scale,  # in whose units the interval is halved
 ) -> np.ndarray:  # (Q,)
