@@ -290,6 +290,8 @@ def run(
     rank_by = 'r2' if (self.task_type, rank_by) == ('regression', 'accuracy') else rank_by
     check_choice('rank_by', rank_by, score_names(self.task_type))
     if not self.entries: raise ConfigError('there are no models to compare: add some with add_model')
+    if options.get('backend', self.options['backend']) == 'multiprocessing':
+        raise ConfigError("backend='multiprocessing' forks, and a forked process hangs where PyTorch runs threads; leave backend out for processes")
     options, self.rank_by_ = self.options | options, rank_by
     self.stopping.clear()
     self.jobs = self._jobs(self.entries, options['cv'], options['seeds'])

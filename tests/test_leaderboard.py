@@ -4,6 +4,8 @@ import json, logging, os
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import register_parallel_backend
+from joblib._parallel_backends import ThreadingBackend
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 
@@ -34,8 +36,15 @@ def test_processes_give_the_serial_table(iris, serial):
     lb = board(iris, n_jobs=2)
     pd.testing.assert_frame_equal(lb.run('log_loss')[SCORES], serial[SCORES], check_exact=True)
 
+class AllAtOnce(ThreadingBackend):
+    supports_return_generator = False  # as Ray's
+
+def test_a_backend_that_forks_is_refused(iris):
+    with pytest.raises(ConfigError, match='forks'): board(iris, backend='multiprocessing').run()
+
 def test_backends_without_a_stream_of_results_come_in_waves(iris, serial):
-    seen, lb = [], board(iris, n_jobs=2, backend='multiprocessing')
+    register_parallel_backend('all at once', AllAtOnce)
+    seen, lb = [], board(iris, n_jobs=2, backend='all at once')
     t = lb.run('log_loss', callback=lambda t: seen.append(int(t.runs.sum())))
     assert seen == [1, 2, 3, 4, 5, 6]
     pd.testing.assert_frame_equal(t[SCORES], serial[SCORES], check_exact=True)
