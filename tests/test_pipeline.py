@@ -5,6 +5,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -115,7 +116,7 @@ def test_loaded_in_a_fresh_process_predicts_the_same_bits(fitted, tmp_path, name
     X, _ = people(30, seed=4)
     fitted.save(tmp_path/name)
     X.to_pickle(tmp_path/'X.pkl')
-    code = ('import sys, numpy as np, pandas as pd; from tabtune import TabularPipeline; '
+    code = (f'import sys, torch, numpy as np, pandas as pd; from tabtune import TabularPipeline; torch.set_num_threads({torch.get_num_threads()}); '
             'np.save(sys.argv[3], TabularPipeline.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))')
     subprocess.run([sys.executable, '-c', code, tmp_path/name, tmp_path/'X.pkl', tmp_path/'p.npy'], check=True)
     assert np.array_equal(np.load(tmp_path/'p.npy'), fitted.predict_proba(X))

@@ -103,7 +103,9 @@ def test_two_processes_do_as_one_with_both_batches(tmp_path):
     one = Pretraining(arch_config('small'), tmp_path/'one', settings, 5, quiet=True, cells=1500)
     start = {k: v.clone() for k, v in one.trainer.raw_model.state_dict().items()}
     one.trainer.callbacks, one.trainer.episodes = [], Alternate()
-    one.trainer.run()
+    threads = torch.get_num_threads()
+    try: torch.set_num_threads(1); one.trainer.run()
+    finally: torch.set_num_threads(threads)
     two = weights(tmp_path/'two')
-    for k, v in one.trainer.raw_model.state_dict().items(): assert torch.allclose(two[k], v, atol=2e-5), k
-    assert max((v - start[k]).abs().max() for k, v in two.items()) > 1e-3  # it did train
+    for k, v in one.trainer.raw_model.state_dict().items(): assert torch.allclose(two[k], v, atol=2e-4), k
+    assert max((v - start[k]).abs().max() for k, v in two.items()) > 4e-3  # it did train
