@@ -73,7 +73,7 @@ def _matching(source, params):
 # %% ../nbs/75_pipeline.ipynb #c9def0d5
 STRATEGIES = ['inference', 'base-ft', 'peft', *STRATEGY_ALIASES]
 
-# %% ../nbs/75_pipeline.ipynb #149579b2
+# %% ../nbs/75_pipeline.ipynb #43c03369
 ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
 HOMES = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)
 
@@ -204,7 +204,7 @@ EVALUATE = dict(classification=_evaluate_classes, regression=_evaluate_numbers)
 TabularPipeline.predict_proba, TabularPipeline.predict, TabularPipeline.evaluate = predict_proba, predict, evaluate
 TabularPipeline.model = property(lambda self: (check_is_fitted(self), self.estimator_.model_)[1])
 
-# %% ../nbs/75_pipeline.ipynb #fbe6ae9e
+# %% ../nbs/75_pipeline.ipynb #8bab8806
 def predict_interval(
     self: TabularPipeline,
     X,  # table
@@ -246,8 +246,8 @@ def _use(self: TabularPipeline, model):
     "Predict with this model from now on."
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
-    est.model_, est.caches_ = model.to(est.device_).eval(), {}
-    est.temperature_ = est._find_temperature()  # that of the other model is not its own
+    est._set_model(model)
+    est._forget()
 
 TabularPipeline._tune, TabularPipeline._recommended, TabularPipeline._use = _tune, _recommended, _use
 
