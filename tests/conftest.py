@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
+os.environ['OMP_NUM_THREADS'] = '1'  # before torch loads, and for the processes that tests start: the same sums in the same order
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
 

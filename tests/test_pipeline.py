@@ -116,7 +116,7 @@ def test_loaded_in_a_fresh_process_predicts_the_same_bits(fitted, tmp_path, name
     X, _ = people(30, seed=4)
     fitted.save(tmp_path/name)
     X.to_pickle(tmp_path/'X.pkl')
-    code = (f'import sys, torch, numpy as np, pandas as pd; from tabtune import TabularPipeline; torch.set_num_threads({torch.get_num_threads()}); '
+    code = ('import sys, numpy as np, pandas as pd; from tabtune import TabularPipeline; '
             'np.save(sys.argv[3], TabularPipeline.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))')
     subprocess.run([sys.executable, '-c', code, tmp_path/name, tmp_path/'X.pkl', tmp_path/'p.npy'], check=True)
     assert np.array_equal(np.load(tmp_path/'p.npy'), fitted.predict_proba(X))

@@ -1,14 +1,25 @@
-"The package that users install: built, put into a fresh environment, and used from another folder."
-import subprocess, sys, tarfile, tempfile, venv, zipfile
+"The package that users install: built, put into a fresh environment with only what it asks for, and used from another folder."
+import subprocess, sys, sysconfig, tarfile, tempfile, venv, zipfile
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.slow
 
 PREDICT = '''
 import sys
 from pathlib import Path
+
+class NotAskedFor:
+    "Packages that a user of the wheel would not have."
+    names = set(sys.argv[1:])
+    def find_spec(self, name, *args):
+        if name.split('.')[0] in self.names: raise ModuleNotFoundError(f'{name} is not among the requirements', name=name)
+sys.meta_path.insert(0, NotAskedFor())
+
 from sklearn.datasets import load_breast_cancer
 import tabtune
 from tabtune import TabularPipeline
@@ -42,9 +53,25 @@ def test_sdist_and_wheel_hold_modules_and_weights(root, built):
     assert want | {'settings.ini', 'README.md', 'LICENSE', 'setup.py'} <= in_sdist
     assert want <= set(zipfile.ZipFile(wheel).namelist())
 
+def asked_for(name):
+    "A distribution and all that it requires."
+    found, todo = set(), [canonicalize_name(name)]
+    while todo:
+        name = todo.pop()
+        if name in found: continue
+        found.add(name)
+        for r in map(Requirement, requires(name) or []):
+            if r.marker is None or r.marker.evaluate(dict(extra='')): todo.append(canonicalize_name(r.name))
+    return found
+
 def test_wheel_predicts_in_a_fresh_environment(root, folder, built):
-    venv.create(folder/'env', with_pip=True)
+    there = asked_for('tabtune')
+    assert {'torch', 'peft', 'pandas', 'scikit-learn', 'ipywidgets', 'numpy', 'accelerate'} <= there and not {'pytest', 'shap', 'polars'} & there
+    hide = [m for m, dists in packages_distributions().items() if not there & {canonicalize_name(d) for d in dists} and m.isidentifier()]
+    venv.create(folder/'env', with_pip=False)
     python = folder/'env'/'bin'/'python'
-    subprocess.run([python, '-m', 'pip', 'install', '-q', '-c', root/'constraints.txt', built[1]], check=True)
+    subprocess.run([sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-deps', built[1]], check=True)
+    home = next((folder/'env').glob('lib/python3*/site-packages'))
+    (home/'others.pth').write_text(sysconfig.get_path('purelib') + '\n')  # torch and the others are not copied, only seen
     (folder/'elsewhere').mkdir()
-    subprocess.run([python, '-I', '-c', PREDICT], cwd=folder/'elsewhere', check=True)
+    subprocess.run([python, '-I', '-c', PREDICT, *hide], cwd=folder/'elsewhere', check=True)
