@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['log', 'OUTPUTS', 'N_HELD', 'N_SHOWN', 'FEWEST', 'check_target', 'Answer', 'mixed_cdf', 'mixed_quantile',
-           'MitraRegressor', 'fit', 'outputs_in_chunks', 'predict', 'numbers', 'reach', 'predict_interval']
+           'MitraRegressor', 'fit', 'outputs_in_chunks', 'check_quantiles', 'predict', 'numbers', 'reach',
+           'predict_interval']
 
 # %% ../nbs/66_regressor.ipynb #0bba2b3f
 import copy
@@ -213,6 +214,13 @@ MitraRegressor._by_region, MitraRegressor._constant = _by_region, _constant
 # %% ../nbs/66_regressor.ipynb #b16afc4a
 OUTPUTS = ('mean', 'median', 'quantiles')
 
+def check_quantiles(quantiles) -> np.ndarray:
+    "Some shares between 0 and 1, or an error."
+    try: shares = np.array(list(quantiles), dtype=np.float64)
+    except (TypeError, ValueError): shares = np.zeros(0)
+    if shares.ndim == 1 and len(shares) and ((shares > 0) & (shares < 1)).all(): return shares
+    raise InputError(f'quantiles={quantiles!r} must be a list of numbers between 0 and 1, e.g. [0.1, 0.5, 0.9]')
+
 def predict(
     self: MitraRegressor,
     X,  # table with the columns of `fit`, in any order
@@ -224,8 +232,7 @@ def predict(
     check_is_fitted(self, 'rows_')
     if is_dask(X): return by_partition(X, self, numbers)
     if output == 'mean': return self._values(X, lambda answers, n: sum(a.mean() for a in answers) / len(answers))
-    shares = np.array([0.5] if output == 'median' else list(quantiles), dtype=np.float64)
-    if not len(shares) or not ((shares > 0) & (shares < 1)).all(): raise InputError(f'quantiles={quantiles!r} must lie between 0 and 1')
+    shares = np.array([0.5]) if output == 'median' else check_quantiles(quantiles)
     read = lambda answers, n: np.stack([mixed_quantile(answers, np.full(n, s), self.scale_) for s in shares], 1)
     out = self._values(X, read, (len(shares),))
     return out[:, 0] if output == 'median' else out
