@@ -50,8 +50,10 @@ def _board(df, target, task, test_size, cv, seed, **options) -> TabularLeaderboa
     df = df.dropna(subset=target)
     X, y = df.drop(columns=target), df[target]
     if cv: return TabularLeaderboard(X, y_train=y, task_type=task, cv=cv, **options)
-    classes = y.value_counts() if task == 'classification' else None
-    same = y if classes is not None and classes.min() > 1 else None
+    if not 0 < test_size < 1: raise ConfigError(f'--test_size {test_size} must lie between 0 and 1: it is the share of rows to be asked about')
+    if len(df) < 2: raise InputError(f'{len(df)} rows have a value in {target!r}: at least 2 are needed, some to learn from and some to ask about')
+    classes, fewest = y.value_counts() if task == 'classification' else None, len(df) * min(test_size, 1 - test_size)
+    same = y if classes is not None and classes.min() > 1 and fewest >= len(classes) else None
     parts = train_test_split(X, y, test_size=test_size, random_state=seed, stratify=same)
     return TabularLeaderboard(*parts, task_type=task, **options)
 

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.overrides import TorchFunctionMode
 
 from .classifier import N_WORDS, Member, MitraClassifier, class_words, nearest_centre
-from .config import check_choice, check_range
+from .config import check_choice, check_keys, check_range
 from .encode import TableEncoder, check_table
 from .metrics import classification_metrics
 from .mitra import Mitra
@@ -137,6 +137,11 @@ MAX_NUMBERS = 2 ** 28  # weights that one call may hold: a gigabyte
 
 def _estimator(pipe): check_is_fitted(pipe); return getattr(pipe, 'estimator_', pipe)
 
+def _classifier(pipe):
+    est = _estimator(pipe)
+    if hasattr(est, 'classes_'): return est
+    raise InputError("this looks inside a classifier, but the pipeline predicts numbers: try feature_importance(X, 'permutation') or 'shap'")
+
 def _context(est, x_query, view) -> np.ndarray:  # positions in the training table
     "The support rows of some queries: a large table may have a context for each of its regions."
     check_range('view', view, 0, len(est.rows_) - 1)
@@ -166,7 +171,7 @@ def get_attention_weights(
     view: int = 0,  # of an ensemble
 ) -> AttentionMaps:
     "What the model looked at to answer the rows of `X`."
-    est = _estimator(pipe)
+    est = _classifier(pipe)
     x_query = est.encoder_.transform(X)
     rows = _context(est, x_query, view)
     x, y, x_query = _view(est, rows, x_query, view)
@@ -255,7 +260,7 @@ AttentionMaps.rollout = rollout
 
 # %% ../nbs/85_explain.ipynb #c5e73d16
 def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
-    est = _estimator(pipe)
+    est = _classifier(pipe)
     n = 64 if len(est.centres_) == 1 else 1
     features, _, sources = _names(est)
     total = np.zeros(len(features))
@@ -312,7 +317,8 @@ def shap_values(
 def _by_shap(pipe, X, y, seed, **kwargs): return np.abs(shap_values(pipe, X, random_state=seed, **kwargs)).mean((0, 2))
 
 # %% ../nbs/85_explain.ipynb #ecf0ec4f
-METHODS = dict(attention=(_by_attention, 1000), permutation=(_by_permutation, 1000), shap=(_by_shap, 20))
+METHODS = dict(attention=(_by_attention, 1000, ['view']), permutation=(_by_permutation, 1000, ['n_repeats']),
+               shap=(_by_shap, 20, ['n_permutations']))  # what measures, rows, settings
 
 def feature_importance(
     pipe,  # fitted `TabularPipeline` or `MitraClassifier`
@@ -325,7 +331,9 @@ def feature_importance(
 ) -> pd.Series:  # over the columns, largest first
     "How much each column matters for the answers."
     check_choice('method', method, list(METHODS))
-    X, (measure, limit) = check_table(X, y), METHODS[method]
+    X, (measure, limit, keys) = check_table(X, y), METHODS[method]
+    check_keys(kwargs, keys, f"method '{method}'")
+    if n_rows is not None: check_range('n_rows', n_rows, 1)
     some = np.arange(len(X)) if len(X) <= (n_rows or limit) else np.sort(
         np.random.default_rng(random_state).choice(len(X), n_rows or limit, replace=False))
     y = None if y is None else pd.Series(np.asarray(y)).iloc[some]
@@ -384,6 +392,7 @@ def similar_rows(
 ) -> pd.DataFrame:  # weight, label and cells of the rows, largest weight first; indexed by position in the training table
     "The training rows that a prediction leaned on."
     x = check_table(x)
+    check_range('n', n, 1)
     if len(x) != 1: raise InputError(f'similar_rows explains one row, but x has {len(x)}: try X.iloc[[0]]')
     est, maps = _estimator(pipe), get_attention_weights(pipe, x, view)
     w = maps.votes()[0]
@@ -437,7 +446,7 @@ def embed(
     view: int = 0,  # of an ensemble
 ) -> np.ndarray:  # (n_rows, d_model)
     "What the model knows of each row, as a vector."
-    est = _estimator(pipe)
+    est = _classifier(pipe)
     check_range('view', view, 0, len(est.rows_) - 1)
     return _embed(est, est.rows_[view], est.encoder_.transform(X), view)
 
@@ -449,7 +458,8 @@ def embed_support(
 ) -> np.ndarray:  # (rows of the training table, d_model)
     "The training rows as vectors, each without its own label in sight."
     from sklearn.model_selection import KFold
-    est = _estimator(pipe)
+    est = _classifier(pipe)
+    check_range('view', view, 0, len(est.rows_) - 1)
     check_range('folds', folds, 2, len(est.x_support_))
     out = np.empty((len(est.x_support_), est.model_.config.d_model), dtype=np.float32)
     for _, held in KFold(folds, shuffle=True, random_state=est.seed_).split(out):

@@ -95,6 +95,11 @@ class Impute:
         return Matrix(x, m.names, m.categorical, m.source)
 
 # %% ../nbs/17_processing.ipynb #deb8f177
+def _enough(setting, choice, y, task, least, instead):
+    "Raise where a step that learns from the targets has too few rows to do so."
+    most, of = (len(y), '') if task == 'regression' else (np.bincount(y).max(), ' of one class')
+    if most < least: raise InputError(f'{setting}={choice!r} needs {least} rows{of}, but there is no more than {most}. Try {instead!r}')
+
 class Categories:
     "Category codes to other numbers."
     def __init__(self, choice, seed): self.choice, self.seed, self.step = choice, seed, None
@@ -102,6 +107,7 @@ class Categories:
     def fit(self, m, y, task):
         if not m.categorical.any() or self.choice == 'ordinal': return m
         kind = 'continuous' if task == 'regression' else 'binary' if y.max() < 2 else 'multiclass'
+        if self.choice == 'target': _enough('categorical_encoding', 'target', y, task, 2, 'ordinal')
         self.step = ENCODINGS[self.choice](self.seed, kind)
         if self.choice == 'target': self.step.set_params(**_cross_fitting(y, kind, self.seed))
         z = self.step.fit_transform(m.x[:, m.categorical], y)
@@ -144,6 +150,7 @@ class Select:
     def __init__(self, choice, seed, n_features=None): self.choice, self.seed, self.n_features = choice, seed, n_features
 
     def fit(self, m, y, task):
+        if self.choice == 'mutual_info': _enough('feature_selection_strategy', 'mutual_info', y, task, 4 if task == 'regression' else 2, 'variance')
         full = SimpleImputer(keep_empty_features=True).fit_transform(m.x)  # scores know no holes
         with warnings.catch_warnings(action='ignore'): score = SCORES_OF[task](self.choice)(full, y, self.seed)  # of constant columns
         self.scores = np.nan_to_num(np.asarray(score, dtype=np.float64), nan=-1., posinf=np.finfo(float).max)

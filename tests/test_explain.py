@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from tabtune import Mitra, MitraClassifier, MitraConfig, TabularPipeline
 from tabtune.explain import Watch, attention_weights, known_truth
-from tabtune.shapes import InputError
+from tabtune.shapes import ConfigError, InputError
 
 class Replay(TorchFunctionMode):
     "Attention by stored weights instead of queries and keys."
@@ -141,3 +141,26 @@ def test_regions_and_steps_before_the_model():
     importance = steps.fit(X[:250], y[:250]).feature_importance(X[250:])
     assert set(importance.index) == set(X) and (importance > 0).sum() <= 3  # columns that selection dropped get nothing
     assert list(steps.similar_rows(X[250:251], table=X[:250]))[2:] == list(X)
+
+def test_ensembles_of_regions_with_many_classes():
+    X, y = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 3)), columns=list('abc')), np.arange(120) % 12
+    steps = dict(categorical_encoding='onehot', scaling_strategy='power')
+    clf = MitraClassifier(model(), n_estimators=2, support_strategy='nearest', max_support=40, processor_params=steps)
+    clf.fit(X.assign(w=np.where(X.a > 0, 'x', 'y')), y)
+    query = X[:1].assign(w='y')
+    maps = clf.get_attention_weights(query, view=1)
+    np.testing.assert_array_equal(maps.labels, y[maps.support])
+    assert set(clf.similar_rows(query).label) <= set(range(12)) and set(clf.feature_importance(query).index) == {'a', 'b', 'c', 'w'}
+
+def test_wrong_settings_are_named(wine):
+    clf = MitraClassifier(model()).fit(wine[0], wine[1])
+    for settings, words in ((dict(n_rows=-3), 'n_rows=-3'), (dict(n_rows=0), 'n_rows=0'), (dict(method='permutation', n_repeat=2), "did you mean 'n_repeats'")):
+        with pytest.raises(ConfigError, match=words): clf.feature_importance(wine[2], **settings)
+    with pytest.raises(ConfigError, match='n=-1'): clf.similar_rows(wine[2][:1], n=-1)
+    with pytest.raises(ConfigError, match='view=1'): clf.embed_support(view=1)
+
+def test_a_regression_says_what_can_be_asked(wine):
+    pipe = TabularPipeline(task_type='regression').fit(wine[0], wine[0].alcohol)
+    for ask in (pipe.get_attention_weights, pipe.feature_importance, pipe.similar_rows, pipe.embed, lambda X: pipe.embed_support()):
+        with pytest.raises(InputError, match="predicts numbers: try feature_importance.*permutation"): ask(wine[2][:1])
+    assert pipe.feature_importance(wine[2][:30], 'permutation', n_repeats=1).index[0] == 'alcohol'

@@ -11,7 +11,7 @@ import pytest
 hypothesis = pytest.importorskip('hypothesis')
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tabtune import MitraClassifier, TabularPipeline, load_checkpoint
+from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_checkpoint
 from tabtune.processing import CHOICES
 from tabtune.shapes import TabTuneError
 
@@ -68,6 +68,9 @@ def problems(draw):
 @pytest.fixture(scope='module')
 def model(): return load_checkpoint('small')
 
+@pytest.fixture(scope='module')
+def numbers(): return load_checkpoint('medium-regression')
+
 def outcome(make, X, y, Q):
     "The probabilities, or one of our errors; anything else is raised."
     with warnings.catch_warnings():
@@ -92,6 +95,34 @@ def test_random_tables(model, problem):
     before = X.copy(deep=True), y.copy(deep=True)
     SEEN.append(outcome(lambda: MitraClassifier(model, device='cpu'), X, y, Q) is not None)
     pd.testing.assert_frame_equal(X, before[0]); pd.testing.assert_series_equal(y, before[1])
+
+TARGETS = dict(cells=FLOATS, real=st.floats(-1e6, 1e6), small=st.floats(-1e-300, 1e-300), large=st.floats(-1e150, 1e150), whole=st.integers(-9, 9),
+    one=st.just(2.), int64=st.integers(-2 ** 63, 2 ** 63 - 1), text=st.sampled_from(['1', '2.5', ' 3']), flag=st.booleans(), any=ANY)
+NUMBERS = []
+
+@settings(fuzz, max_examples=max(20, N // 2))
+@given(problem=problems(), data=st.data())
+def test_random_targets(numbers, problem, data):
+    X, y, Q = problem
+    y = data.draw(st.lists(TARGETS[data.draw(st.sampled_from(sorted(TARGETS)))], min_size=len(y), max_size=len(y)))
+    before = X.copy(deep=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            reg = MitraRegressor(numbers, device='cpu').fit(X, y)
+            p, band = reg.predict(Q), reg.predict_interval(Q)
+        except TabTuneError as e:
+            NUMBERS.append(False)
+            assert len(str(e)) > 20, e
+        else:
+            NUMBERS.append(True)
+            assert p.shape == (len(Q),) and band.shape == (len(Q), 2) and np.isfinite(p).all() and np.isfinite(band).all()
+            assert (band[:, 0] <= band[:, 1]).all()
+    pd.testing.assert_frame_equal(X, before)
+
+def test_many_of_these_targets_are_predicted():
+    if not NUMBERS: pytest.skip('runs after test_random_targets')
+    assert sum(NUMBERS) > 0.3 * len(NUMBERS)
 
 def test_many_of_these_tables_are_predicted():
     "Else the fuzz would only test the errors."

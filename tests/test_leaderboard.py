@@ -1,5 +1,5 @@
 "The leaderboard beyond one process and one run; nbs/80_leaderboard.ipynb explains it."
-import json, logging, os
+import json, logging, os, shutil, subprocess, sys
 
 import numpy as np
 import pandas as pd
@@ -186,3 +186,31 @@ def test_tuned_rows(iris):
     assert t.status.to_dict() == dict(tuned='ok', typo='error', unknown='error')
     assert t.trainable_parameters['tuned'] == t.parameters['tuned'] > 0
     assert "did you mean 'epochs'" in t.error['typo'] and 'tuning_strategy' in t.error['unknown']
+
+def test_a_regression_board_with_an_adapter(iris):
+    X = iris[0]
+    rows, target = X.iloc[:, :3], X.iloc[:, 3]
+    lb = TabularLeaderboard(rows[::2], rows[1::2], target[::2], target[1::2], task_type='regression', show_progress=False).add_model('Ridge').add_model('Mitra')
+    lb.add_model('Mitra', 'peft', name='peft', tuning_params=dict(epochs=1, steps_per_epoch=2, batch_size=1, support_size=16, query_size=8))
+    t = lb.run('rmse')
+    assert set(t.status) == {'ok'} and t.rmse.is_monotonic_increasing and {'r2', 'mae'} <= set(t)
+    t = t.set_index('name')
+    assert 0 < t.trainable_parameters['peft'] < t.parameters['peft'] and t.trainable_parameters['Mitra'] == 0
+    with pytest.raises(ConfigError, match='Valid: r2, rmse, mae'): lb.run('log_loss')
+
+def test_command_line_as_installed(tmp_path, iris):
+    iris[0].to_csv(tmp_path/'t.csv', index=False)
+    command = shutil.which('tabtune-compare', path=os.path.dirname(sys.executable))
+    if command is None: pytest.skip('the package is not installed')
+    ask = [command, tmp_path/'t.csv', '--target', iris[0].columns[3], '--task', 'regression', '--models', 'Mitra,Ridge', '--out', tmp_path/'out'/'r']
+    done = subprocess.run(ask, capture_output=True, text=True)
+    assert done.returncode == 0 and 'rmse' in done.stdout and 'Ridge' in done.stdout, done.stderr
+    assert sorted(p.name for p in (tmp_path/'out').iterdir()) == ['r.csv', 'r.html', 'r.png']
+    assert set(pd.read_csv(tmp_path/'out'/'r.csv').name) == {'Mitra', 'Ridge'}
+    done = subprocess.run([*ask, '--test_size', '2'], capture_output=True, text=True)
+    assert done.returncode != 0 and 'must lie between 0 and 1' in done.stderr and 'Traceback' not in done.stderr
+
+def test_command_line_with_more_classes_than_rows_to_ask(tmp_path):
+    pd.DataFrame(dict(a=range(24), y=[f'c{i % 12}' for i in range(24)])).to_csv(tmp_path/'t.csv', index=False)
+    main(str(tmp_path/'t.csv'), target='y', models='KNeighbors', out=str(tmp_path/'r'))
+    assert (tmp_path/'r.csv').exists()

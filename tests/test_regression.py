@@ -133,3 +133,7 @@ def test_the_weights_beat_simple_models():
 def test_cross_validation():
     X, y = houses()
     assert cross_val_score(TabularPipeline(task_type='regression'), X, y, cv=3).mean() > 0.7
+
+@pytest.mark.parametrize('quantiles', ['x', None, 0.5, [], [[0.1]], [0.1, 1.], [np.nan]])
+def test_bad_quantiles(fitted, quantiles):
+    with pytest.raises(InputError, match='must be a list of numbers between 0 and 1'): fitted[0].predict(fitted[1], output='quantiles', quantiles=quantiles)

@@ -117,3 +117,15 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_predicting_needs_no_more_memory_for_more_rows():
     peak = [int(subprocess.run([sys.executable, '-c', PEAK, str(n)], capture_output=True, text=True, check=True).stdout) for n in (60_000, 240_000)]
     assert peak[1] - peak[0] < 60, peak  # MiB; the answer itself takes 8
+
+def test_thousands_of_levels_and_columns_that_change_at_predict(fitted):
+    r = np.random.default_rng(0)
+    X = pd.DataFrame(dict(a=r.normal(size=4000), id=[f'customer {i}' for i in r.integers(0, 3000, 4000)]))
+    y = np.where(X.a > 0, 'yes', 'no')
+    clf = MitraClassifier('small', device='cpu', max_support=300).fit(X, y)
+    assert X.id.nunique() > 2000 and clf.score(X[:500], y[:500]) > 0.8
+    assert clf.predict(X[:9].assign(id='someone new')).shape == (9,)
+    clf, X, _, want = fitted
+    for name in X:  # missing or constant only where it is asked
+        assert np.isfinite(clf.predict_proba(X.assign(**{name: None}))).all()
+        assert np.allclose(clf.predict_proba(X.assign(**{name: X[name].iloc[0]}))[0], want[0], atol=1e-5)

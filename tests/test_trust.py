@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from tabtune import MitraClassifier, TabularPipeline, load_checkpoint
+from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_checkpoint
 from tabtune.metrics import calibration_metrics
 from tabtune.processing import CHOICES
 from tabtune.shapes import CheckpointError, ConfigError, InputError, TabTuneError
@@ -55,6 +55,22 @@ def test_every_choice_of_every_step_predicts_and_is_saved(tmp_path):
             again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
             assert np.array_equal(again.predict_proba(X), pipe.predict_proba(X)), (key, v)
             assert again.show_processing_summary().equals(pipe.show_processing_summary())
+
+@pytest.mark.parametrize('n', [1, 2, 3, 6])
+def test_few_rows_with_every_choice_of_every_step(n):
+    "A prediction or one of our errors, for one row per class, for one class, and for numbers."
+    r = np.random.default_rng(0)
+    X = pd.DataFrame(dict(a=r.normal(size=n), b=list('xyxyxy')[:n]))
+    for Model, y in ((MitraClassifier, np.arange(n)), (MitraClassifier, np.zeros(n)), (MitraRegressor, r.normal(size=n))):
+        for key, values in CHOICES.items():
+            for v in values:
+                with warnings.catch_warnings(action='ignore'):
+                    try: assert len(Model(processor_params={key: v}).fit(X, y).predict(X)) == n
+                    except TabTuneError as e: assert 'needs' in str(e) or 'not for numbers' in str(e) or v == 'smote', (Model, key, v, e)
+
+def test_steps_that_learn_from_labels_say_how_many_they_need():
+    for key, v in (('categorical_encoding', 'target'), ('feature_selection_strategy', 'mutual_info')):
+        with pytest.raises(InputError, match=f'{key}=.{v}. needs 2 rows of one class'): MitraClassifier('small', processor_params={key: v}).fit(pd.DataFrame(dict(b=list('xyz'))), [0, 1, 2])
 
 def test_only_training_rows_are_resampled():
     pytest.importorskip('imblearn')
