@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['log', 'OUTPUTS', 'N_HELD', 'N_SHOWN', 'FEWEST', 'check_target', 'Answer', 'mixed_cdf', 'mixed_quantile',
-           'MitraRegressor', 'fit', 'outputs_in_chunks', 'predict', 'numbers', 'reach', 'predict_interval']
+           'MitraRegressor', 'fit', 'outputs_in_chunks', 'scaled_targets', 'predict', 'numbers', 'reach',
+           'predict_interval']
 
 # %% ../nbs/66_regressor.ipynb #0bba2b3f
 import copy
@@ -180,20 +181,25 @@ def outputs_in_chunks(
         with torch.inference_mode(): out.append(model.predict_logits(cache, full[None])[:, :len(x)].float().cpu().double())
     return torch.cat(out, 1)
 
+def scaled_targets(self: MitraRegressor, view: int, rows) -> tuple:  # scale, sign, targets in the model's units
+    "The targets of support rows as the model takes them; every other view sees them mirrored."
+    sign = -1. if view % 2 else 1.
+    y = sign * torch.tensor(self.y_support_[rows])[None]
+    scale = ANSWERS[self.model_.config.answer][0](y)
+    return scale, sign, scale.to_model(y)[0].float()
+
 def _ask(self: MitraRegressor, key, rows, x_query) -> Answer:
     "One view's answer; `key` is (view, region) and `rows` its context."
-    m, sign = Member(key[0], rows, self.columns_, 1, self.seed_), -1. if key[0] % 2 else 1.
-    make_scale, read = ANSWERS[self.model_.config.answer]
-    y = sign * torch.tensor(self.y_support_[rows])[None]
-    scale = make_scale(y)
-    cache = self._cache(key, m.x(self.x_support_[rows]), scale.to_model(y)[0].float())
+    m, read = Member(key[0], rows, self.columns_, 1, self.seed_), ANSWERS[self.model_.config.answer][1]
+    scale, sign, y = self.scaled_targets(key[0], rows)
+    cache = self._cache(key, m.x(self.x_support_[rows]), y)
     return Answer(Mixture(*(t.double() for t in vars(read(outputs_in_chunks(self.model_, cache, m.x(x_query)))).values())), scale, sign)
 
 def _answers(self: MitraRegressor, x_query, region=0) -> list:
     "All views of one region."
     return [self._ask((i, region), np.union1d(rows, self.near_[region]), x_query) for i, rows in enumerate(self.rows_)]
 
-MitraRegressor._ask, MitraRegressor._answers = _ask, _answers
+MitraRegressor.scaled_targets, MitraRegressor._ask, MitraRegressor._answers = scaled_targets, _ask, _answers
 
 # %% ../nbs/66_regressor.ipynb #a8818427
 def _by_region(self: MitraRegressor, X, read, width: tuple = ()) -> np.ndarray:  # (n_rows, *width)
