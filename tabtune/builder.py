@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MODEL_HELP', 'MODEL_SLIDERS', 'ELSEWHERE', 'STEPS_HELP', 'SPEED', 'WIDE', 'TABS', 'PRESETS', 'STRATEGIES', 'COPY',
-           'model_table', 'tuning_table', 'lora_table', 'steps_table', 'Choices', 'mistakes', 'code', 'prepare',
-           'tokens_per_s', 'learn_speed', 'estimate', 'bars', 'sketch', 'describe_column', 'balance', 'control',
-           'allowed', 'duration', 'Field', 'PipelineBuilder', 'choices', 'set', 'state', 'take_advice', 'show_code',
-           'start', 'wait', 'results_png']
+           'PICTURES', 'model_table', 'tuning_table', 'lora_table', 'steps_table', 'guess_task', 'Choices', 'mistakes',
+           'code', 'prepare', 'tokens_per_s', 'learn_speed', 'estimate', 'bars', 'sketch', 'describe_column', 'balance',
+           'spread', 'control', 'allowed', 'duration', 'Field', 'PipelineBuilder', 'choices', 'set', 'state',
+           'take_advice', 'show_code', 'start', 'wait', 'results_png', 'numbers_png']
 
 # %% ../nbs/88_builder.ipynb #0ed4fc73
 import base64
@@ -25,7 +25,7 @@ from .config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, arch
 from .curves import COLOURS, INK, Curves, mib, new_figure, number, quiet, small_table, tiles, to_png
 from .encode import column_kind
 from .live import Place, TrainingDashboard, _button, fit_job
-from .metrics import plot_confusion, plot_reliability, plot_roc
+from .metrics import plot_confusion, plot_intervals, plot_predicted, plot_reliability, plot_residuals, plot_roc
 from .pipeline import TabularPipeline, pick_weights
 from .processing import CHOICES, check_processor_params
 from .recommend import Facts, memory_needed, recommend, tokens_per_second
@@ -68,6 +68,13 @@ def steps_table() -> dict:
     return {k: shape | dict(kind=str, choices=list(v), help=STEPS_HELP[k]) for k, v in CHOICES.items()} | dict(
         n_features=shape | dict(kind=int, low=1, help=STEPS_HELP['n_features']))
 
+# %% ../nbs/88_builder.ipynb #f76a58e8
+def guess_task(y: pd.Series) -> str:  # 'classification' or 'regression'
+    "Numbers of many values, or with fractions, are amounts; everything else are classes."
+    v = y.dropna()
+    if not pd.api.types.is_numeric_dtype(v) or pd.api.types.is_bool_dtype(v): return 'classification'
+    return 'regression' if v.nunique() > 20 or v.nunique() > 2 and (v % 1 != 0).any() else 'classification'
+
 # %% ../nbs/88_builder.ipynb #0f8604fa
 @dataclass
 class Choices:
@@ -81,6 +88,7 @@ class Choices:
     tuning: dict = field(default_factory=dict)
     lora: dict = field(default_factory=dict)
     steps: dict = field(default_factory=dict)  # processor_params
+    task: str = 'classification'  # or 'regression'
 
     def tuning_params(self) -> dict:
         out = dict(device=self.device) if self.device != 'auto' else {}
@@ -92,7 +100,10 @@ class Choices:
         "What to call `TabularPipeline` with."
         out = dict(tuning_strategy=self.strategy, processor_params=dict(self.steps), model_params=dict(self.model),
                    tuning_params=self.tuning_params())
-        return {k: v for k, v in out.items() if v and v != 'inference'}
+        task = dict(task_type=self.task) if self.task != 'classification' else {}
+        return task | {k: v for k, v in out.items() if v and v != 'inference'}
+
+    def stratified(self, y) -> bool: return self.task == 'classification' and y.value_counts().min() > 1
 
 # %% ../nbs/88_builder.ipynb #322b5e32
 def _blame(e: Exception, names, given, default: str) -> str:
@@ -105,7 +116,11 @@ def mistakes(self: Choices, df) -> dict:  # field -> what is wrong
     out = {}
     if not self.columns: out['columns'] = 'choose at least one column'
     if df[self.target].nunique() < 2: out['target'] = f"'{self.target}' has {df[self.target].nunique()} value: nothing to predict"
-    try: pick_weights(check_model_params(self.model), None, *([self.strategy == 'base-ft'] if self.strategy != 'inference' else []))
+    if self.task == 'regression':
+        if self.model.get('calibrate'): out['calibrate'] = 'a temperature is for classes; intervals of numbers are adjusted in any case'
+        if self.steps.get('resampling_strategy'): out['resampling_strategy'] = 'resampling balances classes; a number has none'
+        if not pd.api.types.is_numeric_dtype(df[self.target]): out['target'] = f"'{self.target}' holds no numbers: predict it as a class"
+    try: pick_weights(check_model_params(self.model), None, self.strategy == 'base-ft', self.task)
     except TabTuneError as e: out[_blame(e, MODEL_HELP, self.model, 'd_model')] = str(e)
     try: check_processor_params(self.steps)
     except TabTuneError as e: out[_blame(e, STEPS_HELP, self.steps, 'n_features')] = str(e)
@@ -126,7 +141,7 @@ def code(self: Choices, df, name: str = 'df') -> str:
     X = f'{name}.drop(columns={t!r})' if all_others else f'{name}[{list(self.columns)!r}]'
     lines = ['from sklearn.model_selection import train_test_split', 'from tabtune import TabularPipeline', '']
     if df[t].isna().any(): lines += [f'{name} = {name}.dropna(subset=[{t!r}])']
-    stratify = 'y' if df[t].value_counts().min() > 1 else 'None'
+    stratify = 'y' if self.stratified(df[t]) else 'None'
     lines += [f'X, y = {X}, {name}[{t!r}]',
               f'X_train, X_test, y_train, y_test = train_test_split(X, y, test_size={self.test_size}, random_state={self.model.get("seed", 42)}, stratify={stratify})',
               f'pipe = {_call(self.arguments())}', 'pipe.fit(X_train, y_train)', 'pipe.evaluate(X_test, y_test)']
@@ -140,7 +155,7 @@ def prepare(self: Choices, df) -> tuple:  # pipe, X_train, X_test, y_train, y_te
     from sklearn.model_selection import train_test_split
     d = df.dropna(subset=[self.target]) if df[self.target].isna().any() else df
     X, y = d[list(self.columns)], d[self.target]
-    split = train_test_split(X, y, test_size=self.test_size, random_state=self.model.get('seed', 42), stratify=y if y.value_counts().min() > 1 else None)
+    split = train_test_split(X, y, test_size=self.test_size, random_state=self.model.get('seed', 42), stratify=y if self.stratified(y) else None)
     return TabularPipeline(**self.arguments()), *split
 
 Choices.prepare = prepare
@@ -211,6 +226,14 @@ def balance(y: pd.Series, most: int = 12) -> str:  # HTML
     more = f'<div style="opacity:.75">and {len(counts) - most} more classes</div>' if len(counts) > most else ''
     gone = f'<div style="opacity:.75">{y.isna().sum()} rows without a label are left out</div>' if y.isna().any() else ''
     return f'<div style="color:var(--jp-ui-font-color1,inherit)">{out}{more}{gone}</div>'
+
+# %% ../nbs/88_builder.ipynb #8b7b6545
+def spread(y: pd.Series) -> str:  # HTML
+    "Where the numbers of a target lie."
+    v = y.dropna().astype(float); v = v[np.isfinite(v)]
+    gone = f'<div style="opacity:.75">{len(y) - len(v)} rows without a number</div>' if len(v) < len(y) else ''
+    words = f'{number(v.min())} to {number(v.max())}, half of them from {number(v.quantile(.25))} to {number(v.quantile(.75))}' if len(v) else 'no numbers'
+    return f'<div style="color:var(--jp-ui-font-color1,inherit)">{bars(np.histogram(v, 32)[0], 320, 60)}<div>{words}</div>{gone}</div>'
 
 # %% ../nbs/88_builder.ipynb #ec345c89
 WIDE = dict(width='300px', flex='0 0 300px')
@@ -303,15 +326,17 @@ def _data(self: PipelineBuilder, target):
     "The tab of the table: what to predict, and from what."
     self.target = w.Dropdown(options=[(str(c), c) for c in self.df.columns], value=target, description='Predict', layout=w.Layout(width='320px'))
     self.test_size = w.FloatSlider(0.25, min=0.05, max=0.5, step=0.05, description='Test share', readout_format='.0%', continuous_update=False, layout=w.Layout(width='320px'))
+    self.task = w.Dropdown(options=[('a class', 'classification'), ('a number', 'regression')], value=guess_task(self.df[target]), description='as', layout=w.Layout(width='320px'))
     self.balance, self.picks = w.HTML(), {}
     shown = list(self.df.columns)[:60]
     rows = [self._column(c) for c in shown]
     if len(self.df.columns) > 60: rows.append(w.HTML(f'<div style="opacity:.75">and {len(self.df.columns) - 60} more columns, all used</div>'))
     head = w.HTML('<b>Predict from</b>')
     columns = w.VBox([head, *rows], layout=w.Layout(max_height='360px', overflow='hidden auto', flex='1 1 auto'))
-    left = w.VBox([self.target, self.balance, self.test_size], layout=w.Layout(width='440px'))
+    left = w.VBox([self.target, self.task, self.balance, self.test_size], layout=w.Layout(width='440px'))
     self.data_tab = w.HBox([left, columns])
-    for box in (self.target, self.test_size): box.observe(lambda _: self._changed(), 'value')
+    self.target.observe(lambda c: setattr(self.task, 'value', guess_task(self.df[c.new])), 'value')
+    for box in (self.target, self.task, self.test_size): box.observe(lambda _: self._changed(), 'value')
 
 def _column(self: PipelineBuilder, c):
     d = describe_column(self.df[c])
@@ -366,11 +391,11 @@ def choices(self: PipelineBuilder) -> Choices:
     t = self.target.value
     columns = [c for c in self.df.columns if c != t and (c not in self.picks or self.picks[c].value)]
     return Choices(t, columns, self.strategy.value, self.device.value, round(self.test_size.value, 4), differ(self.model), differ(self.tuning),
-                   differ(self.lora), differ(self.steps))
+                   differ(self.lora), differ(self.steps), self.task.value)
 
-def set(self: PipelineBuilder, **values):  # target, columns, strategy, device, test_size, or any parameter
+def set(self: PipelineBuilder, **values):  # target, task, columns, strategy, device, test_size, or any parameter
     "Set by name what could be clicked."
-    boxes = dict(target=self.target, strategy=self.strategy, device=self.device, test_size=self.test_size)
+    boxes = dict(target=self.target, task=self.task, strategy=self.strategy, device=self.device, test_size=self.test_size)
     fields = self._fields()
     check_keys(values, [*boxes, 'columns', *fields], 'PipelineBuilder.set')
     self.busy = True
@@ -392,7 +417,7 @@ def state(self: PipelineBuilder) -> dict:
     "Everything that is chosen, wrong, estimated and found, as plain data."
     c = self.choices()
     run = self.dashboard.state()['status'] if self.dashboard else 'ready'
-    return dict(target=c.target, columns=c.columns, strategy=c.strategy, device=c.device, test_size=c.test_size, arguments=c.arguments(),
+    return dict(target=c.target, task=c.task, columns=c.columns, strategy=c.strategy, device=c.device, test_size=c.test_size, arguments=c.arguments(),
                 mistakes=c.mistakes(self.df), estimate=self.estimate, status=run, scores=self.scores)
 
 def code(self: PipelineBuilder) -> str: return self.choices().code(self.df, self.name)
@@ -404,7 +429,8 @@ def _changed(self: PipelineBuilder):
     c = self.choices(); wrong = c.mistakes(self.df)
     advice = {} if wrong else self._advice(c)
     for name, f in self._fields().items(): f.tell(wrong.pop(name, None), advice.get(name))
-    self.balance.value = balance(self.df[c.target]) + ''.join(f'<div style="color:{COLOURS["red"]}">{html.escape(m)}</div>' for m in wrong.values())
+    picture = spread if c.task == 'regression' and 'target' not in wrong else balance
+    self.balance.value = picture(self.df[c.target]) + ''.join(f'<div style="color:{COLOURS["red"]}">{html.escape(m)}</div>' for m in wrong.values())
     for name, p in self.picks.items(): p.disabled = name == c.target
     self.tuning_box.layout.display = 'none' if c.strategy == 'inference' else None
     self.lora_box.layout.display = None if c.strategy == 'peft' else 'none'
@@ -422,10 +448,10 @@ def _default_rate(self: PipelineBuilder):
 def _advice(self: PipelineBuilder, c: Choices) -> dict:  # setting -> (value, reason)
     "What `recommend` says to these choices."
     if c.strategy == 'inference': return {}
-    key = c.target, tuple(c.columns), c.strategy, c.device
+    key = c.target, c.task, tuple(c.columns), c.strategy, c.device
     if key not in self.told:
         d = self.df.dropna(subset=[c.target])
-        try: self.told[key] = recommend(d[c.columns], d[c.target], c.device, c.strategy)
+        try: self.told[key] = recommend(d[c.columns], d[c.target] if c.task == 'classification' else None, c.device, c.strategy)
         except TabTuneError: return {}
     return {name: (value, why) for name, value, why in self.told[key].reasons if name in self._fields() and self._fields()[name].value != value}
 
@@ -433,7 +459,7 @@ def take_advice(self: PipelineBuilder):
     "Set everything as recommended."
     if self.strategy.value == 'inference': self.strategy.value = 'base-ft'
     self._advice(c := self.choices())
-    r = self.told.get((c.target, tuple(c.columns), c.strategy, c.device))
+    r = self.told.get((c.target, c.task, tuple(c.columns), c.strategy, c.device))
     if r is None: return
     given = r.model_params | {k: v for k, v in r.tuning_params.items() if k in self.tuning} | (r.tuning_params.get('peft_config') or {})
     self.set(**given)
@@ -520,13 +546,26 @@ def results_png(y, proba, classes, theme: str = 'auto') -> bytes:
     fig.tight_layout(); fig.canvas.draw()
     return to_png(fig)
 
+def numbers_png(y, pred, interval, theme: str = 'auto') -> bytes:
+    "Predicted against true numbers, residuals and intervals, side by side."
+    fig = new_figure(10, 3.5, theme)
+    axes = fig.subplots(1, 3)
+    for ax, plot, title in zip(axes, (plot_predicted, plot_residuals, plot_intervals), ('predicted and true', 'residuals', 'intervals')):
+        plot(y, pred, interval, ax=ax)
+        _dress(ax, title if ax is not axes[2] else f'{title}: {ax.get_title()}', INK[theme])
+    fig.tight_layout(); fig.canvas.draw()
+    return to_png(fig)
+
 def _evaluate(self: PipelineBuilder, pipe, X_test, y_test):
     self.pipe, self.scores = pipe, pipe.evaluate(X_test, y_test)
-    self.results = results_png(y_test, pipe.predict_proba(X_test), pipe.classes_)
+    if pipe.task_type == 'regression': self.results = numbers_png(y_test, pipe.predict(X_test), pipe.predict_interval(X_test))
+    else: self.results = results_png(y_test, pipe.predict_proba(X_test), pipe.classes_)
 
 PipelineBuilder._evaluate = _evaluate
 
-# %% ../nbs/88_builder.ipynb #9f1891f8
+# %% ../nbs/88_builder.ipynb #1e9f08f2
+PICTURES = dict(classification=('confusion matrix', 'ROC', 'calibration'), regression=('predicted and true', 'residuals', 'intervals'))
+
 def _ended(self: PipelineBuilder):
     "The run is over: show what came of it."
     d = self.dashboard
@@ -535,7 +574,7 @@ def _ended(self: PipelineBuilder):
         words = [(k.replace('_', ' '), number(v, 3)) for k, v in self.scores.items()]
         self.results_tab.children = [w.HTML('<b>On the test rows</b>'), w.HTML(tiles(words)), w.Image(value=self.results, format='png', layout=w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0'))]
         self.place.update('table', {'text/html': small_table(d._result(d.state()) | dict(words)), 'text/plain': 'scores'})
-        self.place.update('results', {'image/png': base64.b64encode(self.results).decode(), 'text/plain': 'confusion matrix, ROC, calibration'})
+        self.place.update('results', {'image/png': base64.b64encode(self.results).decode(), 'text/plain': ', '.join(PICTURES[self.ran.task])})
         self.tabs.selected_index = TABS.index('Results')
     self._changed()
 

@@ -26,6 +26,7 @@ from .encode import TableEncoder, check_table
 from .metrics import classification_metrics
 from .mitra import Mitra
 from .pipeline import TabularPipeline
+from .regressor import MitraRegressor
 from .shapes import InputError
 
 # %% ../nbs/85_explain.ipynb #1a2bc649
@@ -130,17 +131,13 @@ def _watch_table(model, x_support, y_support, x_query) -> dict:
             with Watch(model, answer): seen['logits'] = model.predict_logits(cache, x_query[None])[0]
         finally: hook.remove()
         if hasattr(model.final_layer, 'gate'): seen['mix'] = model.final_layer.gate(seen['h'])[:, :n_heads].softmax(-1)
+        if hasattr(model.final_layer, 'mix'): seen['mix'] = F.normalize(model.final_layer.mix(seen['h']), p=1, dim=-1).abs()  # of a number
     return seen
 
 # %% ../nbs/85_explain.ipynb #cb5da0f0
 MAX_NUMBERS = 2 ** 28  # weights that one call may hold: a gigabyte
 
 def _estimator(pipe): check_is_fitted(pipe); return getattr(pipe, 'estimator_', pipe)
-
-def _classifier(pipe):
-    est = _estimator(pipe)
-    if hasattr(est, 'classes_'): return est
-    raise InputError("this looks inside a classifier, but the pipeline predicts numbers: try feature_importance(X, 'permutation') or 'shap'")
 
 def _context(est, x_query, view) -> np.ndarray:  # positions in the training table
     "The support rows of some queries: a large table may have a context for each of its regions."
@@ -153,7 +150,9 @@ def _context(est, x_query, view) -> np.ndarray:  # positions in the training tab
 
 def _view(est, rows, x_query, view=0) -> tuple:  # support, codes and queries as the model sees them
     "One view of a fitted estimator's table."
-    member = Member(view, rows, est.columns_, len(est.classes_), est.seed_)
+    numbers = not hasattr(est, 'classes_')
+    member = Member(view, rows, est.columns_, 1 if numbers else len(est.classes_), est.seed_)
+    if numbers: return *map(torch.as_tensor, (member.x(est.x_support_[rows]), est.scaled_targets(view, rows)[-1], member.x(x_query))),
     x, y = member.support(est.x_support_, est.y_support_)
     k, width = len(est.classes_), est.model_.config.n_classes
     if k > width: y = class_words(k, width, N_WORDS, np.random.default_rng([est.seed_, view, 2]))[0][est.y_support_[rows]]
@@ -164,14 +163,14 @@ def _names(est):
     e = est.encoder_
     return [c.name for c in e.columns_], list(e.get_feature_names_out()[est.columns_]), e.sources_[est.columns_]
 
-# %% ../nbs/85_explain.ipynb #10949565
+# %% ../nbs/85_explain.ipynb #752f5e1b
 def get_attention_weights(
-    pipe,  # fitted `TabularPipeline` or `MitraClassifier`
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
     X,  # table of queries
     view: int = 0,  # of an ensemble
 ) -> AttentionMaps:
     "What the model looked at to answer the rows of `X`."
-    est = _classifier(pipe)
+    est = _estimator(pipe)
     x_query = est.encoder_.transform(X)
     rows = _context(est, x_query, view)
     x, y, x_query = _view(est, rows, x_query, view)
@@ -184,7 +183,7 @@ def get_attention_weights(
     plain = lambda t: t if t is None else [plain(i) for i in t] if isinstance(t, list) else t.float().cpu().numpy()
     features, inputs, sources = _names(est)
     return AttentionMaps(**{k: plain(v) for k, v in seen.items()}, tokens=['label', *inputs], sources=sources, features=features,
-                         support=rows, labels=est.classes_[est.y_support_[rows]])
+                         support=rows, labels=est.classes_[est.y_support_[rows]] if hasattr(est, 'classes_') else est.y_support_[rows])
 
 # %% ../nbs/85_explain.ipynb #b032aa72
 def _axes(ax, **size):
@@ -218,6 +217,16 @@ def votes(self: AttentionMaps) -> np.ndarray:  # (Q, S), rows add up to 1
     if self.head is None: return self.rows[-1].mean(0)
     return self.head.mean(0) if self.mix is None else np.einsum('qh,hqs->qs', self.mix, self.head)
 
+def _mark_labels(ax, labels):
+    "Ticks for labels in order: one in the middle of each class, or five of many numbers."
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) > 20 and labels.dtype.kind == 'f':
+        at = np.linspace(0, len(labels) - 1, 5).astype(int)
+        return ax.set_xticks(at, [f'{v:.4g}' for v in labels[at]])
+    edges = np.cumsum(counts)
+    for e in edges[:-1]: ax.axvline(e - .5, color='0.5', lw=.8)
+    ax.set_xticks(edges - counts / 2, classes)
+
 def plot_rows(
     self: AttentionMaps,
     layer: int = None,  # None: the votes
@@ -230,11 +239,7 @@ def plot_rows(
     down = np.arange(len(w)) if order is None else np.argsort(np.asarray(order), kind='stable')
     ax = _axes(ax, figsize=(7, 4))
     ax.imshow(w[down][:, by], aspect='auto', cmap='Blues', vmax=np.quantile(w, .995), interpolation='nearest')
-    classes, counts = np.unique(self.labels, return_counts=True)
-    edges = np.cumsum(counts)
-    for e in edges[:-1]: ax.axvline(e - .5, color='0.5', lw=.8)
-    ax.set_xticks(edges - counts / 2)
-    ax.set_xticklabels(classes)
+    _mark_labels(ax, self.labels[by])
     ax.set(ylabel='queries', title='votes of the support rows' if layer is None else f'rows, layer {layer}')
     return ax
 
@@ -260,7 +265,7 @@ AttentionMaps.rollout = rollout
 
 # %% ../nbs/85_explain.ipynb #c5e73d16
 def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
-    est = _classifier(pipe)
+    est = _estimator(pipe)
     n = 64 if len(est.centres_) == 1 else 1
     features, _, sources = _names(est)
     total = np.zeros(len(features))
@@ -298,7 +303,7 @@ def _hide(
     return pd.DataFrame(cells).set_axis(many.columns, axis=1)
 
 def shap_values(
-    pipe,  # fitted `TabularPipeline` or `MitraClassifier`
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
     X,  # table of rows to explain
     n_permutations: int = 5,  # orders in which cells are hidden; more: less noise
     random_state: int = 0,
@@ -316,12 +321,12 @@ def shap_values(
 
 def _by_shap(pipe, X, y, seed, **kwargs): return np.abs(shap_values(pipe, X, random_state=seed, **kwargs)).mean((0, 2))
 
-# %% ../nbs/85_explain.ipynb #ecf0ec4f
+# %% ../nbs/85_explain.ipynb #e4756f4d
 METHODS = dict(attention=(_by_attention, 1000, ['view']), permutation=(_by_permutation, 1000, ['n_repeats']),
                shap=(_by_shap, 20, ['n_permutations']))  # what measures, rows, settings
 
 def feature_importance(
-    pipe,  # fitted `TabularPipeline` or `MitraClassifier`
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
     X,  # table, best of rows that were not in `fit`
     method: str = 'attention',  # 'attention', 'permutation' or 'shap'
     y=None,  # labels of X, for 'permutation'
@@ -382,9 +387,9 @@ def read_back(
     first = np.cumsum([0] + [len(c.outputs()) for c in encoder.columns_])
     return pd.DataFrame({c.name: READ_BACK[c.kind](x[:, i], c) for c, i in zip(encoder.columns_, first)})
 
-# %% ../nbs/85_explain.ipynb #813414ab
+# %% ../nbs/85_explain.ipynb #1d48d8f5
 def similar_rows(
-    pipe,  # fitted `TabularPipeline` or `MitraClassifier`
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
     x,  # table with one row: the query
     n: int = 5,  # rows to show
     table=None,  # the training table, to show its rows as they were
@@ -412,17 +417,19 @@ def plot_similar(
     columns=None,  # which cells to write beside the bars; None: the first three
     ax=None,  # matplotlib axes
 ):
-    "Weight of each row, coloured by its label."
+    "Weight of each row, coloured by its class; a number is written beside it."
     columns = list(rows.columns[2:5]) if columns is None else list(columns)
-    ax, labels = _axes(ax, figsize=(6, .35 * len(rows) + .9)), list(dict.fromkeys(rows.label))
+    ax, numbers = _axes(ax, figsize=(6, .35 * len(rows) + .9)), rows.label.dtype.kind == 'f'
+    labels = [] if numbers else list(dict.fromkeys(rows.label))
+    if numbers: ax.barh(range(len(rows)), rows.weight, color='#4878a8')
     for i, label in enumerate(labels):
         mine = np.flatnonzero(rows.label == label)
         ax.barh(mine, rows.weight.iloc[mine], color=f'C{i}', label=str(label))
     say = lambda r: ', '.join(f'{c} {r[c]:.4g}' if isinstance(r[c], (int, float)) else f'{c} {r[c]}' for c in columns)
     ax.set_yticks(range(len(rows)))
-    ax.set_yticklabels([say(r) for _, r in rows.iterrows()], fontsize=8)
+    ax.set_yticklabels([(f'{r.label:.4g}: ' if numbers else '') + say(r) for _, r in rows.iterrows()], fontsize=8)
     ax.invert_yaxis()
-    ax.legend(fontsize=8)
+    if labels: ax.legend(fontsize=8)
     ax.set_xlabel('weight')
     ax.spines[['top', 'right']].set_visible(False)
     return ax
@@ -441,24 +448,24 @@ def _embed(est, rows, x_query, view) -> np.ndarray:  # (Q, D)
     return np.concatenate(out)
 
 def embed(
-    pipe,  # fitted `TabularPipeline` or `MitraClassifier`
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
     X,  # table of rows that were not in `fit`
     view: int = 0,  # of an ensemble
 ) -> np.ndarray:  # (n_rows, d_model)
     "What the model knows of each row, as a vector."
-    est = _classifier(pipe)
+    est = _estimator(pipe)
     check_range('view', view, 0, len(est.rows_) - 1)
     return _embed(est, est.rows_[view], est.encoder_.transform(X), view)
 
-# %% ../nbs/85_explain.ipynb #f1e72345
+# %% ../nbs/85_explain.ipynb #0e189b84
 def embed_support(
-    pipe,  # fitted `TabularPipeline` or `MitraClassifier`
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
     folds: int = 5,
     view: int = 0,  # of an ensemble
 ) -> np.ndarray:  # (rows of the training table, d_model)
     "The training rows as vectors, each without its own label in sight."
     from sklearn.model_selection import KFold
-    est = _classifier(pipe)
+    est = _estimator(pipe)
     check_range('view', view, 0, len(est.rows_) - 1)
     check_range('folds', folds, 2, len(est.x_support_))
     out = np.empty((len(est.x_support_), est.model_.config.d_model), dtype=np.float32)
@@ -466,18 +473,22 @@ def embed_support(
         out[held] = _embed(est, np.setdiff1d(est.rows_[view], held), est.x_support_[held], view)
     return out
 
-# %% ../nbs/85_explain.ipynb #77141859
+# %% ../nbs/85_explain.ipynb #9fd9fb9c
+def _scatter_classes(ax, xy, labels):
+    for label in pd.unique(labels): ax.scatter(*xy[labels == label].T, s=14, alpha=.7, label=str(label))
+    if len(pd.unique(labels)) > 1: ax.legend(fontsize=8)
+
 def plot_embedding(
     z: np.ndarray,  # (n, D) from `embed`
-    labels=None,  # n labels, for the colours
+    labels=None,  # n labels or numbers, for the colours
     ax=None,  # matplotlib axes
 ):
     "The first two principal components of the vectors."
     from sklearn.decomposition import PCA
     xy = PCA(2, random_state=0).fit_transform(z)
     ax, labels = _axes(ax, figsize=(4.5, 4)), np.zeros(len(z), int) if labels is None else np.asarray(labels)
-    for label in pd.unique(labels): ax.scatter(*xy[labels == label].T, s=14, alpha=.7, label=str(label))
-    if len(pd.unique(labels)) > 1: ax.legend(fontsize=8)
+    if labels.dtype.kind == 'f': ax.figure.colorbar(ax.scatter(*xy.T, s=14, alpha=.7, c=labels), ax=ax)
+    else: _scatter_classes(ax, xy, labels)
     ax.set(xticks=[], yticks=[])
     return ax
 
@@ -485,6 +496,7 @@ def plot_embedding(
 for _f in (get_attention_weights, feature_importance, shap_values, similar_rows, embed, embed_support):
     setattr(TabularPipeline, _f.__name__, _f)
     setattr(MitraClassifier, _f.__name__, _f)
+    setattr(MitraRegressor, _f.__name__, _f)
 
 # %% ../nbs/85_explain.ipynb #b57a45e1
 def known_truth(

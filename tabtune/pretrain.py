@@ -105,6 +105,7 @@ BASELINES = dict(classification=baseline_losses, regression=baseline_target_loss
 # %% ../nbs/60_pretrain.ipynb #e14c8111
 def _places(name: str, dim: int, n: int, old: int, source: MitraConfig, config: MitraConfig) -> torch.Tensor:
     "For each of the `n` positions along a dimension of the grown weight, the position in the old one."
+    if n == old: return torch.arange(n)
     if name.startswith('final_layer.gate') and dim == 0:  # two numbers per head, and one
         heads = torch.arange(config.num_heads) % source.num_heads
         return torch.cat([heads, source.num_heads + heads, torch.tensor([2 * source.num_heads])])
@@ -128,6 +129,9 @@ def grow(
     for key in ('d_model', 'd_ff', 'num_heads'):
         if getattr(config, key) % getattr(source.config, key):
             raise ConfigError(f'{key}={getattr(config, key)} is not a multiple of {getattr(source.config, key)}, which the start has')
+    if config.d_model * source.config.num_heads != source.config.d_model * config.num_heads:
+        raise ConfigError(f'num_heads={config.num_heads} makes heads {config.d_model // config.num_heads} wide, but the start has heads of '
+                          f'{source.config.d_model // source.config.num_heads}: try num_heads={config.d_model * source.config.num_heads // source.config.d_model}')
     for key in ('task', 'cell', 'order', 'head', 'n_classes'): check_choice(key, getattr(config, key), [getattr(source.config, key)])
     model, old, last = Mitra(config), source.state_dict(), source.config.num_layers - 1
     more = config.num_layers - 1 - last  # blocks to insert before the last one

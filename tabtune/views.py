@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HUES', 'MARKS', 'cell_text', 'heat_table', 'View', 'proba_bar', 'legend', 'query_table', 'EpisodeView', 'ask',
            'refresh', 'state', 'tables_png', 'PriorView', 'board_png', 'LeaderboardView', 'start', 'update', 'stop',
-           'wait', 'sorted_table', 'draw', 'tell', 'AttentionView', 'look', 'cells']
+           'wait', 'sorted_table', 'draw', 'tell', 'answers', 'AttentionView', 'look', 'cells']
 
 # %% ../nbs/89_views.ipynb #d6ac1f9b
 import html
@@ -258,7 +258,12 @@ def state(self: LeaderboardView) -> dict:
 
 LeaderboardView.sorted_table, LeaderboardView.draw, LeaderboardView.tell, LeaderboardView.state = sorted_table, draw, tell, state
 
-# %% ../nbs/89_views.ipynb #4a337adc
+# %% ../nbs/89_views.ipynb #d72600c1
+def answers(pipe, X) -> list:  # (prediction, how sure: a probability, or an interval)
+    "What a fitted pipeline says about each row."
+    if hasattr(pipe, 'classes_'): return [(pipe.classes_[p.argmax()], f'{p.max():.2f}') for p in pipe.predict_proba(X)]
+    return [(float(f'{p:.6g}'), f'{number(low)} to {number(high)}') for p, (low, high) in zip(pipe.predict(X), pipe.predict_interval(X))]
+
 class AttentionView(View):
     "Click a query row: which support rows and which columns it looked at, over the table itself."
     words = 'what attention looked at'
@@ -272,13 +277,12 @@ class AttentionView(View):
     ):
         self.X = check_table(X).iloc[:most]
         self.table, self.n = None if table is None else check_table(table), n
-        self.maps, proba = get_attention_weights(pipe, self.X), pipe.predict_proba(self.X)
-        self.says = [(pipe.classes_[p.argmax()], float(p.max())) for p in proba]
-        line = [f'{i}:  {c}  {p:.2f}' for i, (c, p) in zip(self.X.index, self.says)]
+        self.maps, self.says = get_attention_weights(pipe, self.X), answers(pipe, self.X)
+        line = [f'{i}:  {c}  {p}' for i, (c, p) in zip(self.X.index, self.says)]
         self.query = w.Select(options=[(t, i) for i, t in enumerate(line)], value=0, rows=18, layout=w.Layout(width='230px'))
         self.query.observe(lambda _: self.refresh(), 'value')
         self.html = w.HTML(layout=w.Layout(width='auto', flex='1 1 auto'))
-        left = w.VBox([w.HTML('<b>queries</b> <span style="opacity:.75">(row: prediction, probability)</span>'), self.query])
+        left = w.VBox([w.HTML('<b>queries</b> <span style="opacity:.75">(row: prediction, how sure)</span>'), self.query])
         self.encoder, self.support_x = getattr(pipe, 'estimator_', pipe).encoder_, getattr(pipe, 'estimator_', pipe).x_support_
         self.widget = w.HBox([left, self.html], layout=w.Layout(max_width='1080px', overflow='hidden'))
         self.refresh()
@@ -308,7 +312,7 @@ def refresh(self: AttentionView):
     own = e['columns'] / top if len(e['columns']) == self.X.shape[1] else np.zeros(self.X.shape[1])
     side = np.stack([e['rows'] / max(e['rows'].max(), 1e-12), np.zeros(len(rows))], 1)
     said, p = self.says[q]
-    self.html.value = (f'<b>the query</b>, predicted {html.escape(str(said))} ({p:.2f})' + heat_table(self.X.iloc[[q]], own[None])
+    self.html.value = (f'<b>the query</b>, predicted {html.escape(str(said))} ({p})' + heat_table(self.X.iloc[[q]], own[None])
                        + f'<br><b>the {len(rows)} support rows with most votes</b> ({100 * e["rows"].sum():.0f} % of all)' + heat_table(rows, np.hstack([side, tint]), 14))
 
 def state(self: AttentionView) -> dict:

@@ -158,9 +158,3 @@ def test_wrong_settings_are_named(wine):
         with pytest.raises(ConfigError, match=words): clf.feature_importance(wine[2], **settings)
     with pytest.raises(ConfigError, match='n=-1'): clf.similar_rows(wine[2][:1], n=-1)
     with pytest.raises(ConfigError, match='view=1'): clf.embed_support(view=1)
-
-def test_a_regression_says_what_can_be_asked(wine):
-    pipe = TabularPipeline(task_type='regression').fit(wine[0], wine[0].alcohol)
-    for ask in (pipe.get_attention_weights, pipe.feature_importance, pipe.similar_rows, pipe.embed, lambda X: pipe.embed_support()):
-        with pytest.raises(InputError, match="predicts numbers: try feature_importance.*permutation"): ask(wine[2][:1])
-    assert pipe.feature_importance(wine[2][:30], 'permutation', n_repeats=1).index[0] == 'alcohol'

@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tabtune import Mitra, MitraConfig, MitraRegressor, TabularPipeline, load_checkpoint, save_checkpoint
 from tabtune.checkpoints import read_card
 from tabtune.shapes import ConfigError, InputError
+from tabtune.targets import ANSWERS
 
 def houses(n=160, seed=0):
     r = np.random.default_rng(seed)
@@ -137,3 +138,53 @@ def test_cross_validation():
 @pytest.mark.parametrize('quantiles', ['x', None, 0.5, [], [[0.1]], [0.1, 1.], [np.nan]])
 def test_bad_quantiles(fitted, quantiles):
     with pytest.raises(InputError, match='must be a list of numbers between 0 and 1'): fitted[0].predict(fitted[1], output='quantiles', quantiles=quantiles)
+
+def test_explanations_of_numbers(fitted):
+    from tabtune.explain import plot_embedding, plot_similar
+    X, y = houses()
+    for reg in (fitted[0], MitraRegressor(n_estimators=2, max_support=60).fit(X[:120], y[:120])):
+        for view in range(len(reg.rows_)):
+            maps = reg.get_attention_weights(X[120:126], view)
+            np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
+            np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
+            answer = reg._ask((view, 0), reg.rows_[view], reg.encoder_.transform(X[120:126]))
+            read = type(answer)(ANSWERS[reg.model_.config.answer][1](torch.tensor(maps.logits)[None].double()), answer.scale, answer.sign)
+            np.testing.assert_allclose(read.mean(), answer.mean(), rtol=1e-3)  # what was watched is what is predicted
+    pipe = TabularPipeline(task_type='regression').fit(X[:120], y[:120])
+    rows = pipe.similar_rows(X[120:121], n=4, table=X[:120])
+    np.testing.assert_array_equal(rows.label, y.to_numpy()[rows.index])
+    assert pipe.embed(X[120:]).shape[0] == 40 and pipe.embed_support().shape[0] == 120
+    assert set(pipe.feature_importance(X[120:]).index) == set(X)
+    assert pipe.feature_importance(X[120:], 'permutation', y=y[120:])['area'] > 0
+    plot_similar(rows); plot_embedding(pipe.embed(X[120:]), y[120:])
+    assert len(pipe.get_attention_weights(X[120:]).plot_rows(order=y[120:]).get_xticks()) == 5
+
+def test_a_grown_model_answers_as_before():
+    from dataclasses import replace
+    from tabtune.pretrain import grow
+    start = load_checkpoint('medium-regression').eval()
+    c = start.config
+    big = grow(start, replace(c, d_model=2 * c.d_model, d_ff=2 * c.d_ff, num_heads=2 * c.num_heads, num_layers=c.num_layers + 2)).eval()
+    g = torch.Generator().manual_seed(0)
+    x, y, q = torch.randn(1, 30, 4, generator=g), torch.randn(1, 30, generator=g), torch.randn(1, 9, 4, generator=g)
+    with torch.inference_mode(): torch.testing.assert_close(big(x, y, q), start(x, y, q), rtol=1e-3, atol=1e-3)
+
+def test_dashboards_of_a_number():
+    from tabtune.dashboard import AttentionView, PipelineBuilder
+    X, y = houses()
+    df = X.assign(price=y)
+    b = PipelineBuilder(df, target='price').set(strategy='base-ft', epochs=1, steps_per_epoch=2, support_size=48, query_size=24)
+    assert b.state()['task'] == 'regression' and not b.state()['mistakes'] and 'half of them from' in b.balance.value
+    b.start(); b.wait(120)
+    assert b.state()['status'] == 'finished' and {'r2', 'coverage'} <= set(b.scores) and b.results.startswith(b'\x89PNG')
+    exec(b.code().replace('pipe.evaluate', 'scores = pipe.evaluate'), scope := dict(df=df))
+    assert scope['scores'] == pytest.approx(b.scores, rel=1e-4)
+    view = AttentionView(b.pipe, X[:5], X)
+    assert view.state()['prediction'] == pytest.approx(b.pipe.predict(X[:1])[0], rel=1e-4) and ' to ' in view.html.value
+
+def test_the_form_refuses_what_a_number_cannot_have():
+    from tabtune.dashboard import PipelineBuilder
+    X, y = houses()
+    b = PipelineBuilder(X.assign(price=y)).set(calibrate=True, resampling_strategy='over')
+    assert {'calibrate', 'resampling_strategy'} <= set(b.state()['mistakes'])
+    assert 'target' in PipelineBuilder(X.assign(price=y)).set(target='town', task='regression').state()['mistakes']
