@@ -6,8 +6,8 @@
 __all__ = ['MODEL_HELP', 'MODEL_SLIDERS', 'ELSEWHERE', 'STEPS_HELP', 'SPEED', 'WIDE', 'TABS', 'PRESETS', 'STRATEGIES', 'COPY',
            'model_table', 'tuning_table', 'lora_table', 'steps_table', 'Choices', 'mistakes', 'code', 'prepare',
            'tokens_per_s', 'learn_speed', 'estimate', 'bars', 'sketch', 'describe_column', 'balance', 'control',
-           'allowed', 'duration', 'Field', 'PipelineBuilder', 'choices', 'set', 'state', 'take_advice', 'show_code',
-           'start', 'wait', 'results_png']
+           'allowed', 'Field', 'PipelineBuilder', 'choices', 'set', 'state', 'take_advice', 'show_code', 'start',
+           'wait', 'results_png']
 
 # %% ../nbs/88_builder.ipynb #0ed4fc73
 import base64
@@ -28,7 +28,7 @@ from .live import Place, TrainingDashboard, _button, fit_job
 from .metrics import plot_confusion, plot_reliability, plot_roc
 from .pipeline import TabularPipeline, pick_weights
 from .processing import CHOICES, check_processor_params
-from .recommend import Facts, memory_needed, recommend, tokens_per_second
+from .recommend import Facts, duration, memory_needed, recommend, tokens_per_second
 from .shapes import ConfigError, InputError, TabTuneError
 from .training import pick_device
 from .tuning import loop_settings
@@ -236,10 +236,6 @@ def allowed(s: dict) -> str:
     if s['kind'] not in (int, float) or s['choices'] or s['low'] is None: return ''
     show = lambda v: f'{v:,}' if s['kind'] is int else f'{v:g}'
     return f" ({show(s['low'])} to {show(s['high'])})" if s['high'] is not None else f" ({show(s['low'])} or more)"
-
-def duration(seconds: float) -> str:
-    "About how long, in words."
-    return '1 s' if seconds < 1.5 else f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
 
 # %% ../nbs/88_builder.ipynb #376e3f0c
 class Field:

@@ -86,7 +86,7 @@ def rate_for(strategy: str, d_model: int) -> float:
 def preset_for(f: Facts) -> tuple:  # name, reason
     "The bundled model to start from."
     wish = {'accuracy': 'large', 'speed': 'small', 'memory': 'medium'}.get(f.goal, sized(f, 'model'))
-    why = {'accuracy': 'the widest bundled model answers best', 'speed': 'one block of width 32 is several times faster, and answers less well',
+    why = {'accuracy': 'the widest bundled model has the most to tune; untuned it is level with the medium one', 'speed': 'one block of width 32 is several times faster, and its probabilities are a little less exact',
            'memory': 'wider models need more memory for each cell'}.get(f.goal)
     why = why or ('a table this large can feed a wider model' if wish == 'large' else 'the medium model is the one to start from')
     if wish == 'large' and f.memory < 8e9: wish, why = 'medium', f'the large model wants 8 GB, here are {f.memory / 1e9:.1f}'
@@ -221,7 +221,9 @@ class Recommendation:
     def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
     def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>' + self.frame().to_html(escape=True)
 
-def duration(s: float) -> str: return f'{s:.0f} s' if s < 100 else f'{s / 60:.0f} min' if s < 6000 else f'{s / 3600:.1f} h'
+def duration(seconds: float) -> str:
+    "About how long, in words."
+    return '1 s' if seconds < 1.5 else f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
 
 # %% ../nbs/57_recommend.ipynb #df1ceb83
 def advise(
