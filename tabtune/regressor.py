@@ -19,7 +19,8 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .checkpoints import check_task, load_checkpoint
-from .classifier import (BLOCK, CHUNK_NUMBERS, Member, MitraClassifier, _seed, by_partition, default_max_support, is_dask, most_informative,
+from .classifier import (BLOCK, CHUNK_NUMBERS, Member, MitraClassifier, _seed, by_partition, default_max_support, is_dask,
+                                most_informative,
                                 nearest_centre, neighbourhoods, stratified_rows)
 from .config import check_choice, check_range
 from .encode import TableEncoder, _flat, check_table
