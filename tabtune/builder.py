@@ -6,8 +6,8 @@
 __all__ = ['MODEL_HELP', 'MODEL_SLIDERS', 'ELSEWHERE', 'STEPS_HELP', 'SPEED', 'WIDE', 'TABS', 'PRESETS', 'STRATEGIES', 'COPY',
            'PICTURES', 'model_table', 'tuning_table', 'lora_table', 'steps_table', 'guess_task', 'Choices', 'mistakes',
            'code', 'prepare', 'tokens_per_s', 'learn_speed', 'estimate', 'bars', 'sketch', 'describe_column', 'balance',
-           'spread', 'control', 'allowed', 'duration', 'Field', 'PipelineBuilder', 'choices', 'set', 'state',
-           'take_advice', 'show_code', 'start', 'wait', 'results_png', 'numbers_png']
+           'spread', 'control', 'allowed', 'Field', 'PipelineBuilder', 'choices', 'set', 'state', 'take_advice',
+           'show_code', 'start', 'wait', 'results_png', 'numbers_png']
 
 # %% ../nbs/88_builder.ipynb #0ed4fc73
 import base64
@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from .config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_keys, check_model_params, settings_table,
+from .config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_keys, check_model_params,
+                            settings_table,
                             tuning_config)
 from .curves import COLOURS, INK, Curves, mib, new_figure, number, quiet, small_table, tiles, to_png
 from .encode import column_kind
@@ -28,25 +29,31 @@ from .live import Place, TrainingDashboard, _button, fit_job
 from .metrics import plot_confusion, plot_intervals, plot_predicted, plot_reliability, plot_residuals, plot_roc
 from .pipeline import TabularPipeline, pick_weights
 from .processing import CHOICES, check_processor_params
-from .recommend import Facts, memory_needed, recommend, tokens_per_second
+from .recommend import Facts, duration, memory_needed, recommend, tokens_per_second
 from .shapes import ConfigError, InputError, TabTuneError
 from .training import pick_device
 from .tuning import loop_settings
 
 # %% ../nbs/88_builder.ipynb #1d5af596
-MODEL_HELP = dict(d_model='width of a cell\'s embedding', d_ff='width of the feed-forward; automatic: 2 × d_model', num_heads='attention heads; automatic: d_model / 16',
+MODEL_HELP = dict(d_model='width of a cell\'s embedding', d_ff='width of the feed-forward; automatic: 2 × d_model',
+                  num_heads='attention heads; automatic: d_model / 16',
                   num_layers='blocks: more see finer structure and cost more', dropout='in training only; more against overfitting',
-                  seed='the same seed gives the same result', n_estimators='members whose probabilities are averaged: slower, often a little better',
-                  use_synthetic_prior='start from weights pre-trained on synthetic tables', pretrained='other weights: a bundled name, a folder or a hub id',
-                  max_support='context rows at most; automatic: what memory holds', max_features='columns at most; beyond it the most telling are kept',
-                  support_strategy='rows beyond max_support: left out at random, or chosen near the queries', calibrate='fit a temperature on held-out rows')
+                  seed='the same seed gives the same result',
+                  n_estimators='members whose probabilities are averaged: slower, often a little better',
+                  use_synthetic_prior='start from weights pre-trained on synthetic tables',
+                  pretrained='other weights: a bundled name, a folder or a hub id',
+                  max_support='context rows at most; automatic: what memory holds',
+                  max_features='columns at most; beyond it the most telling are kept',
+                  support_strategy='rows beyond max_support: left out at random, or chosen near the queries',
+                  calibrate='fit a temperature on held-out rows')
 MODEL_SLIDERS = dict(seed=(0, 100), max_support=(100, 10_000), max_features=(10, 500))
 
 def model_table() -> dict:  # name -> default, kind, low, high, slider, help, ...
     "The settings of `model_params`, in the form of `settings_table`."
     shape = dict(choices=None, log=False, optional=False, slider=None, low=None, high=None)
     defaults = dict(d_model=64, num_layers=2, dropout=0.1, seed=42, n_estimators=1)
-    out = {k: shape | dict(default=defaults.get(k), kind=kind, low=low, high=high, slider=MODEL_SLIDERS.get(k, (low, high)), help=MODEL_HELP[k],
+    out = {k: shape | dict(default=defaults.get(k), kind=kind, low=low, high=high, slider=MODEL_SLIDERS.get(k, (low, high)),
+                           help=MODEL_HELP[k],
                            optional=k not in defaults) for k, (low, high, kind) in MODEL_RANGES.items()}
     out['use_synthetic_prior'] = shape | dict(default=True, kind=bool, help=MODEL_HELP['use_synthetic_prior'])
     out['support_strategy'] = shape | dict(default='sample', kind=str, choices=('sample', 'nearest'), help=MODEL_HELP['support_strategy'])
@@ -58,8 +65,10 @@ def tuning_table() -> dict: return {k: v for k, v in settings_table(TuningConfig
 def lora_table() -> dict: return settings_table(LoraSettings)
 
 # %% ../nbs/88_builder.ipynb #cf09b025
-STEPS_HELP = dict(imputation_strategy='fill missing cells; Mitra takes them as they are', categorical_encoding='how categories become numbers',
-                  scaling_strategy='scale the numbers; Mitra ranks them anyway', feature_selection_strategy='keep the columns that tell most',
+STEPS_HELP = dict(imputation_strategy='fill missing cells; Mitra takes them as they are',
+                  categorical_encoding='how categories become numbers',
+                  scaling_strategy='scale the numbers; Mitra ranks them anyway',
+                  feature_selection_strategy='keep the columns that tell most',
                   resampling_strategy='balance the classes of the training rows', n_features='columns that the selection keeps')
 
 def steps_table() -> dict:
@@ -155,7 +164,8 @@ def prepare(self: Choices, df) -> tuple:  # pipe, X_train, X_test, y_train, y_te
     from sklearn.model_selection import train_test_split
     d = df.dropna(subset=[self.target]) if df[self.target].isna().any() else df
     X, y = d[list(self.columns)], d[self.target]
-    split = train_test_split(X, y, test_size=self.test_size, random_state=self.model.get('seed', 42), stratify=y if self.stratified(y) else None)
+    split = train_test_split(X, y, test_size=self.test_size, random_state=self.model.get('seed', 42),
+                             stratify=y if self.stratified(y) else None)
     return TabularPipeline(**self.arguments()), *split
 
 Choices.prepare = prepare
@@ -188,7 +198,8 @@ def estimate(self: Choices, df) -> dict:  # memory_mib, seconds, steps
     s = dict(batch_size=c.batch_size, support_size=min(c.support_size, train // 2), query_size=min(c.query_size, train // 2))
     steps = loop_settings(c).n_steps
     per_step = s['batch_size'] * (s['support_size'] + s['query_size']) * tokens * c.gradient_accumulation_steps
-    return dict(steps=steps, seconds=out['seconds'] + steps * per_step / speed, memory_mib=memory_needed(f, s, m.d_model, m.num_layers) / 2 ** 20)
+    return dict(steps=steps, seconds=out['seconds'] + steps * per_step / speed,
+                memory_mib=memory_needed(f, s, m.d_model, m.num_layers) / 2 ** 20)
 
 Choices.estimate = estimate
 
@@ -248,9 +259,11 @@ def _slider(kind, s, value):
 
 def control(s: dict):
     "The widget that fits a setting."
-    if s['choices']: return w.Dropdown(options=[('as it is', None)] * s['optional'] + [(str(c), c) for c in s['choices']], value=s['default'], layout=w.Layout(**WIDE))
+    if s['choices']: return w.Dropdown(options=[('as it is', None)] * s['optional'] + [(str(c), c) for c in s['choices']],
+                                       value=s['default'], layout=w.Layout(**WIDE))
     if s['kind'] is bool: return w.Checkbox(value=s['default'], indent=False, layout=w.Layout(**WIDE))
-    if s['optional'] or s['kind'] not in (int, float): return w.Text(value='', placeholder='automatic', continuous_update=False, layout=w.Layout(**WIDE))
+    if s['optional'] or s['kind'] not in (int, float): return w.Text(value='', placeholder='automatic', continuous_update=False,
+                                                                     layout=w.Layout(**WIDE))
     return _slider(s['kind'], s, s['default'])
 
 # %% ../nbs/88_builder.ipynb #99c92323
@@ -259,10 +272,6 @@ def allowed(s: dict) -> str:
     if s['kind'] not in (int, float) or s['choices'] or s['low'] is None: return ''
     show = lambda v: f'{v:,}' if s['kind'] is int else f'{v:g}'
     return f" ({show(s['low'])} to {show(s['high'])})" if s['high'] is not None else f" ({show(s['low'])} or more)"
-
-def duration(seconds: float) -> str:
-    "About how long, in words."
-    return '1 s' if seconds < 1.5 else f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
 
 # %% ../nbs/88_builder.ipynb #376e3f0c
 class Field:
@@ -324,9 +333,12 @@ class PipelineBuilder:
 # %% ../nbs/88_builder.ipynb #7be2d2b8
 def _data(self: PipelineBuilder, target):
     "The tab of the table: what to predict, and from what."
-    self.target = w.Dropdown(options=[(str(c), c) for c in self.df.columns], value=target, description='Predict', layout=w.Layout(width='320px'))
-    self.test_size = w.FloatSlider(0.25, min=0.05, max=0.5, step=0.05, description='Test share', readout_format='.0%', continuous_update=False, layout=w.Layout(width='320px'))
-    self.task = w.Dropdown(options=[('a class', 'classification'), ('a number', 'regression')], value=guess_task(self.df[target]), description='as', layout=w.Layout(width='320px'))
+    wide = lambda: w.Layout(width='320px')
+    self.target = w.Dropdown(options=[(str(c), c) for c in self.df.columns], value=target, description='Predict', layout=wide())
+    self.test_size = w.FloatSlider(0.25, min=0.05, max=0.5, step=0.05, description='Test share', readout_format='.0%',
+                                   continuous_update=False, layout=wide())
+    self.task = w.Dropdown(options=[('a class', 'classification'), ('a number', 'regression')],
+                           value=guess_task(self.df[target]), description='as', layout=wide())
     self.balance, self.picks = w.HTML(), {}
     shown = list(self.df.columns)[:60]
     rows = [self._column(c) for c in shown]
@@ -343,7 +355,8 @@ def _column(self: PipelineBuilder, c):
     pick = w.Checkbox(value=True, description=str(c), indent=False, layout=w.Layout(width='190px'))
     pick.observe(lambda _: self._changed(), 'value'); self.picks[c] = pick
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
-    words = w.HTML(f"<span style=\"font-size:12px;opacity:.8\">{html.escape(d['kind'])}, {d['distinct']} values, {missing}</span>", layout=w.Layout(width='220px'))
+    words = w.HTML(f"<span style=\"font-size:12px;opacity:.8\">{html.escape(d['kind'])}, {d['distinct']} values, {missing}</span>",
+                   layout=w.Layout(width='220px'))
     return w.HBox([pick, words, w.HTML(sketch(self.df[c]))], layout=w.Layout(min_height='30px', align_items='center', overflow='hidden'))
 
 PipelineBuilder._data, PipelineBuilder._column = _data, _column
@@ -374,13 +387,16 @@ PipelineBuilder._settings = _settings
 def _frame(self: PipelineBuilder):
     "Tabs above; cost, mistakes and buttons below."
     self.training_tab, self.results_tab = (w.VBox([w.HTML(f'<span style="opacity:.75">{t}</span>')], layout=w.Layout(min_height='120px')) for t in
-                                           ('Press Start to train with these settings.', 'Scores and pictures appear here when a run ends.'))
-    self.tabs = w.Tab([self.data_tab, self.steps_tab, self.model_tab, self.tuning_tab, self.training_tab, self.results_tab], titles=TABS, layout=w.Layout(width='auto', margin='0'))
+                                           ('Press Start to train with these settings.',
+                                            'Scores and pictures appear here when a run ends.'))
+    self.tabs = w.Tab([self.data_tab, self.steps_tab, self.model_tab, self.tuning_tab, self.training_tab, self.results_tab], titles=TABS,
+                      layout=w.Layout(width='auto', margin='0'))
     self.cost, self.message, self.code_box = w.HTML(), w.HTML(), w.HTML(layout=w.Layout(display='none'))
     self.buttons = {'Start': _button('Start', 'success', 'fit with these settings, in the background', self.start),
                     'Copy as code': _button('Copy as code', '', 'the Python cell that does the same', self.show_code)}
     foot = w.HBox([*self.buttons.values(), self.cost], layout=w.Layout(align_items='center', min_height='40px'))
-    self.widget = w.VBox([self.tabs, foot, self.message, self.code_box], layout=w.Layout(width='auto', max_width='1080px', margin='0', overflow='hidden'))
+    self.widget = w.VBox([self.tabs, foot, self.message, self.code_box],
+                         layout=w.Layout(width='auto', max_width='1080px', margin='0', overflow='hidden'))
 
 PipelineBuilder._frame = _frame
 
@@ -506,7 +522,8 @@ def start(self: PipelineBuilder):
     self.ran, self.scores = c, None
     pipe, X, X_test, y, y_test = c.prepare(self.df)
     def job(run): fit_job(pipe, X, y)(run); self._evaluate(pipe, X_test, y_test); return pipe
-    self.dashboard = TrainingDashboard(job, title=f"Mitra, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows", place=self.place)
+    self.dashboard = TrainingDashboard(job, title=f"Mitra, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows",
+                                       place=self.place)
     self.dashboard.buttons['Start'].layout.display = 'none'
     self.dashboard.after.append(lambda _: self._ended())
     self.training_tab.children, self.tabs.selected_index = [self.dashboard.widget], TABS.index('Training')
@@ -574,7 +591,8 @@ def _ended(self: PipelineBuilder):
         words = [(k.replace('_', ' '), number(v, 3)) for k, v in self.scores.items()]
         self.results_tab.children = [w.HTML('<b>On the test rows</b>'), w.HTML(tiles(words)), w.Image(value=self.results, format='png', layout=w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0'))]
         self.place.update('table', {'text/html': small_table(d._result(d.state()) | dict(words)), 'text/plain': 'scores'})
-        self.place.update('results', {'image/png': base64.b64encode(self.results).decode(), 'text/plain': ', '.join(PICTURES[self.ran.task])})
+        words = ', '.join(PICTURES[self.ran.task])
+        self.place.update('results', {'image/png': base64.b64encode(self.results).decode(), 'text/plain': words})
         self.tabs.selected_index = TABS.index('Results')
     self._changed()
 

@@ -181,7 +181,8 @@ def setting(
     kind: type = None,  # where the default does not show it
 ):  # a dataclass field
     "A field with its range and explanation in `metadata`."
-    meta = dict(help=help, low=low, high=high, choices=choices, slider=slider, log=log, kind=kind or type(default), optional=default is None)
+    meta = dict(help=help, low=low, high=high, choices=choices, slider=slider, log=log, kind=kind or type(default),
+                optional=default is None)
     return field(default_factory=lambda: list(default), metadata=meta) if isinstance(default, list) else field(default=default, metadata=meta)
 
 def settings_table(cls) -> dict:  # name -> default, kind, low, high, choices, slider, log, help

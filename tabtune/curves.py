@@ -184,7 +184,8 @@ class Picture:
                          untuned=plot(self.ax, '--', color=c['green'], lw=1.3, label='untuned'))
         for (k, _), colour in zip(SMALL, ('sky', 'orange', 'pink', 'blue')): self.line[k] = plot(self.small[k], color=c[colour], lw=1.3)
         self.reserved = plot(self.small['memory'], ':', color=c['red'], lw=1.2)
-        self.ax.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=self.ink, borderaxespad=0.1)
+        self.ax.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=self.ink,
+                       borderaxespad=0.1)
 
 # %% ../nbs/86_curves.ipynb #e14334a9
 def limits(*values) -> tuple:
@@ -304,5 +305,6 @@ def result_rows(n: dict, status: str) -> dict:
     "The end of a run in words, from `Curves.now`."
     gain = None if n['untuned'] is None or n['best'] is None else n['untuned'] - n['best']
     return {'run': status, 'steps': f"{n['step']} in {clock(n['seconds'])} ({number(n['speed'], 0)} {n['speed_unit']})",
-            'validation log loss, untuned': number(n['untuned']), 'validation log loss, best': f"{number(n['best'])} at step {n['best_step']}",
+            'validation log loss, untuned': number(n['untuned']),
+            'validation log loss, best': f"{number(n['best'])} at step {n['best_step']}",
             'gain (nats per row)': number(gain), 'memory': memory_words(n['memory_mib'])}

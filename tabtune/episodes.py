@@ -251,7 +251,8 @@ def sizes_for(self: TableEpisodes, index: ClassIndex, classes) -> tuple:
     n = int(index.sizes[classes].sum())
     s, q = fit_sizes(n, len(classes), self.support_size, self.query_size)
     if s + q < self.support_size + self.query_size and not self.warned:
-        log.info('%d rows are fewer than support_size + query_size = %d + %d: episodes have %d + %d', n, self.support_size, self.query_size, s, q)
+        log.info('%d rows are fewer than support_size + query_size = %d + %d: episodes have %d + %d', n, self.support_size,
+                 self.query_size, s, q)
         self.warned = True
     return s, q
 

@@ -127,7 +127,8 @@ class Place:
 # %% ../nbs/87_live.ipynb #ae73ce90
 BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'Stop'), stopping=(), comparing=(), finished=('Start',),
                stopped=('Start',), failed=('Start',), watching=())
-WORDS = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step', comparing='comparing with the untuned model',
+WORDS = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step',
+             comparing='comparing with the untuned model',
              finished='finished', stopped='stopped; the best weights so far are kept', failed='failed', watching='watching another process')
 SHARE, START = 0.008, 0.1  # drawing takes this share of the time at most, and so many seconds in all before that counts
 
@@ -165,9 +166,11 @@ def _build(self: TrainingDashboard):
     line = lambda height: w.HTML(layout=w.Layout(height=height, overflow='hidden', margin='0'))
     self.head, self.numbers, self.message = line('26px'), line('42px'), line('24px')
     self.bar = w.FloatProgress(min=0, max=1, layout=w.Layout(width='auto', height='14px', margin='2px 0'))
-    self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='360px', object_fit='contain', object_position='left top', margin='4px 0'))
+    self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='360px', object_fit='contain',
+                                                       object_position='left top', margin='4px 0'))
     self.row = w.HBox(list(self.buttons.values()), layout=w.Layout(height='36px'))
-    self.widget = w.VBox([self.head, self.bar, self.numbers, self.image, self.row, self.message], layout=w.Layout(width='auto', max_width='1040px', margin='0', overflow='hidden'))
+    self.widget = w.VBox([self.head, self.bar, self.numbers, self.image, self.row, self.message],
+                         layout=w.Layout(width='auto', max_width='1040px', margin='0', overflow='hidden'))
 
 TrainingDashboard._build = _build
 

@@ -103,7 +103,8 @@ def calibration_metrics(
 # %% ../nbs/70_metrics.ipynb #1441bd41
 def _rates(true, pred):
     mean = lambda m: float(pred[m].mean()) if m.any() else float('nan')
-    return dict(rows=len(true), accuracy=float((true == pred).mean()), predicted=float(pred.mean()), true_positive=mean(true), false_positive=mean(~true))
+    return dict(rows=len(true), accuracy=float((true == pred).mean()), predicted=float(pred.mean()), true_positive=mean(true),
+                false_positive=mean(~true))
 
 # %% ../nbs/70_metrics.ipynb #d10deb39
 def _names(groups):
@@ -215,7 +216,8 @@ def plot_precision_recall(
     codes, p = check_proba(y_true, proba, classes)
     ax, ks = _axes(ax), [1] if p.shape[1] == 2 else [int(k) for k in np.unique(codes) if k >= 0]
     if not (codes == ks[-1]).any(): raise InputError(f'a precision-recall curve needs rows of {str(classes[1])!r} in y_true; there are none')
-    for k in ks: skm.PrecisionRecallDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]), plot_chance_level=len(ks) == 1, ax=ax)
+    for k in ks: skm.PrecisionRecallDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]),
+                                                             plot_chance_level=len(ks) == 1, ax=ax)
     ax.set(xlabel='recall', ylabel='precision')
     return ax
 

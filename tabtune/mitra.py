@@ -278,7 +278,8 @@ class TargetHead(nn.Module):
         self.local, self.shape = nn.Linear(self.num_heads, 1), nn.Linear(d, 3 * n + 2)
         self.scale = ROW_SCALES[config.row_scale](self.num_heads)
         for p in (self.local.weight, self.local.bias, self.shape.weight): nn.init.zeros_(p)
-        with torch.no_grad(): self.shape.bias.copy_(torch.cat([torch.zeros(n), torch.linspace(-1, 1, n), torch.full((n,), -1.), torch.zeros(2)]))
+        with torch.no_grad(): self.shape.bias.copy_(torch.cat([torch.zeros(n), torch.linspace(-1, 1, n), torch.full((n,), -1.),
+                                                               torch.zeros(2)]))
         nn.init.constant_(self.mix.bias, OWN_SHARE[config.hints])
 
     heads = RetrievalHead.heads
@@ -377,7 +378,8 @@ def encode_support(
     numbers = self.cell(x, cells)
     observed = (~_masked(x, support_mask).isnan()).to(x.dtype)
     table = self.y_embedding.table()
-    cache = SupportCache(cells, self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(y, support_mask), table, feature_mask),
+    cache = SupportCache(cells, self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(y, support_mask), table,
+                                                feature_mask),
                          None if support_mask is None else support_mask[:, None, None], tokens, n_B, f)
     cache.hints = self.hints.fit(numbers, y, support_mask, feature_mask)
     label = self.hints.token(self.y_embedding(y), cache.hints and cache.hints['support'], cache.hints, table)

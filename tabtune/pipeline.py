@@ -77,7 +77,8 @@ STRATEGIES = ['inference', 'base-ft', 'peft', *STRATEGY_ALIASES]
 ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
 HOMES = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)
 
-ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate']  # model_params that `MitraClassifier` takes
+ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy',
+                  'calibrate']  # model_params that `MitraClassifier` takes
 
 def check_places(**given):  # each of the dictionaries, by name
     "Raise `ConfigError` for a key that belongs in another dictionary."
@@ -428,7 +429,8 @@ TabularPipeline.describe = describe
 
 # %% ../nbs/75_pipeline.ipynb #3259e528
 FORMAT, SCHEMA = 'tabtune-pipeline', 2
-CONTEXT = ['x_support', 'y_support', 'classes', 'seed', 'rows', 'columns', 'near', 'centres', 'temperature']  # of the estimator, each with a trailing _
+CONTEXT = ['x_support', 'y_support', 'classes', 'seed', 'rows', 'columns', 'near', 'centres',
+           'temperature']  # of the estimator, each with a trailing _
 CONTEXTS = dict(classification=CONTEXT, regression=[k for k in CONTEXT if k not in ('classes', 'temperature')])
 
 def save(
@@ -483,7 +485,8 @@ def _plain_tuning(self: TabularPipeline) -> dict:
     out = dict(adapter=dict(active=self.adapted_.active_adapter, on=self.adapter_on_)) if hasattr(self, 'adapted_') else {}
     if not hasattr(self, 'tuning_report_'): return out
     h = self.history_.astype(object)
-    return out | dict(tuning_report=_plain(self.tuning_report_), history=dict(columns=list(h), data=_plain(h.where(h.notna(), None).values.tolist())))
+    return out | dict(tuning_report=_plain(self.tuning_report_),
+                      history=dict(columns=list(h), data=_plain(h.where(h.notna(), None).values.tolist())))
 
 def _take_tuning(self: TabularPipeline, manifest: dict):
     "Put them back."

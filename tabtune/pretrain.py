@@ -192,12 +192,15 @@ class Pretraining:
 def card(self: Pretraining) -> dict:
     "How these weights came to be."
     s, t = self.trainer.settings, self.trainer.state
-    return dict(task=self.config.task, architecture=asdict(self.config), parameters=sum(p.numel() for p in self.trainer.raw_model.parameters()),
-                start=str(self.init) if self.init else 'random', prior=self.mixture, curriculum=self.sizes, seed=self.seed, steps=t.step, tables=t.tables, cells=t.cells,
+    return dict(task=self.config.task, architecture=asdict(self.config),
+                parameters=sum(p.numel() for p in self.trainer.raw_model.parameters()),
+                start=str(self.init) if self.init else 'random', prior=self.mixture, curriculum=self.sizes, seed=self.seed, steps=t.step,
+                tables=t.tables, cells=t.cells,
                 hours=round(t.seconds / 3600, 2), progress=round(t.progress, 4), settings=asdict(s),
                 hardware=dict(device=s.device, processor=platform.machine(), threads=torch.get_num_threads(),
                               gpu=torch.cuda.get_device_name() if s.device == 'cuda' else None),
-                validation=dict(loss=None if math.isnan(t.val_loss) else round(t.val_loss, 4), by_prior=self.by_prior, baselines=self.baselines))
+                validation=dict(loss=None if math.isnan(t.val_loss) else round(t.val_loss, 4), by_prior=self.by_prior,
+                                baselines=self.baselines))
 
 def save(self: Pretraining, state=None):
     "A usable checkpoint, and what the run needs to go on."
@@ -267,7 +270,8 @@ def main(
 ):
     "Pre-train a Mitra on synthetic tables. Ctrl-C or SIGTERM leaves a usable checkpoint; --resume goes on."
     if threads: torch.set_num_threads(threads)
-    config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column, hints=hints, task=task)
+    config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
+                         hints=hints, task=task)
     settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200, bf16=bf16,
                             device=pick_device(device).type, validate_every=500)
     sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late)

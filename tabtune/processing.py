@@ -71,7 +71,8 @@ class Matrix:
     def __init__(self, x, names, categorical, source):
         self.x, self.names, self.categorical, self.source = np.asarray(x, dtype=np.float64), list(names), categorical, source
 
-    def take(self, columns): return Matrix(self.x[:, columns], np.array(self.names, dtype=object)[columns], self.categorical[columns], self.source[columns])
+    def take(self, columns): return Matrix(self.x[:, columns], np.array(self.names, dtype=object)[columns], self.categorical[columns],
+                                           self.source[columns])
 
     def with_columns(self, other):
         "These columns, then those of another matrix."
@@ -120,7 +121,8 @@ class Categories:
         c = m.take(m.categorical)
         names = np.asarray(self.step.get_feature_names_out([f'{i}/' for i in range(len(c.names))]), dtype=object)
         of = np.array([int(n.split('/')[0]) for n in names])
-        return m.take(~m.categorical).with_columns(Matrix(z, [c.names[i] + n.split('/', 1)[1] for i, n in zip(of, names)], of < 0, c.source[of]))
+        return m.take(~m.categorical).with_columns(Matrix(z, [c.names[i] + n.split('/', 1)[1] for i, n in zip(of, names)], of < 0,
+                                                          c.source[of]))
 
 # %% ../nbs/17_processing.ipynb #09ba87f1
 def _cross_fitting(y, kind, seed) -> dict:
@@ -316,7 +318,8 @@ TRUSTED = ['numpy.dtype', 'sklearn.impute._iterative.IterativeImputer', 'sklearn
 def state_dict(self:TableProcessor):
     "Everything learnt; skops writes it without pickle."
     check_is_fitted(self, 'encoder_')
-    return dict(version=1, processor=self.get_params(), encoder=self.encoder_.state_dict(), steps={k: vars(s) for k, s in self.steps_.items()},
+    return dict(version=1, processor=self.get_params(), encoder=self.encoder_.state_dict(),
+                steps={k: vars(s) for k, s in self.steps_.items()},
         outputs=dict(names=self.names_.tolist(), categorical=self.categorical_mask_, source=self.sources_))
 
 @patch(cls_method=True)

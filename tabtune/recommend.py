@@ -68,7 +68,8 @@ def facts(
     return Facts(n, f, len(counts), None if y is None else int(counts.min()), device.type, machine_memory(device), strategy, goal, model)
 
 # %% ../nbs/57_recommend.ipynb #509867f2
-SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_000, 'medium', 4, 256, 1000), ('large', math.inf, 'large', 2, 512, 2000)],
+SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_000, 'medium', 4, 256, 1000),
+                      ('large', math.inf, 'large', 2, 512, 2000)],
                      columns=['size', 'up_to', 'model', 'batch_size', 'support_size', 'n_episodes']).set_index('size')
 
 def size_of(f: Facts) -> str: return next(s for s, up_to in SIZES.up_to.items() if f.rows <= up_to)
@@ -86,7 +87,8 @@ def rate_for(strategy: str, d_model: int) -> float:
 def preset_for(f: Facts) -> tuple:  # name, reason
     "The bundled model to start from."
     wish = {'accuracy': 'large', 'speed': 'small', 'memory': 'medium'}.get(f.goal, sized(f, 'model'))
-    why = {'accuracy': 'the widest bundled model answers best', 'speed': 'one block of width 32 is several times faster, and answers less well',
+    why = {'accuracy': 'the widest bundled model has the most to tune; untuned it is level with the medium one',
+           'speed': 'one block of width 32 is several times faster, and its probabilities are a little less exact',
            'memory': 'wider models need more memory for each cell'}.get(f.goal)
     why = why or ('a table this large can feed a wider model' if wish == 'large' else 'the medium model is the one to start from')
     if wish == 'large' and f.memory < 8e9: wish, why = 'medium', f'the large model wants 8 GB, here are {f.memory / 1e9:.1f}'
@@ -95,7 +97,8 @@ def preset_for(f: Facts) -> tuple:  # name, reason
 def model_rules(f: Facts) -> list:  # (setting, value, reason)
     "Which weights, and how they are regularised."
     dropout = ('dropout', 0.0, 'the weights were pre-trained without, and episodes drawn anew regularise already')
-    if f.model: return [('d_model', f.model.d_model, 'of the weights in use'), ('num_layers', f.model.num_layers, 'of the weights in use'), dropout]
+    if f.model: return [('d_model', f.model.d_model, 'of the weights in use'),
+                        ('num_layers', f.model.num_layers, 'of the weights in use'), dropout]
     name, why = preset_for(f)
     c = PRESETS[name]
     return [('d_model', c.d_model, why), ('num_layers', c.num_layers, f'blocks of the {name} model'),
@@ -162,14 +165,17 @@ def peft_config(f, s):
     r, why = (4, 'rank 4: the smallest adapters') if f.tight else (16, 'rank 16 learns most') if f.goal == 'accuracy' else (8, 'rank 8: between size and accuracy')
     return dict(r=r, lora_alpha=2 * r, lora_dropout=0.05, target_modules=None), why + '; alpha twice the rank, on every linear layer'
 
-FIXED = dict(optimizer=('adamw', 'decay apart from the gradient'), max_grad_norm=(1.0, "don't switch clipping off: one odd episode must not undo the others"),
+FIXED = dict(optimizer=('adamw', 'decay apart from the gradient'),
+             max_grad_norm=(1.0, "don't switch clipping off: one odd episode must not undo the others"),
              early_stopping=(True, 'the best moment is found on rows held out, and its weights come back'),
              patience=(3, 'three looks without a better one'),
              mixed_precision=('auto', 'bf16 on GPUs that are good at it; on CPUs it gains nothing here'),
              finetune_mode=('meta-learning', 'fresh episodes: every row is shown and asked in turn'))
 
-RULES = dict(support_size=support_size, query_size=query_size, batch_size=batch_size, gradient_accumulation_steps=accumulation, n_episodes=n_episodes,
-             steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, warmup_steps=warmup_steps, weight_decay=weight_decay)
+RULES = dict(support_size=support_size, query_size=query_size, batch_size=batch_size, gradient_accumulation_steps=accumulation,
+             n_episodes=n_episodes,
+             steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, warmup_steps=warmup_steps,
+             weight_decay=weight_decay)
 
 # %% ../nbs/57_recommend.ipynb #3a626a93
 KEPT_ARRAYS = 24  # of the size of all tokens, that a block keeps for its gradients (measured)
@@ -221,7 +227,9 @@ class Recommendation:
     def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
     def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>' + self.frame().to_html(escape=True)
 
-def duration(s: float) -> str: return f'{s:.0f} s' if s < 100 else f'{s / 60:.0f} min' if s < 6000 else f'{s / 3600:.1f} h'
+def duration(seconds: float) -> str:
+    "About how long, in words."
+    return '1 s' if seconds < 1.5 else f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
 
 # %% ../nbs/57_recommend.ipynb #df1ceb83
 def advise(
@@ -242,7 +250,8 @@ def advise(
     params = check_model_params({k: v for k, v, _ in model if f.model is None or k == 'dropout'})
     cells = s['n_episodes'] * (s['support_size'] + s['query_size']) * (min(f.columns, 500) + 1)
     seconds = cells / tokens_per_second(s['d_model'], s['num_layers'], f.device) if timed else None
-    return Recommendation(params, {k: s[k] for k in [*rules, 'device']}, f.strategy, rows, f, memory_needed(f, s, s['d_model'], s['num_layers']) / 1e9, seconds)
+    return Recommendation(params, {k: s[k] for k in [*rules, 'device']}, f.strategy, rows, f,
+                          memory_needed(f, s, s['d_model'], s['num_layers']) / 1e9, seconds)
 
 def shrink(f: Facts, s: dict, rows: list, given: dict):
     "Halve the batch, then the episodes, until a step fits into half of the memory."
@@ -253,7 +262,8 @@ def shrink(f: Facts, s: dict, rows: list, given: dict):
             rows[:] = [r for r in rows if r[0] != key] + [(key, s[key], f'halved: a step must fit into half of {f.memory / 1e9:.3g} GB')]
     at = {r[0]: i for i, r in enumerate(rows)}
     i = at['gradient_accumulation_steps']
-    rows[i] = (rows[i][0], s['gradient_accumulation_steps'], rows[i][2] if s['gradient_accumulation_steps'] == rows[i][1] else 'the batch was halved: the same gradient in more pieces')
+    rows[i] = (rows[i][0], s['gradient_accumulation_steps'],
+               rows[i][2] if s['gradient_accumulation_steps'] == rows[i][1] else 'the batch was halved: the same gradient in more pieces')
 
 # %% ../nbs/57_recommend.ipynb #53258c50
 def recommend(
@@ -275,12 +285,15 @@ def recommend(
 CURES = {
     'out of memory': [('batch_size', lambda v: max(1, v // 2), 'half the episodes at once'),
                       ('gradient_accumulation_steps', lambda v: 2 * v, 'and twice as often, so the gradient stays'),
-                      ('support_size', lambda v: max(32, v // 2), 'fewer rows shown'), ('query_size', lambda v: max(16, v // 2), 'fewer rows asked')],
+                      ('support_size', lambda v: max(32, v // 2), 'fewer rows shown'),
+                      ('query_size', lambda v: max(16, v // 2), 'fewer rows asked')],
     'slow': [('n_episodes', lambda v: max(50, v // 2), 'half the episodes'), ('epochs', lambda v: max(1, v // 2), 'half the passes'),
              ('d_model', lambda v: 32, 'the small model'), ('num_layers', lambda v: 1, 'with one block')],
-    'low accuracy': [('support_size', lambda v: 2 * v, 'more context shows more of the pattern'), ('query_size', lambda v: 2 * v, 'a steadier gradient'),
+    'low accuracy': [('support_size', lambda v: 2 * v, 'more context shows more of the pattern'),
+                     ('query_size', lambda v: 2 * v, 'a steadier gradient'),
                      ('n_episodes', lambda v: 2 * v, 'more training'), ('epochs', lambda v: 2 * v, 'and the passes for it')],
-    'overfitting': [('weight_decay', lambda v: max(0.1, v), 'pull harder towards zero'), ('dropout', lambda v: 0.2, 'no cell may rely on one other'),
+    'overfitting': [('weight_decay', lambda v: max(0.1, v), 'pull harder towards zero'),
+                    ('dropout', lambda v: 0.2, 'no cell may rely on one other'),
                     ('epochs', lambda v: max(1, v // 2), 'fewer passes'), ('patience', lambda v: 1, 'stop at the first sign')],
     'slow convergence': [('learning_rate', lambda v: 2 * v, 'twice the rate')],
     'divergence': [('learning_rate', lambda v: v / 2, 'half the rate'), ('warmup_steps', lambda v: 2 * v, 'a longer warm-up')],
@@ -303,7 +316,8 @@ def when(
     s = {'d_model': self.frame().value['d_model'], 'num_layers': self.frame().value['num_layers']} | model | tuning
     old = tokens(self.facts, self.tuning_params) * self.tuning_params['n_episodes'] / self.tuning_params['batch_size']
     share = tokens(self.facts, s) * s['n_episodes'] / s['batch_size'] / old
-    return replace(self, model_params=model, tuning_params=tuning, reasons=list(rows.values()), seconds=self.seconds and self.seconds * share,
+    return replace(self, model_params=model, tuning_params=tuning, reasons=list(rows.values()),
+                   seconds=self.seconds and self.seconds * share,
                    memory_gb=memory_needed(self.facts, s, s['d_model'], s['num_layers']) / 1e9)
 
 def limit(key: str, value, f: Facts):

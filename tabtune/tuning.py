@@ -145,7 +145,8 @@ class Kind:
     scores: callable
     measure: str  # what must not get worse
 
-KINDS = dict(classification=Kind(np.int64, lambda y: y, lambda *args: held_out(*args[:-1]), lambda model, *args: TableEpisodes(*args), row_scores, 'auc'),
+KINDS = dict(classification=Kind(np.int64, lambda y: y, lambda *args: held_out(*args[:-1]), lambda model, *args: TableEpisodes(*args),
+                                 row_scores, 'auc'),
              regression=Kind(np.float64, target_groups, held_out_targets,
                              lambda model, *args: TargetEpisodes(*args, scale=answer_of(model)[0]), target_scores, 'r2'))
 
@@ -162,7 +163,8 @@ def compare(
     gain = before - after
     error = float(gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else math.inf
     better = bool(gain.mean() > max(CERTAIN * error, 1e-6) and not auc_after < auc_before)
-    return dict(kept='tuned' if better else 'untuned', loss_untuned=float(before.mean()), loss_tuned=float(after.mean()), gain=float(gain.mean()),
+    return dict(kept='tuned' if better else 'untuned', loss_untuned=float(before.mean()), loss_tuned=float(after.mean()),
+                gain=float(gain.mean()),
                 gain_error=error, compared_rows=len(gain)) | {f'{measure}_untuned': auc_before, f'{measure}_tuned': auc_after}
 
 # %% ../nbs/62_tuning.ipynb #ba483a49
@@ -174,7 +176,8 @@ def loop_settings(config: TuningConfig, world: int = 1) -> LoopSettings:
     warmup = max(1, round(0.1 * n_steps)) if c.warmup_steps is None else c.warmup_steps
     return LoopSettings(n_steps=n_steps, learning_rate=c.learning_rate, warmup_steps=warmup, optimizer=c.optimizer, device=device.type,
                         weight_decay=c.weight_decay, max_grad_norm=c.max_grad_norm, accumulation=c.gradient_accumulation_steps,
-                        bf16=use_bf16(c.mixed_precision, device), epoch_steps=c.steps_per_epoch, validate_every=c.steps_per_epoch, validate_first=True)
+                        bf16=use_bf16(c.mixed_precision, device), epoch_steps=c.steps_per_epoch, validate_every=c.steps_per_epoch,
+                        validate_first=True)
 
 def use_bf16(wish: str, device: torch.device) -> bool:
     "bf16 matrices: on request, or on GPUs that are good at them."
@@ -190,7 +193,8 @@ def parts_for(config: TuningConfig, model, n_features: int, device: torch.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' else psutil.virtual_memory().available
     need = cells * m.d_model * 4 * ARRAYS * m.num_layers / (0.5 * free)
     parts = 2 ** max(0, math.ceil(math.log2(max(need, 1e-9))))
-    if parts > 1: log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d parts', config.batch_size, need * free / 2e9, parts)
+    if parts > 1: log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d parts', config.batch_size,
+                           need * free / 2e9, parts)
     return parts
 
 # %% ../nbs/62_tuning.ipynb #b21b2bff
@@ -280,9 +284,11 @@ class Tuning:
         copied = copy.deepcopy(self.untuned)
         set_dropout(copied, self.dropout)
         self.tuned, c = TRAINABLE[self.strategy](copied, self.config), self.config
-        stream = self.kind.stream(self.untuned, self.x, self.y, c.support_size, c.query_size, c.batch_size, self.seed, c.finetune_mode, self.train_rows)
+        stream = self.kind.stream(self.untuned, self.x, self.y, c.support_size, c.query_size, c.batch_size, self.seed, c.finetune_mode,
+                                  self.train_rows)
         parts = parts_for(c, self.untuned, self.x.shape[1], self.device)
-        self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.kind.scores(m, self.val)[0].mean(), parts=parts,
+        self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.kind.scores(m, self.val)[0].mean(),
+                               parts=parts,
                                loss=LOSSES[self.untuned.config.task])
         self.trainer.settings = loop_settings(c, self.trainer.world)
         self.trainer.callbacks = self.listeners()
@@ -372,7 +378,8 @@ def summary(self: Tuning, state) -> dict:
     ended = 'early stopping' if state.info.get('early') else 'stopped' if state.stopped and state.progress < 1 else 'complete'
     n = {k: len(getattr(self, k)) for k in ('train_rows', 'val_rows')}
     peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
-    return dict(strategy=self.strategy, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch, best_step=self.best.step,
+    return dict(strategy=self.strategy, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
+                best_step=self.best.step,
                 episodes=state.tables, seconds=round(state.seconds, 2), parts=self.trainer.parts, learning_rate=self.config.learning_rate) | n | count(self.tuned) | peak
 
 Tuning.summary = summary
@@ -398,5 +405,6 @@ def tune(
     run = Tuning(model, x, y, config, strategy, dropout, seed, callbacks)
     if sum(ep.y_query.numel() for ep in run.test) >= FEWEST and run.val: return run.run()
     warnings.warn(f'{len(y)} rows of {len(np.unique(y))} classes are too few to tune and to tell whether it helped: the model stays as it is')
-    return TuneResult(run.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']), dict(kept='untuned', ended='too few rows', strategy=strategy, steps=0,
+    return TuneResult(run.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']),
+                      dict(kept='untuned', ended='too few rows', strategy=strategy, steps=0,
                       trained_parameters=0, total_parameters=count(model)['total_parameters'], gain=0.0))

@@ -91,12 +91,14 @@ class EpisodeView(View):
         self.X, self.y, self.seed = check_table(X).reset_index(drop=True), pd.Series(np.asarray(y)), seed
         self.codes, self.names = pd.factorize(self.y, sort=True)
         self.x, self.model = TableEncoder().fit(self.X).transform(self.X), load_checkpoint(model) if isinstance(model, str) else model
-        slide = lambda words, v, low, high: w.IntSlider(v, low, high, description=words, continuous_update=False, layout=w.Layout(width='330px'))
+        slide = lambda words, v, low, high: w.IntSlider(v, low, high, description=words, continuous_update=False,
+                                                        layout=w.Layout(width='330px'))
         self.episode, self.support_size, self.query_size = slide('episode', 0, 0, 99), slide('support', support_size, 4, 256), slide('queries', query_size, 1, 64)
         for s in (self.episode, self.support_size, self.query_size): s.observe(lambda _: self.refresh(), 'value')
         self.head, self.left, self.right = w.HTML(), w.HTML(layout=w.Layout(width='56%')), w.HTML(layout=w.Layout(width='42%'))
         body = w.HBox([self.left, self.right], layout=w.Layout(max_height='420px', overflow='hidden auto'))
-        self.widget = w.VBox([w.HBox([self.episode, self.support_size, self.query_size]), self.head, body], layout=w.Layout(max_width='1080px', overflow='hidden'))
+        self.widget = w.VBox([w.HBox([self.episode, self.support_size, self.query_size]), self.head, body],
+                             layout=w.Layout(max_width='1080px', overflow='hidden'))
         self.refresh()
 
 # %% ../nbs/89_views.ipynb #7ce43d13
@@ -110,7 +112,8 @@ def ask(self: EpisodeView) -> dict:
     order = sorted(range(k), key=lambda c: str(names[c]))
     proba = logits[:, :k].softmax(-1).numpy()
     right = proba[np.arange(len(q)), yq]
-    return dict(support=s, queries=q, names=[names[c] for c in order], proba=proba[:, order], accuracy=float((proba.argmax(1) == yq).mean()),
+    return dict(support=s, queries=q, names=[names[c] for c in order], proba=proba[:, order],
+                accuracy=float((proba.argmax(1) == yq).mean()),
                 log_loss=float(-np.log(np.maximum(right, 1e-12)).mean()))
 
 def refresh(self: EpisodeView):
@@ -121,13 +124,15 @@ def refresh(self: EpisodeView):
     self.head.value = (f"<div style=\"color:var(--jp-ui-font-color1,inherit)\">{len(s)} rows shown, {len(q)} asked: accuracy {e['accuracy']:.2f}, "
                        f"log loss {number(e['log_loss'], 3)} nats {legend(e['names'])}</div>")
     last = np.eye(told.shape[1])[-1] * 0.35
-    self.left.value = '<b>support: shown with labels</b>' + heat_table(told.iloc[:60, [-1, *range(told.shape[1] - 1)]], np.tile(last[::-1], (min(60, len(told)), 1)), 6)
+    self.left.value = '<b>support: shown with labels</b>' + heat_table(told.iloc[:60, [-1, *range(told.shape[1] - 1)]],
+                                                                       np.tile(last[::-1], (min(60, len(told)), 1)), 6)
     self.right.value = '<b>queries: asked</b>' + query_table(self.X.iloc[q], e['names'], e['proba'], self.y.iloc[q])
 
 def state(self: EpisodeView) -> dict:
     "What is shown, as plain data."
     e = self.shown
-    return dict(episode=self.episode.value, support_rows=e['support'].tolist(), query_rows=e['queries'].tolist(), accuracy=e['accuracy'], log_loss=e['log_loss'])
+    return dict(episode=self.episode.value, support_rows=e['support'].tolist(), query_rows=e['queries'].tolist(), accuracy=e['accuracy'],
+                log_loss=e['log_loss'])
 
 EpisodeView.ask, EpisodeView.refresh, EpisodeView.state = ask, refresh, state
 
@@ -153,8 +158,10 @@ class PriorView(View):
         wide = w.Layout(width='250px')
         slide = lambda words, v, low, high: w.IntSlider(v, low, high, description=words, continuous_update=False, layout=wide)
         self.weights = {k: w.FloatSlider(v, min=0, max=1, step=0.05, description=k, continuous_update=False, layout=wide) for k, v in MIXTURE.items()}
-        self.sizes = dict(rows=slide('rows', 200, 20, 1000), columns=slide('columns', 6, 2, 30), classes=slide('classes ≤', 4, 2, 10), seed=slide('seed', seed, 0, 999))
-        self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain', object_position='left top', margin='0'))
+        self.sizes = dict(rows=slide('rows', 200, 20, 1000), columns=slide('columns', 6, 2, 30), classes=slide('classes ≤', 4, 2, 10),
+                          seed=slide('seed', seed, 0, 999))
+        self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain',
+                                                           object_position='left top', margin='0'))
         self.again, self.note = _button('Draw again', '', 'the next seed', self.next), w.HTML()
         for s in [*self.weights.values(), *self.sizes.values()]: s.observe(lambda _: self.refresh(), 'value')
         rows = [w.HBox(list(self.weights.values())), w.HBox(list(self.sizes.values())), w.HBox([self.again, self.note]), self.image]
@@ -178,9 +185,11 @@ def board_png(t: pd.DataFrame, metric: str, theme: str = 'auto') -> bytes:
     rows = max(len(t), 1); fig = new_figure(10, 0.9 + 0.32 * rows, theme); ink = INK[theme]
     a, b = fig.subplots(1, 2, sharey=True)
     at, seconds = np.arange(len(t)), t.get('fit_seconds', pd.Series(0.0, t.index)).fillna(0) + t.get('predict_seconds', pd.Series(0.0, t.index)).fillna(0)
-    for ax, v, colour, words in ((a, t[metric].astype(float), HUES[0], metric.replace('_', ' ')), (b, seconds, HUES[1], 'fit and predict (s)')):
+    for ax, v, colour, words in ((a, t[metric].astype(float), HUES[0], metric.replace('_', ' ')),
+                                 (b, seconds, HUES[1], 'fit and predict (s)')):
         quiet(ax, ink, words); ax.barh(at, v.fillna(0), color=colour, height=0.62)
-        for i, x in enumerate(v): ax.text(x if x == x else 0, i, f'  {number(float(x), 3) if x == x else "no result"}', va='center', fontsize=8, color=ink)
+        for i, x in enumerate(v): ax.text(x if x == x else 0, i, f'  {number(float(x), 3) if x == x else "no result"}', va='center',
+                                          fontsize=8, color=ink)
         ax.margins(x=0.18)
     a.set_yticks(at, [str(n) for n in t['model']], color=ink); a.invert_yaxis()
     fig.tight_layout(); fig.canvas.draw()
@@ -194,9 +203,11 @@ class LeaderboardView(View):
         self.board, self.rank_by, self.table, self.thread, self.error = board, rank_by, pd.DataFrame(), None, None
         self.sort = w.Dropdown(options=[rank_by], value=rank_by, description='sorted by', layout=w.Layout(width='280px'))
         self.sort.observe(lambda _: self.draw(), 'value')
-        self.buttons = dict(Start=_button('Start', 'success', 'run all models in the background', self.start), Stop=_button('Stop', 'danger', 'stop after the model in progress', self.stop))
+        self.buttons = dict(Start=_button('Start', 'success', 'run all models in the background', self.start),
+                            Stop=_button('Stop', 'danger', 'stop after the model in progress', self.stop))
         self.note, self.html, self.image = w.HTML(), w.HTML(), w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0'))
-        self.widget = w.VBox([w.HBox([*self.buttons.values(), self.sort, self.note]), self.html, self.image], layout=w.Layout(max_width='1080px', overflow='hidden'))
+        self.widget = w.VBox([w.HBox([*self.buttons.values(), self.sort, self.note]), self.html, self.image],
+                             layout=w.Layout(max_width='1080px', overflow='hidden'))
         self._buttons()
 
     def _buttons(self):
@@ -254,7 +265,8 @@ def tell(self: LeaderboardView, words: str = None):
 
 def state(self: LeaderboardView) -> dict:
     "Order, sort key and rows as plain data."
-    return dict(sorted_by=self.sort.value, running=bool(self.thread and self.thread.is_alive()), rows=self.sorted_table().to_dict('records'))
+    return dict(sorted_by=self.sort.value, running=bool(self.thread and self.thread.is_alive()),
+                rows=self.sorted_table().to_dict('records'))
 
 LeaderboardView.sorted_table, LeaderboardView.draw, LeaderboardView.tell, LeaderboardView.state = sorted_table, draw, tell, state
 
@@ -295,7 +307,8 @@ def look(self: AttentionView) -> dict:
     share = lambda v: v / max(v.sum(), 1e-12)
     rows, best = m.votes()[q], None
     best = np.argsort(-rows, kind='stable')[:self.n]
-    return dict(best=best, rows=rows[best], columns=share(by_column(m.rollout()[q])), support_columns=share(by_column(m.rollout('support'))))
+    return dict(best=best, rows=rows[best], columns=share(by_column(m.rollout()[q])),
+                support_columns=share(by_column(m.rollout('support'))))
 
 def cells(self: AttentionView, at) -> pd.DataFrame:
     "Support rows as a person knows them."
@@ -318,7 +331,8 @@ def refresh(self: AttentionView):
 def state(self: AttentionView) -> dict:
     "The chosen query and what it looked at, as plain data."
     e = self.shown
-    return dict(query=self.query.value, prediction=self.says[self.query.value][0], rows=dict(zip(self.maps.support[e['best']].tolist(), e['rows'].tolist())),
+    return dict(query=self.query.value, prediction=self.says[self.query.value][0],
+                rows=dict(zip(self.maps.support[e['best']].tolist(), e['rows'].tolist())),
                 columns=dict(zip(self.maps.features, e['columns'].tolist())))
 
 AttentionView.look, AttentionView.cells, AttentionView.refresh, AttentionView.state = look, cells, refresh, state
