@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 WORKERS ?= 2
+FUZZ ?= 500
 LAB_ARGS ?=
 BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks docs lab export readme clean
+.PHONY: help setup demo test browser fuzz notebooks docs lab export readme clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -28,6 +29,14 @@ test: setup ## house rules, every notebook, then pytest
 	@echo "test: pytest"
 	@$(BIN)/python -m pytest tests
 
+fuzz: setup ## random tables, 500 of them (FUZZ=2000 for more): a prediction or a clear error
+	@echo "fuzz: $(FUZZ) random tables"
+	@TABTUNE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py
+
+browser: setup ## install Chromium if it is missing, and click through the dashboards: build/screenshots/
+	@echo "browser: JupyterLab, Voila and Chromium"
+	@$(BIN)/python -m pytest tests/browser
+
 notebooks: setup ## run every notebook from top to bottom, slow cells too, each in a fresh kernel
 	@echo "notebooks: each from top to bottom"
 	@$(BIN)/python tools/run.py
@@ -36,6 +45,7 @@ docs: setup .venv-docs/.stamp ## build the documentation: docs/_build/html/index
 	@echo "docs: notebooks and modules to HTML, warnings are errors"
 	@$(BIN)/python docs/build.py
 	@.venv-docs/bin/sphinx-build -W --keep-going -q -c docs docs/_build/src docs/_build/html
+	@$(BIN)/python docs/links.py
 	@echo "docs: open docs/_build/html/index.html"
 
 lab: setup ## open the notebooks in JupyterLab (LAB_ARGS='--port 8890 ...')

@@ -95,7 +95,7 @@ def one(name: str, seed: int, seconds: float) -> dict:
         if not init: pretrain.neighbour_init = lambda m: m
         run = pretrain.Pretraining(config, out, settings, seed, mixture, save_every=1e9, quiet=True, cells=12_000, **sizes)
         pretrain.neighbour_init = make
-        model = run.trainer.raw_model
+        model, run.trainer.callbacks = run.trainer.raw_model, []
         if average: run.trainer.callbacks.append(Average(model))
         if few:
             class Few(Callback):

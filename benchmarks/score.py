@@ -16,6 +16,7 @@ from tabtune.metrics import calibration_metrics
 from tabtune.pretrain import validation_loss, validation_set
 
 SIGN = dict(auc=1, accuracy=1, logloss=-1)
+NUMBER = dict(r2=1, rmse=-1)  # for a checkpoint that predicts numbers
 TIE = 0.002  # smaller differences of seed means are ties
 
 def real_tables(checkpoint, suite: Path, seeds, n_estimators) -> pd.DataFrame:
@@ -34,13 +35,30 @@ def real_tables(checkpoint, suite: Path, seeds, n_estimators) -> pd.DataFrame:
             print(f"{name:14} seed {seed}  AUC {rows[-1]['auc']:.4f}  log loss {rows[-1]['logloss']:.4f}", flush=True)
     return pd.DataFrame(rows)
 
-def against(scores: pd.DataFrame, baselines: pd.DataFrame) -> dict:
+def real_numbers(checkpoint, suite: Path, seeds, n_estimators) -> pd.DataFrame:
+    "The same for data sets with a number to predict; `coverage` is that of intervals that promise 0.9."
+    sys.path.insert(0, str(suite))
+    import splits
+    from tabtune.metrics import regression_metrics
+    from tabtune.regressor import MitraRegressor
+    rows = []
+    for name in splits.names('regression'):
+        for seed in seeds:
+            d, t = splits.split(name, seed), time.perf_counter()
+            reg = MitraRegressor(checkpoint, n_estimators=n_estimators, random_state=seed).fit(d.X_train, d.y_train)
+            m, y = regression_metrics(d.y_test, reg.predict(d.X_test)), np.asarray(d.y_test)
+            low, high = reg.predict_interval(d.X_test, 0.9).T
+            rows.append(dict(dataset=name, seed=seed, r2=m['r2'], rmse=m['rmse'], coverage=((low <= y) & (y <= high)).mean(), seconds=time.perf_counter() - t))
+            print(f"{name:14} seed {seed}  R2 {rows[-1]['r2']:.4f}  coverage {rows[-1]['coverage']:.3f}", flush=True)
+    return pd.DataFrame(rows)
+
+def against(scores: pd.DataFrame, baselines: pd.DataFrame, sign: dict) -> dict:
     "Mean rank among the baselines, and win / tie / loss against each."
     out = dict(rank={}, win_tie_loss={})
-    for metric, sign in SIGN.items():
+    for metric, up in sign.items():
         table = baselines.groupby(['dataset', 'model'])[metric].mean().unstack()
         table['mitra'] = scores.groupby('dataset')[metric].mean()
-        table = table.dropna(subset='mitra') * sign
+        table = table.dropna(subset='mitra') * up
         out['rank'][metric] = round(table.rank(axis=1, ascending=False)['mitra'].mean(), 2)
         for rival in table.columns.drop('mitra'):
             d = table['mitra'] - table[rival]
@@ -56,12 +74,15 @@ def main():
     ap.add_argument('--card', action='store_true', help="write the result into the checkpoint's card.json")
     a = ap.parse_args()
     warnings.simplefilter('ignore')
-    synthetic = validation_loss(load_checkpoint(a.checkpoint), validation_set())
-    scores = real_tables(a.checkpoint, a.suite, a.seeds, a.n_estimators)
+    model = load_checkpoint(a.checkpoint)
+    number = model.config.task == 'regression'
+    synthetic = validation_loss(model, validation_set(**dict(task='regression') if number else {}))
+    scores = (real_numbers if number else real_tables)(a.checkpoint, a.suite, a.seeds, a.n_estimators)
+    sign, shown = (NUMBER, [*NUMBER, 'coverage']) if number else (SIGN, [*SIGN, 'ece'])
     means = scores.groupby('dataset').mean(numeric_only=True)
     result = dict(command=f"python benchmarks/score.py CHECKPOINT --suite SUITE --seeds {' '.join(map(str, a.seeds))} --n_estimators {a.n_estimators}",
-                  datasets=len(means), mean=means[[*SIGN, 'ece']].mean().round(4).to_dict(), by_dataset=means[[*SIGN, 'ece']].round(4).T.to_dict(),
-                  synthetic=synthetic.round(4).to_dict(), **against(scores, pd.read_csv(a.suite/'baselines.csv')))
+                  datasets=len(means), mean=means[shown].mean().round(4).to_dict(), by_dataset=means[shown].round(4).T.to_dict(),
+                  synthetic=synthetic.round(4).to_dict(), **against(scores, pd.read_csv(a.suite/'baselines.csv'), sign))
     print(json.dumps({k: v for k, v in result.items() if k != 'by_dataset'}, indent=1))
     if a.card:
         dir = find_checkpoint(a.checkpoint)

@@ -1,15 +1,27 @@
-"""Write the pages that Sphinx reads, docs/_build/src: notebooks as readers should see them, and a page for each module."""
-import shutil, sys
+"""Write the pages that Sphinx reads, docs/_build/src: notebooks as readers should see them, pages by hand, and pages made
+from what the package knows about itself: a page for each module, tables of all settings, and a card for each checkpoint."""
+import ast, json, re, shutil, sys
 from pathlib import Path
 
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT/'tools'))
+sys.path[:0] = [str(ROOT), str(ROOT/'tools')]
 from clean import notebooks
 from readme import visible
 
 SRC = ROOT/'docs'/'_build'/'src'
+
+def table(head, rows):
+    "A Markdown table."
+    line = lambda cells: '| ' + ' | '.join(str(c).replace('|', '\\|') for c in cells) + ' |'
+    return '\n'.join([line(head), line(['---'] * len(head)), *map(line, rows), ''])
+
+def write(name, text):
+    path = SRC/f'{name}.md'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding='utf-8')
+    return name
 
 def copy_notebooks():
     "Copy nbs/, without directives and hidden cells; the names of the pages, apart from the index (README.md takes its place)."
@@ -22,13 +34,142 @@ def copy_notebooks():
         pages.append(page.with_suffix('').as_posix())
     return pages
 
+def subtitle(path):
+    "The first line of a module's docstring."
+    return (ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '').split('\n')[0]
+
+def notebook_of(path):
+    "The notebook that a module is exported from, as a link from a page in a folder."
+    found = re.search(r'File to edit: \.\./(\S+\.ipynb)', path.read_text(encoding='utf-8'))
+    return f'[{Path(found[1]).stem}](../{found[1]})' if found else ''
+
 def write_api():
-    "A page for each exported module; the names of the pages."
-    (SRC/'api').mkdir()
-    names = [p.stem for p in sorted((ROOT/'tabtune').glob('[a-z]*.py'))]
-    for name in names:
-        (SRC/'api'/f'{name}.md').write_text(f'# tabtune.{name}\n\n```{{eval-rst}}\n.. automodule:: tabtune.{name}\n```\n')
-    return [f'api/{name}' for name in names]
+    "A page for each exported module, and one that lists them; the names of the pages."
+    paths = sorted((ROOT/'tabtune').glob('[a-z]*.py'), key=lambda p: notebook_of(p))
+    for p in paths:
+        write(f'api/{p.stem}', f'# tabtune.{p.stem}\n\nWritten in {notebook_of(p)}, where each part is explained and tested.'
+                               f'\n\n```{{eval-rst}}\n.. automodule:: tabtune.{p.stem}\n```\n')
+    rows = [(f'[tabtune.{p.stem}]({p.stem}.md)', subtitle(p), notebook_of(p)) for p in paths]
+    index = write('api/index', '# All modules\n\nFrom the bottom up: a module uses only those above it.\n\n' + table(('module', 'what it is', 'notebook'), rows))
+    return [index, *(f'api/{p.stem}' for p in paths)]
+
+def bounds(m):
+    "The range of a setting, in words."
+    if m['choices']: return ', '.join(f'`{c}`' for c in m['choices'])
+    if m['low'] is None and m['high'] is None: return ''
+    if m['high'] is None: return f"{m['low']} and up"
+    return f"{m['low']:g} to {m['high']:g}" if isinstance(m['low'], float) else f"{m['low']} to {m['high']:,}"
+
+def settings_rows(cls):
+    from tabtune.config import settings_table
+    return [(f'`{name}`', f"`{m['default']!r}`", bounds(m), m['help']) for name, m in settings_table(cls).items()]
+
+PROCESSOR_HELP = dict(
+    imputation_strategy='what stands for a missing cell; unset: it stays missing, which the model can read',
+    categorical_encoding='what becomes of words; unset: codes', scaling_strategy='how numbers are scaled; unset: as the model does it anyway',
+    feature_selection_strategy='which columns are kept', resampling_strategy='how rare classes are made up for, in the training rows only',
+    n_features='how many columns selection keeps')
+
+def write_settings():
+    "Tables of all settings, from the code that checks them."
+    from tabtune.builder import MODEL_HELP
+    from tabtune.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
+    from tabtune.processing import CHOICES, PROCESSOR_KEYS
+    own = MitraConfig()
+    default = dict(d_ff='None', num_heads='None', seed=42, n_estimators=1, use_synthetic_prior=True, pretrained='None')
+    span = lambda k: f"{MODEL_RANGES[k][0]:g} to {MODEL_RANGES[k][1]:g}" if k in MODEL_RANGES and MODEL_RANGES[k][1] is not None else ''
+    model = [(f'`{k}`', f'`{default.get(k, getattr(own, k, None))}`', span(k), MODEL_HELP.get(k, '')) for k in MODEL_KEYS]
+    choices = lambda k: ', '.join(f'`{c}`' for c in CHOICES.get(k, ()))
+    processor = [(f'`{k}`', '`None`', choices(k), PROCESSOR_HELP.get(k, '')) for k in PROCESSOR_KEYS]
+    head = ('setting', 'default', 'range', 'what it does')
+    return write('pages/settings', linked((ROOT/'docs'/'pages'/'settings.in.md').read_text(encoding='utf-8'))
+                 .replace('{{model_params}}', table(head, model)).replace('{{tuning_params}}', table(head, settings_rows(TuningConfig)))
+                 .replace('{{peft_config}}', table(head, settings_rows(LoraSettings)))
+                 .replace('{{processor_params}}', table(head, processor)))
+
+def draw_curve(name):
+    "The validation loss of a checkpoint's pre-training run, with what the baselines reach; False where no curve came with it."
+    if not (ROOT/'tabtune'/'weights'/name/'curve.json').exists(): return False
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from tabtune.checkpoints import read_card
+    from tabtune.demo import draw_curve as draw, read_curve
+    fig = Figure(figsize=(8, 3.4), layout='constrained')
+    draw(fig.subplots(), read_curve(name), read_card(name))
+    FigureCanvasAgg(fig).print_png(SRC/'checkpoints'/f'{name}.png')
+    return True
+
+def flat(x, name=''):
+    "Nested dictionaries as rows of a table."
+    if isinstance(x, dict): return [r for k, v in x.items() for r in flat(v, f'{name}.{k}' if name else str(k))]
+    return [(f'`{name}`', f'`{x}`')]
+
+def scores(evaluation):
+    "The table of a card's evaluation."
+    by = {**evaluation.get('by_dataset', {}), **({'**mean**': evaluation['mean']} if 'mean' in evaluation else {})}
+    names = list(next(iter(by.values()), {}))
+    return table(('table', *names), [(d, *(f'{m[n]:.3f}' if isinstance(m.get(n), float) else m.get(n, '') for n in names)) for d, m in by.items()])
+
+BASELINES = dict(frequencies='class frequencies', linear='logistic regression', forest='random forest')
+
+def card_page(name, card):
+    "A checkpoint's card.json as a page to read."
+    c, v, e = card.get('architecture', {}), card.get('validation', {}), card.get('evaluation', {})
+    out = [f'# Checkpoint: {name}', f"Bundled with the package: `load_checkpoint('{name}')`, or `TabularPipeline(model_params=dict(pretrained='{name}'))`.",
+           f"**{card.get('parameters', 0):,} parameters**, width {c.get('d_model')}, {c.get('num_layers')} block(s) of {c.get('num_heads')} heads, "
+           f"up to {c.get('n_classes')} classes at once. Pre-trained on {card.get('tables', 0):,} synthetic tables in {card.get('hours', 0):.1f} hours."]
+    if v: out += ['## On synthetic tables', 'Log loss on tables from the priors that training never saw; lower is better.',
+                  table(('who', 'log loss'), [('**this model**', v.get('loss')), *((BASELINES.get(k, k), b) for k, b in v.get('baselines', {}).items())])]
+    if v and draw_curve(name): out += [f'![Validation loss while pre-training {name}]({name}.png)']
+    if v.get('by_prior'): out += [table(('prior', 'log loss of this model'), v['by_prior'].items())]
+    if e: out += ['## On real tables', f"Made with `{e['command']}`." if 'command' in e else '', scores(e)]
+    if card.get('notes'): out += ['## Notes', '\n'.join(f'- {n}' for n in card['notes'])]
+    rest = {k: card[k] for k in card if k not in ('validation', 'evaluation', 'notes')}
+    return '\n\n'.join([*out, '## How it was made', table(('key', 'value'), flat(rest))]) + '\n'
+
+def cards():
+    "Name -> card of each bundled checkpoint."
+    found = {p.parent.name: json.loads(p.read_text(encoding='utf-8')) for p in sorted((ROOT/'tabtune'/'weights').glob('*/card.json'))}
+    return dict(sorted(found.items(), key=lambda kv: kv[1].get('parameters', 0)))
+
+def write_cards():
+    "A page for each checkpoint, and one that compares them."
+    (SRC/'checkpoints').mkdir(parents=True)
+    pages = [write(f'checkpoints/{name}', card_page(name, card)) for name, card in cards().items()]
+    rows = [(f'[{n}]({n}.md)', f"{c.get('parameters', 0):,}", c.get('architecture', {}).get('d_model'), c.get('architecture', {}).get('num_layers'),
+             c.get('validation', {}).get('loss', ''), *(c.get('evaluation', {}).get('mean', {}).get(k, '') for k in ('auc', 'accuracy', 'logloss')))
+            for n, c in cards().items()]
+    head = ('name', 'parameters', 'width', 'blocks', 'synthetic log loss', 'real AUC', 'real accuracy', 'real log loss')
+    text = '# Bundled checkpoints\n\nWeights that come with the package. Each has a card that says how it was made and how well it does.\n\n'
+    return [write('checkpoints/index', text + table(head, rows)), *pages]
+
+def speed():
+    "What benchmarks/speed.py measured, as a paragraph and a table."
+    d = json.loads((ROOT/'benchmarks'/'speed.json').read_text(encoding='utf-8'))
+    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['first'] * 1e3:.0f} ms", f"{r['one'] * 1e3:.1f} ms", f"{r['many']:.2f} s", f"{r['step']:.2f} s",
+             f"{r['peak_predict']:,.0f} MiB", f"{r['peak_tune']:,.0f} MiB") for n, r in d['results'].items()]
+    n = f"{d['rows']:,}"
+    return (f"Processor time on one core ({d['processor']}), with {n} rows of {d['columns']} columns as context. A step of tuning is four episodes of "
+            f"128 + 128 rows, the comparison at the end included. Memory is that of the whole process, Python and PyTorch with it.\n\n"
+            + table(('checkpoint', 'first answer', 'each later one', f'{n} rows', 'a step of tuning', 'memory, predicting', 'memory, tuning'), rows))
+
+def write_benchmarks():
+    "The page of benchmarks: by hand, with the cards' numbers filled in."
+    parts = [f'## {name}\n\n{scores(c["evaluation"])}' for name, c in cards().items() if c.get('evaluation')]
+    text = linked((ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8'))
+    return write('pages/benchmarks', text.replace('{{scores}}', '\n\n'.join(parts)).replace('{{speed}}', speed()))
+
+def linked(text):
+    "Chapters named `[text](chapter:NN)` as links to the tutorial of that number; those not written yet as plain text."
+    found = {p.name[:2]: p.stem for p in (ROOT/'nbs'/'tutorials').glob('[0-9][0-9]_*.ipynb')}
+    return re.sub(r'\[([^\]]+)\]\(chapter:(\d\d)\)', lambda m: f'[{m[1]}](../nbs/tutorials/{found[m[2]]}.ipynb)' if m[2] in found else m[1], text)
+
+def copy_pages():
+    "The pages written by hand, apart from those that are filled in."
+    names = []
+    for p in sorted((ROOT/'docs'/'pages').glob('*.md')):
+        if not p.name.endswith('.in.md'): names.append(write(f'pages/{p.stem}', linked(p.read_text(encoding='utf-8'))))
+    return names
 
 def toctree(caption, pages):
     "A table of contents in the side bar."
@@ -38,12 +179,13 @@ def main():
     shutil.rmtree(SRC, ignore_errors=True)
     SRC.mkdir(parents=True)
     pages, api = copy_notebooks(), write_api()
+    guide = [*copy_pages(), write_settings(), *write_cards(), write_benchmarks()]
     for name in ('CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE'): shutil.copy(ROOT/name, SRC)
     tutorials = [p for p in pages if p.startswith('nbs/tutorials/')]
     index = (ROOT/'README.md').read_text(encoding='utf-8')
-    index += toctree('Tutorials', tutorials) + toctree('How it is built', [p for p in pages if p not in tutorials])
-    index += toctree('Reference', api) + toctree('The project', ['CONTRIBUTING', 'CHANGELOG'])
+    index += toctree('Tutorials', tutorials) + toctree('Guide', guide) + toctree('Reference', api)
+    index += toctree('How it is built', [p for p in pages if p not in tutorials]) + toctree('The project', ['CONTRIBUTING', 'CHANGELOG'])
     (SRC/'index.md').write_text(index, encoding='utf-8')
-    print(f'docs: {len(pages)} notebooks, {len(api)} modules')
+    print(f'docs: {len(pages)} notebooks, {len(api)} pages of reference, {len(guide)} pages of guide')
 
 if __name__ == '__main__': main()

@@ -46,7 +46,8 @@ def on_docstring(app, what, name, obj, options, lines):
         lines += ['', *parameters(obj)]
 
 def on_member(app, what, name, obj, skip, options):
-    "Leave out what scikit-learn adds to every estimator."
+    "Leave out what scikit-learn adds to every estimator, and functions that became methods: they stand with their class."
+    if what == 'module' and inspect.isfunction(obj) and next(iter(inspect.signature(obj).parameters), '') == 'self': return True
     return True if re.fullmatch(r'set_\w+_request|get_metadata_routing|set_output', name) else None
 
 def setup(app):

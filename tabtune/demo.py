@@ -175,8 +175,8 @@ def read_curve(
     if not path.exists(): raise CheckpointError(f"'{pretrained}' has no curve.json beside its weights; the demo draws one of {list(bundled())}")
     return pd.DataFrame(json.loads(path.read_text()))
 
-# %% ../nbs/95_demo.ipynb #b86fada3
-LINES = dict(frequencies=('class frequencies', '0.45'), linear=('logistic regression', LOOKS['logistic regression'][0]),
+# %% ../nbs/95_demo.ipynb #3d7c7afe
+LINES = dict(frequencies=('class frequencies', '0.45'), mean=('the mean', '0.45'), linear=('linear model', LOOKS['logistic regression'][0]),
              forest=('random forest', LOOKS['random forest'][0]))
 
 # %% ../nbs/95_demo.ipynb #0290f4d0
@@ -198,15 +198,16 @@ def draw_curve(
     "Validation loss against hours, with the baselines as lines."
     seen, lines, (colour, _) = curve.dropna(subset='val_loss'), card['validation']['baselines'], LOOKS['Mitra']
     ax.plot(seen.seconds / 3600, seen.val_loss, '-o', color=colour, ms=4, lw=2)
-    for key, (_, c) in LINES.items(): ax.axhline(lines[key], color=c, lw=1.3, ls='--')
-    names = [('Mitra', colour, 'bold', seen.val_loss.iloc[-1])] + [(name, c, 'normal', lines[key]) for key, (name, c) in LINES.items()]
+    there = {k: look for k, look in LINES.items() if k in lines}
+    for key, (_, c) in there.items(): ax.axhline(lines[key], color=c, lw=1.3, ls='--')
+    names = [('Mitra', colour, 'bold', seen.val_loss.iloc[-1])] + [(name, c, 'normal', lines[key]) for key, (name, c) in there.items()]
     for (name, c, weight, value), y in zip(names, apart([n[-1] for n in names], .08 * np.ptp(ax.get_ylim()))):
         ax.annotate(f'{value:.3f} {name}', (1, y), (6, 0), xycoords=('axes fraction', 'data'), textcoords='offset points', va='center',
                     fontsize=9.5, color=c, weight=weight)
     n = card['hardware']['threads']
     machine = card['hardware']['gpu'] or f"{n} CPU core{'s' * (n > 1)}"
-    ax.set(xlabel=f'hours on {machine}; {curve.tables.max():,.0f} synthetic tables in all', ylabel='log loss, nats per row', xlim=(0, None))
-    _tidy(ax, 'log loss on synthetic tables kept aside, lower is better', 'both')
+    ax.set(xlabel=f'hours on {machine}; {curve.tables.max():,.0f} synthetic tables in all', ylabel='loss, nats per row', xlim=(0, None))
+    _tidy(ax, 'loss on synthetic tables kept aside, lower is better', 'both')
 
 # %% ../nbs/95_demo.ipynb #e93d0c9a
 def draw(

@@ -7,12 +7,14 @@ __all__ = ['BLANKS', 'INFERRED', 'DTYPES', 'N_KNOTS', 'BOUND', 'WORDS', 'PARTS',
            'distinct', 'spread', 'column_kind', 'fit_scale', 'apply_scale', 'Column', 'NumberColumn', 'BooleanColumn',
            'CategoryColumn', 'DurationColumn', 'DateColumn', 'TableEncoder', 'align', 'encode_labels', 'match_labels']
 
-# %% ../nbs/15_encode.ipynb #f69eb3de
+# %% ../nbs/15_encode.ipynb #f9279640
 import math, re, warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from numbers import Integral, Real
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from pandas.api import types as pt
@@ -43,7 +45,15 @@ def _rows(X):
     if len(lengths) > 1: raise InputError(f'the rows of X differ in length ({lengths[:5]}), but each needs a cell for every column')
     return A
 
+def _collected(X):
+    "Lazy tables, records and columns as something with rows."
+    if (isinstance(X, Mapping) and not hasattr(X, 'shape')) or (isinstance(X, (list, tuple)) and X and all(isinstance(r, Mapping) for r in X)): return pd.DataFrame(X)
+    lazy = nw.from_native(X, pass_through=True)
+    return lazy.collect().to_native() if isinstance(lazy, nw.LazyFrame) else X
+
 def _frame(X):
+    if isinstance(X, pd.DataFrame): return X
+    X = _collected(X)
     if hasattr(X, 'to_pandas'): X = _to_pandas(X)
     if isinstance(X, pd.DataFrame): return X
     if isinstance(X, (list, tuple)): X = _rows(X)
@@ -238,7 +248,7 @@ def _parse(s, parse, name, bad):
     v = np.asarray(parse(keys), dtype=np.float64)
     lost = [i for i in np.flatnonzero(np.isnan(v)) if not _blank(keys[i])]
     cells = np.isin(codes, lost).sum() if lost else 0
-    if cells: bad.append(f'{name!r} ({cells}, such as {keys[codes[np.isin(codes, lost)][0]]!r})')
+    if cells: bad.append((name, int(cells), keys[codes[np.isin(codes, lost)][0]]))
     return spread(v, codes)
 
 # %% ../nbs/15_encode.ipynb #10b9d982
@@ -436,16 +446,37 @@ def align(
     if extra: warnings.warn(f'columns that were not there at fit are ignored: {_some(extra)}')
     return [place[n] for n in want]
 
+# %% ../nbs/15_encode.ipynb #54b5d1f4
+@patch
+def blocks(self:TableEncoder,
+    X,  # table with the columns of fit
+    n_rows:int=None,  # rows of a block; None: all
+): # float32 matrices, one after another
+    "Encode a table block by block; what the whole table should be told is said once, at the end."
+    check_is_fitted(self, 'columns_')
+    df, bad = check_table(X), []
+    where = align([c.name for c in self.columns_], column_names(df), hasattr(self, 'feature_names_in_'), _named(df))
+    for start in range(0, len(df), n_rows or len(df)):
+        part = df.iloc[start:start + (n_rows or len(df))]
+        yield np.stack([a for c, i in zip(self.columns_, where) for a in c.encode(part.iloc[:, i], bad)], axis=1)
+    if bad: warnings.warn('cells that could not be read as what their column held at fit became missing: ' + _some(_by_column(bad)))
+
+def _by_column(bad):
+    "One text per column: how many cells of it, and an example."
+    counts, examples = {}, {}
+    for name, n, cell in bad: counts[name] = counts.get(name, 0) + n; examples.setdefault(name, cell)
+    return [f'{name!r} ({n}, such as {examples[name]!r})' for name, n in counts.items()]
+
 # %% ../nbs/15_encode.ipynb #bd801e41
 @patch
 def transform(self:TableEncoder, X):
     "float32 matrix of shape (n_rows, n_outputs), NaN where a cell is missing, unreadable, or a level that fit never saw."
-    check_is_fitted(self, 'columns_')
-    df, bad = check_table(X), []
-    where = align([c.name for c in self.columns_], column_names(df), hasattr(self, 'feature_names_in_'), _named(df))
-    parts = [a for c, i in zip(self.columns_, where) for a in c.encode(df.iloc[:, i], bad)]
-    if bad: warnings.warn('cells that could not be read as what their column held at fit became missing: ' + _some(bad))
-    return np.stack(parts, axis=1)
+    return next(iter([*self.blocks(X)]))
+
+@patch
+def fit_rows(self:TableEncoder, X, y):
+    "Learn from the training rows; their matrix, and `y` as it is."
+    return self.fit(X).transform(X), y
 
 # %% ../nbs/15_encode.ipynb #37a02e42
 @patch
@@ -457,6 +488,7 @@ def get_feature_names_out(self:TableEncoder, input_features=None):
     return np.array(_unique([o for c in self.columns_ for o in c.outputs()]), dtype=object)
 
 TableEncoder.column_kinds_ = property(lambda self: {c.name: c.kind for c in self.columns_})
+TableEncoder.sources_ = property(lambda self: np.array([i for i, c in enumerate(self.columns_) for _ in c.outputs()], dtype=np.int64))
 TableEncoder.categorical_mask_ = property(lambda self: np.array([c.kind == 'category' for c in self.columns_ for _ in c.outputs()]))
 
 # %% ../nbs/15_encode.ipynb #32f7de28

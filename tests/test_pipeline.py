@@ -5,6 +5,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -83,10 +84,10 @@ def test_more_than_ten_classes_are_predicted():
     "Digits, each split in two by its brightness: 20 classes."
     X, y = load_digits(return_X_y=True)
     y = 2 * y + (X.sum(1) > pd.Series(X.sum(1)).groupby(y).transform('median')).astype(int)
-    Xa, Xb, ya, yb = train_test_split(X, y, train_size=800, test_size=300, random_state=0, stratify=y)
+    Xa, Xb, ya, yb = train_test_split(X, y, train_size=400, test_size=200, random_state=0, stratify=y)
     clf = MitraClassifier().fit(Xa, ya)
     p = clf.predict_proba(Xb)
-    assert p.shape == (300, 20) and np.allclose(p.sum(1), 1)
+    assert p.shape == (200, 20) and np.allclose(p.sum(1), 1)
     assert clf.score(Xb, yb) > 0.3  # chance is 0.05
     assert roc_auc_score(yb, p, multi_class='ovr') > 0.85
 
@@ -110,25 +111,12 @@ def test_wide_table_keeps_the_informative_columns(caplog):
     assert sum('max_features' in r.message for r in caplog.records) == 1
     assert {0, 1, 2, 3} <= set(clf.columns_) and clf.predict(X).shape == (120,)
 
-PEAK = '''
-import sys, resource, numpy as np
-from tabtune import MitraClassifier
-r = np.random.default_rng(0); X = r.normal(size=(200, 10)); y = (X[:, 0] > 0).astype(int)
-clf = MitraClassifier(device='cpu').fit(X, y)
-clf.predict_proba(r.normal(size=(int(sys.argv[1]), 10)))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-'''
-
-def test_memory_does_not_grow_with_the_queries():
-    peak = {n: int(subprocess.run([sys.executable, '-c', PEAK, str(n)], capture_output=True, text=True, check=True).stdout) for n in (30_000, 120_000)}
-    assert peak[120_000] - peak[30_000] < 150, peak  # MiB; 90,000 rows through the model at once would need several GiB
-
 @pytest.mark.parametrize('name', ['p.tabtune', 'p.joblib'])
 def test_loaded_in_a_fresh_process_predicts_the_same_bits(fitted, tmp_path, name):
     X, _ = people(30, seed=4)
     fitted.save(tmp_path/name)
     X.to_pickle(tmp_path/'X.pkl')
-    code = ('import sys, numpy as np, pandas as pd; from tabtune import TabularPipeline; '
+    code = (f'import sys, torch, numpy as np, pandas as pd; from tabtune import TabularPipeline; torch.set_num_threads({torch.get_num_threads()}); '
             'np.save(sys.argv[3], TabularPipeline.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))')
     subprocess.run([sys.executable, '-c', code, tmp_path/name, tmp_path/'X.pkl', tmp_path/'p.npy'], check=True)
     assert np.array_equal(np.load(tmp_path/'p.npy'), fitted.predict_proba(X))
@@ -176,10 +164,9 @@ BAD = [
     (dict(tuning_params=dict(epoch=3)), None, ConfigError, "did you mean 'epochs'"),
     (dict(tuning_params=dict(device='gpu')), None, ConfigError, "device='gpu' is unknown"),
     (dict(processor_params=dict(scaling='x')), None, ConfigError, "unknown processor_params key 'scaling'"),
-    (dict(tuning_strategy='base-ft'), None, ConfigError, 'not part of this version'),
     (dict(tuning_strategy='inferense'), None, ConfigError, "did you mean 'inference'"),
     (dict(model_name='Mitre'), None, ConfigError, "did you mean 'Mitra'"),
-    (dict(task_type='regression'), None, ConfigError, 'not part of this version'),
+    (dict(task_type='regresion'), None, ConfigError, "did you mean 'regression'"),
 ]
 
 @pytest.mark.parametrize('kw, change, error, words', BAD)

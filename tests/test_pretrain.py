@@ -1,11 +1,14 @@
 "The pre-training command: it can be stopped at any time, leaves a usable checkpoint, and goes on."
-import shutil, signal, subprocess, sys, time
+import os, shutil, signal, subprocess, sys, time
 
 import pytest
 import torch
 
 from tabtune.checkpoints import load_checkpoint, read_card
+from tabtune.episodes import PriorEpisodes
+from tabtune.pretrain import Pretraining, arch_config
 from tabtune.telemetry import History
+from tabtune.training import LoopSettings
 
 def command(out, *more):
     return [sys.executable, '-m', 'tabtune.pretrain', '--arch', 'small', '--cells', '1500', '--threads', '1', '--out', str(out), *more]
@@ -67,3 +70,42 @@ def test_wrong_use_is_explained(tmp_path):
     for more, words in ((['--arch', 'medum'], "did you mean 'medium'"), (['--steps', '0'], 'n_steps=0'), (['--device', 'gpu'], "device='gpu' is unknown"), (['--resume'], 'nothing to resume'), (['--d_model', '50', '--num_heads', '4'], 'must be divisible')):
         done = subprocess.run(command(tmp_path/'x')[:3] + ['--out', str(tmp_path/'x'), '--steps', '2', *more], capture_output=True, text=True)
         assert done.returncode != 0 and words in done.stderr, done.stderr
+
+
+TOGETHER = """
+import sys, torch
+torch.set_num_threads(1)
+from tabtune.pretrain import Pretraining, arch_config
+from tabtune.training import LoopSettings
+Pretraining(arch_config('small'), sys.argv[1], LoopSettings(n_steps=4, learning_rate=3e-3, warmup_steps=1), 5, quiet=True, cells=1500).run()
+"""
+
+def test_two_processes_do_as_one_with_both_batches(tmp_path):
+    "The gradient of two processes is the mean of theirs: one process that takes both batches per step ends with the same weights."
+    (tmp_path/'run.py').write_text(TOGETHER)
+    launch = [sys.executable, '-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1',
+              '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '0', str(tmp_path/'run.py'), str(tmp_path/'two')]
+    done = subprocess.run(launch, env=os.environ | dict(OMP_NUM_THREADS='1'), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    class Alternate:
+        "Batches of the streams of both processes, in turn."
+        def __init__(self):
+            self.streams = [PriorEpisodes(6, cells=1500) for _ in range(2)]
+            for rank, s in enumerate(self.streams): s.shard(rank, 2)
+            self.turn, self.progress = 0, 0.0
+        def __next__(self):
+            s, self.turn = self.streams[self.turn], 1 - self.turn
+            s.progress = self.progress
+            return next(s)
+
+    settings = LoopSettings(n_steps=4, learning_rate=3e-3, warmup_steps=1, accumulation=2)
+    one = Pretraining(arch_config('small'), tmp_path/'one', settings, 5, quiet=True, cells=1500)
+    start = {k: v.clone() for k, v in one.trainer.raw_model.state_dict().items()}
+    one.trainer.callbacks, one.trainer.episodes = [], Alternate()
+    threads = torch.get_num_threads()
+    try: torch.set_num_threads(1); one.trainer.run()
+    finally: torch.set_num_threads(threads)
+    two = weights(tmp_path/'two')
+    for k, v in one.trainer.raw_model.state_dict().items(): assert torch.allclose(two[k], v, atol=2e-4), k
+    assert max((v - start[k]).abs().max() for k, v in two.items()) > 4e-3  # it did train

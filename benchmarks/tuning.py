@@ -1,0 +1,83 @@
+"""How long tuning takes, what memory it needs, and whether it helps.
+
+    python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
+    python benchmarks/tuning.py suite ../shared/devsuite [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
+
+`speed` tunes on a random table with the default settings, each strategy in a process of its own, so that peak memory is its own.
+`suite` fits every data set untuned and tuned, and prints both, their difference, and which was kept. It is for looking, never for choosing.
+"""
+import argparse, json, logging, resource, subprocess, sys, time, warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+def one_speed(strategy, rows, columns, model, params):
+    "Seconds and peak memory of one fit, in this process."
+    from tabtune import TabularPipeline, lora  # both strategies with the same libraries in memory
+    r = np.random.default_rng(0)
+    X = pd.DataFrame(r.normal(size=(rows, columns)).astype(np.float32), columns=[f'c{i}' for i in range(columns)])
+    y = (X.c0 + X.c1 * X.c2 + r.normal(size=rows) > 0).astype(int)
+    pipe = TabularPipeline(tuning_strategy=strategy, tuning_params=params | dict(show_progress=False), model_params=dict(pretrained=model))
+    start, cpu = time.perf_counter(), time.process_time()
+    pipe.fit(X, y)
+    told = pipe.describe()
+    keep = ('steps', 'episodes', 'seconds', 'trained', 'parameters', 'kept', 'gain', 'parts')
+    return dict(strategy=strategy, fit_seconds=round(time.perf_counter() - start, 1), cpu_seconds=round(time.process_time() - cpu, 1), peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20, 2),
+                **{k: told.get(k) for k in keep})
+
+def speed(a):
+    if a.inner: return print(json.dumps(one_speed(a.inner, a.rows, a.columns, a.model, json.loads(a.params))))
+    rows = []
+    for strategy in a.strategies:
+        done = subprocess.run([sys.executable, *sys.argv, '--inner', strategy], capture_output=True, text=True)
+        if done.returncode: sys.exit(done.stderr)
+        rows.append(json.loads(done.stdout.splitlines()[-1])); print(rows[-1], flush=True)
+    table = pd.DataFrame(rows).set_index('strategy')
+    print(table.T.to_string())
+    if {'base-ft', 'peft'} <= set(table.index):
+        t, c, m = table.seconds, table.cpu_seconds, table.peak_gb
+        print(f"peft / base-ft: training {t['peft'] / t['base-ft']:.2f}, processor time {c['peft'] / c['base-ft']:.2f}, memory {m['peft'] - m['base-ft']:+.2f} GB")
+
+def suite(a):
+    from tabtune import TabularPipeline
+    sys.path.insert(0, str(a.suite))
+    import splits
+    from scoring import classification_scores
+    params, rows = a.params if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False), []
+    for name in a.sets or splits.names('classification'):
+        for seed in a.seeds:
+            d, row = splits.split(name, seed), dict(dataset=name, seed=seed)
+            for strategy in ('inference', a.strategy):
+                start, model_params = time.perf_counter(), dict(pretrained=a.model, seed=seed)
+                pipe = TabularPipeline(tuning_strategy=strategy, tuning_params=None if strategy == 'inference' else params, model_params=model_params)
+                pipe.fit(d.X_train, d.y_train)
+                scores = classification_scores(d.y_test, pipe.predict_proba(d.X_test), pipe.classes_)
+                row |= {f"{k}_{'before' if strategy == 'inference' else 'after'}": scores[k] for k in ('auc', 'logloss')}
+            rows.append(row | dict(kept=pipe.describe()['kept'], seconds=round(time.perf_counter() - start, 1)))
+            r = rows[-1]
+            print(f"{name:16} seed {seed}  AUC {r['auc_before']:.4f} -> {r['auc_after']:.4f}  log loss {r['logloss_before']:.4f} -> {r['logloss_after']:.4f}  "
+                  f"{r['kept']}  {r['seconds']} s", flush=True)
+    table = pd.DataFrame(rows)
+    mean = table.groupby('dataset')[['auc_before', 'auc_after', 'logloss_before', 'logloss_after']].mean()
+    mean['kept'] = table.groupby('dataset').kept.apply(lambda k: f"{(k == 'tuned').sum()}/{len(k)}")
+    mean['gain'] = mean.auc_after - mean.auc_before
+    print(mean.round(4).to_string())
+    print(f"mean AUC {mean.auc_before.mean():.4f} -> {mean.auc_after.mean():.4f} ({mean.gain.mean():+.4f}), worst set {mean.gain.min():+.4f}; "
+          f"mean log loss {mean.logloss_before.mean():.4f} -> {mean.logloss_after.mean():.4f}; tuned model kept in {(table.kept == 'tuned').mean():.0%} of the fits")
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sub = ap.add_subparsers(required=True)
+    s = sub.add_parser('speed'); s.set_defaults(run=speed)
+    s.add_argument('--rows', type=int, default=100_000); s.add_argument('--columns', type=int, default=20)
+    s.add_argument('--strategies', nargs='+', default=['base-ft', 'peft']); s.add_argument('--inner', help=argparse.SUPPRESS)
+    s.add_argument('--params', default='{}', help='tuning_params as JSON'); s.add_argument('--model', default='medium')
+    s = sub.add_parser('suite'); s.set_defaults(run=suite)
+    s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
+    s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')
+    a = ap.parse_args()
+    warnings.simplefilter('ignore')
+    a.run(a)
+
+if __name__ == '__main__': main()

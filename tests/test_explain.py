@@ -1,0 +1,143 @@
+"Explanations hold for every variant of the model, for ensembles, saved pipelines, and many classes."
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_wine
+from torch.overrides import TorchFunctionMode
+
+from tabtune import Mitra, MitraClassifier, MitraConfig, TabularPipeline
+from tabtune.explain import Watch, attention_weights, known_truth
+from tabtune.shapes import InputError
+
+class Replay(TorchFunctionMode):
+    "Attention by stored weights instead of queries and keys."
+    def __init__(self, stored): super().__init__(); self.stored = iter(stored)
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is not F.scaled_dot_product_attention: return func(*args, **kwargs or {})
+        return next(self.stored)[..., :args[0].shape[-2], :] @ args[2]
+
+def model(**kwargs):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        m = Mitra(MitraConfig(d_model=32, num_heads=2, num_layers=2, **kwargs)).eval()
+        for p in m.parameters():
+            if p.ndim > 1: torch.nn.init.normal_(p, std=.3)  # so that every part has a say
+    return m
+
+def table(seed=0, n=40, f=4):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(1, n, f, generator=g), torch.arange(n)[None] % 3, torch.randn(1, 5, f, generator=g)
+
+@pytest.mark.parametrize('order, head, hints', list(itertools.product(
+    ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
+def test_recorded_weights_give_the_output_back(order, head, hints):
+    m, (x, y, xq), seen = model(order=order, head=head, hints=hints), table(), []
+    with torch.inference_mode():
+        cache = m.encode_support(x, y)
+        plain = m.predict_logits(cache, xq)
+        with Watch(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): watched = m.predict_logits(cache, xq)
+        with Replay([w for _, w in seen]): again = m.predict_logits(cache, xq)
+        with Replay([w.flip(-1) for _, w in seen]): spoilt = m.predict_logits(cache, xq)
+    torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(again, plain, rtol=1e-3, atol=1e-3)
+    assert (spoilt - plain).abs().max() > .01
+    assert [w.shape[-2:] for kind, w in seen if kind == 'columns'] == [(5, 5)] * 2
+    assert [kind for kind, _ in seen].count('rows') == 2 and [kind for kind, _ in seen].count('head') == (head == 'retrieval')
+
+def test_padding_gets_no_weight():
+    m, (x, y, xq), seen = model(), table(), []
+    rows, columns = torch.ones(1, 40, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool)
+    rows[:, 30:], columns[:, 3] = False, False
+    with torch.inference_mode():
+        cache = m.encode_support(x, y, rows, columns)
+        with Watch(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): m.predict_logits(cache, xq)
+    for kind, w in seen: assert w[..., {'columns': 4}.get(kind, 30):].abs().max() == 0, kind
+
+@pytest.fixture(scope='module')
+def wine():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    return X.iloc[::2], y[::2], X.iloc[1::2], y[1::2]
+
+@pytest.mark.parametrize('kwargs', [dict(order='rows_first', head='linear', hints='none', cell='quantile', column='none', row_scale='none'),
+                                    dict(order='features_first')])
+def test_a_classifier_of_any_variant(wine, kwargs):
+    clf = MitraClassifier(model(**kwargs)).fit(wine[0], wine[1])
+    maps = clf.get_attention_weights(wine[2][:6])
+    np.testing.assert_allclose(torch.tensor(maps.logits[:, :3]).softmax(-1), clf.predict_proba(wine[2][:6]), atol=1e-4)
+    assert (maps.head is None) == (kwargs.get('head') == 'linear')
+    np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
+    assert clf.embed(wine[2][:6]).shape == (6, 32) and len(clf.similar_rows(wine[2][:1], n=3)) == 3
+
+def test_ensemble_views_and_a_sampled_support(wine):
+    clf = MitraClassifier(model(), n_estimators=2, max_support=30).fit(wine[0], wine[1])
+    one, two = (clf.get_attention_weights(wine[2][:4], view=v) for v in (0, 1))
+    assert len(one.support) == 30 and set(one.support) <= set(range(len(wine[0]))) and list(one.support) != list(two.support)
+    np.testing.assert_array_equal(two.labels, wine[1].to_numpy()[two.support])
+    rows = clf.similar_rows(wine[2][:1], table=wine[0], view=1)
+    pd.testing.assert_frame_equal(rows[list(wine[0])].reset_index(drop=True), wine[0].iloc[rows.index].reset_index(drop=True))
+    assert clf.embed_support(view=1).shape == (len(wine[0]), 32)
+
+def test_many_classes():
+    X, y = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=['a', 'b']), np.arange(60) % 12
+    clf = MitraClassifier(model()).fit(X, y)
+    maps = clf.get_attention_weights(X[:3])
+    assert maps.rows[0].shape == (2, 3, 60) and set(clf.similar_rows(X[:1]).label) <= set(range(12))
+    assert set(clf.feature_importance(X).index) == {'a', 'b'}
+
+def test_a_loaded_pipeline_explains_the_same(wine, tmp_path):
+    X = wine[0].assign(kind=np.where(wine[0].alcohol > 13, 'strong', 'light'), day=pd.date_range('2024-01-01', periods=len(wine[0]), freq='9h'))
+    pipe = TabularPipeline().fit(X, wine[1].map({0: 'a', 1: 'b', 2: 'c'}))
+    rows = pipe.similar_rows(X[:1])
+    again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    pd.testing.assert_frame_equal(again.similar_rows(X[:1]), rows)
+    assert list(rows) == ['weight', 'label', *X] and set(rows.kind) <= {'strong', 'light'}
+    importance = pipe.feature_importance(X)
+    assert set(importance.index) == set(X) and abs(importance.sum() - 1) < 1e-6  # a date's inputs count as one column
+
+def test_adapters_are_no_obstacle(wine):
+    from peft import LoraConfig, get_peft_model
+    clf = MitraClassifier(model()).fit(wine[0], wine[1])
+    before = clf.get_attention_weights(wine[2][:4])
+    clf.model_ = get_peft_model(clf.model_, LoraConfig(target_modules=r'.*attention\d\.[qv]')).eval()
+    after = clf.get_attention_weights(wine[2][:4])  # fresh adapters change nothing
+    for a, b in zip(before.rows + before.columns, after.rows + after.columns): np.testing.assert_allclose(a, b, atol=1e-5)
+
+def test_no_more_than_memory_holds(wine, monkeypatch):
+    from tabtune import explain
+    monkeypatch.setattr(explain, 'MAX_NUMBERS', 10_000)
+    clf = MitraClassifier(model()).fit(wine[0], wine[1])
+    with pytest.raises(InputError, match='rows of X at a time'): clf.get_attention_weights(wine[2])
+
+def test_importance_of_a_table_whose_truth_is_known():
+    X, y = known_truth()
+    pipe = TabularPipeline().fit(X[:400], y[:400])
+    by_look = pipe.feature_importance(X[400:])
+    assert by_look.strong > by_look.weak > by_look.noise
+    without_y = pipe.feature_importance(X[400:], 'permutation', n_rows=100, n_repeats=2)
+    assert min(without_y.strong, without_y.weak) > without_y.noise >= 0
+
+def test_words_and_holes_in_every_method():
+    pytest.importorskip('shap')
+    X, y = known_truth(200)
+    X = X.assign(flag=X.strong > 0, word=np.where(X.weak > 0, 'high', 'low'), n=np.arange(200)).mask(np.eye(200, 9, dtype=bool))
+    pipe = TabularPipeline().fit(X[:150], y[:150])
+    values = pipe.shap_values(X[150:151], n_permutations=1)
+    assert values.shape == (1, 9, 2)
+    np.testing.assert_allclose(values.sum(-1), 0, atol=1e-6)  # what one class gains the other loses
+    assert set(pipe.feature_importance(X[150:], 'permutation', y[150:], n_repeats=1).index) == set(X)
+
+def test_regions_and_steps_before_the_model():
+    X, y = known_truth(300)
+    X = X.assign(word=np.where(X.weak > 0, 'high', 'low'))
+    near = MitraClassifier(model(), support_strategy='nearest', max_support=80).fit(X[:250], y[:250])
+    with pytest.raises(InputError, match='regions of the table'): near.get_attention_weights(X[250:])
+    assert set(near.feature_importance(X[250:260]).index) == set(X) and len(near.similar_rows(X[250:251])) == 5
+    np.testing.assert_allclose(torch.tensor(near.get_attention_weights(X[250:251]).logits[:, :2]).softmax(-1), near.predict_proba(X[250:251]), atol=1e-4)
+    steps = MitraClassifier(model(), processor_params=dict(categorical_encoding='onehot', feature_selection_strategy='anova', n_features=3))
+    importance = steps.fit(X[:250], y[:250]).feature_importance(X[250:])
+    assert set(importance.index) == set(X) and (importance > 0).sum() <= 3  # columns that selection dropped get nothing
+    assert list(steps.similar_rows(X[250:251], table=X[:250]))[2:] == list(X)

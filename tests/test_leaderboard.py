@@ -1,0 +1,188 @@
+"The leaderboard beyond one process and one run; nbs/80_leaderboard.ipynb explains it."
+import json, logging, os
+
+import numpy as np
+import pandas as pd
+import pytest
+from joblib import register_parallel_backend
+from joblib._parallel_backends import ThreadingBackend
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_iris
+
+from tabtune import TabularLeaderboard
+from tabtune.compare import main
+from tabtune.runs import score_names
+from tabtune.shapes import ConfigError, InputError
+
+SCORES = ['name', *score_names(), 'runs', 'status', 'error']
+
+class Fails(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y): raise RuntimeError('no <b>luck</b>')
+
+@pytest.fixture(scope='module')
+def iris():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    return X.iloc[::2].reset_index(drop=True), y.iloc[::2].map({0: 'a', 1: 'b', 2: 'c'}).reset_index(drop=True)
+
+def board(iris, **options):
+    lb = TabularLeaderboard(iris[0], y_train=iris[1], cv=2, show_progress=False, **options)
+    for name in ('Mitra', 'KNeighbors', 'LogisticRegression', 'OrionMSP'): lb.add_model(name)
+    return lb
+
+@pytest.fixture(scope='module')
+def serial(iris): return board(iris).run('log_loss')
+
+def test_processes_give_the_serial_table(iris, serial):
+    lb = board(iris, n_jobs=2)
+    pd.testing.assert_frame_equal(lb.run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+
+class AllAtOnce(ThreadingBackend):
+    supports_return_generator = False  # as Ray's
+
+def test_a_backend_that_forks_is_refused(iris):
+    with pytest.raises(ConfigError, match='forks'): board(iris, backend='multiprocessing').run()
+
+def test_backends_without_a_stream_of_results_come_in_waves(iris, serial):
+    register_parallel_backend('all at once', AllAtOnce)
+    seen, lb = [], board(iris, n_jobs=2, backend='all at once')
+    t = lb.run('log_loss', callback=lambda t: seen.append(int(t.runs.sum())))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    pd.testing.assert_frame_equal(t[SCORES], serial[SCORES], check_exact=True)
+
+def test_a_dask_cluster_of_two_workers_gives_the_serial_table(iris, serial):
+    distributed = pytest.importorskip('dask.distributed')
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client:
+            lb = board(iris, backend='dask')
+            pd.testing.assert_frame_equal(lb.run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+            where = set(lb.runs_['where'].dropna())
+            assert len(where) == 2 and not any(w.endswith(f':{os.getpid()}') for w in where)  # both have worked, and nobody else
+
+@pytest.mark.slow
+def test_ray_gives_the_serial_table(iris, serial):
+    ray = pytest.importorskip('ray')
+    try: ray.init(num_cpus=2, include_dashboard=False)
+    except Exception as e: pytest.skip(f'no Ray cluster starts here: {e}')
+    try: pd.testing.assert_frame_equal(board(iris, backend='ray', n_jobs=2).run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+    finally: ray.shutdown()
+
+def test_without_the_cluster_every_run_says_so(iris):
+    pytest.importorskip('dask.distributed')
+    t = board(iris, backend='dask').run()
+    assert set(t.status) == {'error'} and t.error.str.contains('Client').sum() == 3
+
+def test_a_stopped_parallel_run_goes_on(iris, tmp_path, serial):
+    lb = board(iris, n_jobs=2, results_dir=tmp_path)
+    lb.run('log_loss', callback=lambda t: lb.stop())
+    assert 1 <= len(list(tmp_path.glob('*.json'))) < 6
+    first = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('*.json')}
+    t = board(iris, results_dir=tmp_path).run('log_loss')
+    pd.testing.assert_frame_equal(t[SCORES], serial[SCORES], check_exact=True)
+    assert all((tmp_path/n).stat().st_mtime_ns == m for n, m in first.items())
+
+def test_a_broken_result_on_disk_is_done_again(iris, tmp_path, serial):
+    board(iris, results_dir=tmp_path).run()
+    for p in sorted(tmp_path.glob('*.json'))[:2]: p.write_text('{"half')
+    pd.testing.assert_frame_equal(board(iris, results_dir=tmp_path).run('log_loss')[SCORES], serial[SCORES], check_exact=True)
+    assert all(json.loads(p.read_text()) for p in tmp_path.glob('*.json'))
+
+def test_an_interrupt_keeps_what_is_there(iris, tmp_path):
+    def interrupt(table):
+        if table.runs.sum() == 3: raise KeyboardInterrupt
+    lb = board(iris, results_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt): lb.run(callback=interrupt)
+    assert lb.results_.runs.sum() == 3 and len(list(tmp_path.glob('*.json'))) == 3
+
+def test_a_failing_callback_is_not_taken_for_a_lost_worker(iris):
+    def bad(table): raise ValueError('mine')
+    with pytest.raises(ValueError, match='mine'): board(iris).run(callback=bad)
+
+def test_failures_come_last_and_are_escaped(iris):
+    lb = board(iris).add_model(Fails())
+    t = lb.run()
+    assert t.status.tolist() == ['ok'] * 3 + ['error'] * 2
+    assert 'RuntimeError: no <b>luck</b>' in t.error.tolist()
+    assert '&lt;b&gt;luck' in lb.to_html() and '<b>luck' not in lb.to_html()
+    assert 'Traceback' in lb.runs_.traceback.dropna().iloc[0]
+
+def test_all_fail(iris):
+    lb = TabularLeaderboard(iris[0], iris[0], iris[1], iris[1], show_progress=False)
+    t = lb.add_model(Fails()).run()
+    assert t.status.tolist() == ['error'] and t.accuracy.isna().all()
+    assert 'RuntimeError' in lb.to_html()
+
+def test_what_keeps_a_model_away_is_said_when_it_is_added(iris, caplog):
+    lb = TabularLeaderboard(iris[0], y_train=iris[1])
+    with caplog.at_level(logging.INFO, 'tabtune'): lb.add_model('OrionBix').add_model('RandomForest')
+    assert 'pip install' in caplog.messages[0] and 'licence BSD-3-Clause' in caplog.messages[1]
+
+@pytest.mark.parametrize('kind', ['array', 'categorical', 'bool', 'int'])
+def test_tables_and_labels_of_all_kinds(iris, kind):
+    X, y = iris
+    y = {'array': y, 'categorical': y.astype('category'), 'bool': y == 'a', 'int': y.map({'a': 3, 'b': 7, 'c': 9})}[kind]
+    X = X.to_numpy() if kind == 'array' else X.set_index(pd.Index(range(100, 100 + len(X))))
+    lb = TabularLeaderboard(X[::2], X[1::2], y[::2], np.asarray(y[1::2]), show_progress=False)
+    t = lb.add_model('Mitra').add_model('RandomForest').add_model('KNeighbors').run()
+    assert t.status.tolist() == ['ok'] * 3 and t.accuracy.min() > 0.75
+
+def test_a_class_that_one_fold_lacks(iris):
+    y = iris[1].copy()
+    y[0] = 'rare'
+    with pytest.warns(UserWarning, match='least populated class'):
+        t = TabularLeaderboard(iris[0], y_train=y, cv=2, show_progress=False).add_model('Mitra').add_model('KNeighbors').run()
+    assert t.status.tolist() == ['ok'] * 2 and t.accuracy.notna().all()
+
+def test_wrong_input(iris):
+    X, y = iris
+    with pytest.raises(InputError, match='y_test is missing'): TabularLeaderboard(X, X, y)
+    with pytest.raises(InputError, match='10 rows'): TabularLeaderboard(X, X, y[:10], y)
+    with pytest.raises(InputError, match='missing'): TabularLeaderboard(X, X.drop(columns=X.columns[0]), y, y)
+    with pytest.raises(ConfigError, match='cv=1'): TabularLeaderboard(X, y_train=y, cv=1).add_model('Mitra').run()
+    with pytest.raises(ConfigError, match='no models'): TabularLeaderboard(X, y_train=y, cv=2).run()
+    with pytest.raises(ConfigError, match='seeds'): TabularLeaderboard(X, y_train=y, cv=2, seeds=[1, 1]).add_model('Mitra').run()
+
+def test_command_line_says_what_is_wrong(tmp_path, iris):
+    iris[0].assign(y=iris[1]).to_csv(tmp_path/'t.csv', index=False)
+    with pytest.raises(SystemExit, match="no file"): main(str(tmp_path/'none.csv'), target='y')
+    with pytest.raises(SystemExit, match="'z' is no column"): main(str(tmp_path/'t.csv'), target='z')
+    with pytest.raises(SystemExit, match="did you mean 'Mitra'"): main(str(tmp_path/'t.csv'), target='y', models='Mitar')
+
+def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_away(iris, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+    import torch
+    from tabtune import Mitra, save_checkpoint
+    from tabtune.config import config_from_json
+    public = config_from_json(dict(dim=32, dim_output=10, n_layers=1, n_heads=2, task='CLASSIFICATION'))
+    with torch.random.fork_rng(devices=[]): save_checkpoint(Mitra(public), tmp_path/'public')
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
+    X, y = iris
+    lb = TabularLeaderboard(X, X, y, y, show_progress=False).add_model('Mitra', name='local', model_params=dict(pretrained=str(tmp_path/'public')))
+    for v in ('', '-1.1', '-2'): lb.add_model('Mitra', name=f'hub{v}', model_params=dict(pretrained=f'autogluon/mitra-classifier{v}'))
+    t = lb.run().set_index('name')
+    assert t.status['local'] == 'ok' and t.parameters['local'] > 0
+    assert all(t.status[f'hub{v}'] == 'error' and f"'autogluon/mitra-classifier{v}'" in t.error[f'hub{v}'] for v in ('', '-1.1', '-2'))
+
+def test_other_weights_under_the_same_path_are_not_mistaken_for_the_old_ones(iris, tmp_path):
+    from tabtune import load_checkpoint, save_checkpoint
+    import torch
+    model, (X, y) = load_checkpoint('small'), iris
+    def score(): return TabularLeaderboard(X, X, y, y, results_dir=tmp_path/'r', show_progress=False).add_model(
+        'Mitra', model_checkpoint_path=tmp_path/'w').run().log_loss[1]
+    save_checkpoint(model, tmp_path/'w')
+    first = score()
+    assert score() == first and len(list((tmp_path/'r').glob('*.json'))) == 1
+    with torch.no_grad():
+        for p in model.parameters(): p.mul_(1.1)
+    save_checkpoint(model, tmp_path/'w')
+    assert score() != first and len(list((tmp_path/'r').glob('*.json'))) == 2
+
+def test_tuned_rows(iris):
+    X, y = iris
+    lb = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2], show_progress=False)
+    lb.add_model('Mitra', 'base-ft', name='tuned', model_params=dict(d_model=32, num_layers=1),
+                 tuning_params=dict(epochs=1, steps_per_epoch=2, batch_size=1, support_size=16, query_size=8))
+    lb.add_model('Mitra', 'finetune', name='typo', tuning_params=dict(epoch=1)).add_model('Mitra', 'magic', name='unknown')
+    t = lb.run().set_index('name')
+    assert t.status.to_dict() == dict(tuned='ok', typo='error', unknown='error')
+    assert t.trainable_parameters['tuned'] == t.parameters['tuned'] > 0
+    assert "did you mean 'epochs'" in t.error['typo'] and 'tuning_strategy' in t.error['unknown']

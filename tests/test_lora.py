@@ -1,0 +1,113 @@
+"Adapters under a classifier and a pipeline, and settings that are recommended."
+import copy, pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from tabtune import MitraClassifier, TabularPipeline, recommend
+from tabtune.config import MitraConfig, tuning_config
+from tabtune.lora import GROUPS, apply_lora, linear_layers, load_adapter, lora_counts, merge_adapter, resolve_targets, save_adapter, use_adapter
+from tabtune.mitra import Mitra
+from tabtune.recommend import Facts, advise, facts
+from tabtune.shapes import CheckpointError, ConfigError
+from tabtune.training import episode_loss
+from tabtune.episodes import TableEpisodes
+
+LAYOUTS = {'ours': {}, 'public': dict(cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', hints='none')}
+
+def table(n=80, seed=0):
+    r = np.random.default_rng(seed)
+    x = r.normal(size=(n, 4)).astype(np.float32)
+    return x, (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+
+@pytest.fixture(params=LAYOUTS)
+def model(request):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Mitra(MitraConfig(d_model=32, num_layers=1, dropout=0.0, **LAYOUTS[request.param])).eval()
+
+def stirred(lora, seed=1):
+    "Adapters that do something."
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for n, p in lora.named_parameters():
+            if 'lora_B' in n: p.copy_(0.3 * torch.randn(p.shape, generator=g))
+    return lora
+
+def answers(m, n=20):
+    x, y = table()
+    est = MitraClassifier(m, device='cpu').fit(x, y)
+    return est.predict_proba(table(n, 5)[0])
+
+def test_only_adapters_get_gradients(model):
+    lora = apply_lora(model).train()
+    x, y = table()
+    episode_loss(lora, next(TableEpisodes(x, y, 20, 10, 2, 0, 'meta-learning', np.arange(80)))).backward()
+    with_gradient = {n for n, p in lora.named_parameters() if p.grad is not None}
+    assert with_gradient == {n for n, p in lora.named_parameters() if 'lora_' in n}
+    assert len(with_gradient) == 2 * len([n for n in linear_layers(model) if n.split('.')[0] in GROUPS])
+    c = lora_counts(lora)
+    assert c['trained'] == sum(p.numel() for n, p in lora.named_parameters() if 'lora_' in n)
+    assert c['total'] == c['trained'] + sum(p.numel() for p in model.parameters())
+
+def test_the_classifier_works_on_the_model_inside(model):
+    lora = stirred(apply_lora(model, dict(r=4)))
+    changed = answers(lora.get_base_model())
+    assert np.abs(changed - answers(model)).max() > 1e-3
+    assert np.allclose(changed, answers(merge_adapter(lora)), atol=1e-5)
+    assert np.allclose(answers(use_adapter(lora, None).get_base_model()), answers(model), atol=1e-5)
+
+@pytest.mark.parametrize('way', ['deepcopy', 'pickle', 'files'])
+def test_an_adapter_travels(model, tmp_path, way):
+    lora = stirred(apply_lora(model))
+    ways = dict(deepcopy=copy.deepcopy, pickle=lambda m: pickle.loads(pickle.dumps(m)), files=lambda m: load_adapter(model, save_adapter(m, tmp_path/'a')))
+    again = ways[way](lora)
+    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), lora.state_dict().values()))
+    assert np.allclose(answers(again.get_base_model()), answers(lora.get_base_model()), atol=1e-5)
+
+def test_merged_logits_are_equal(model):
+    lora, (x, y) = stirred(apply_lora(model, dict(r=16, lora_alpha=32))), table()
+    args = torch.tensor(x[None, :60]), torch.tensor(y[None, :60]), torch.tensor(x[None, 60:])
+    with torch.no_grad(): apart, merged = lora(*args), merge_adapter(lora)(*args)
+    assert (merged - apart).abs().max() < 1e-5 * max(1, apart.abs().max())  # float32 logits of 10 and more
+
+def test_every_target_that_is_offered_resolves(model):
+    for name in linear_layers(model): assert resolve_targets(model, name) == [name]
+    for wish in ('queries', 'layers.7', r'layers\.9.*', '', ['q', 'nothing']):
+        with pytest.raises(ConfigError, match='covers no linear layer'): apply_lora(model, dict(target_modules=wish))
+
+def test_a_failed_load_leaves_the_base_alone(model, tmp_path):
+    save_adapter(apply_lora(model, dict(r=2)), tmp_path/'a')
+    (tmp_path/'a'/'adapter_model.safetensors').write_bytes(b'nonsense')
+    with pytest.raises(CheckpointError, match="can't be read"): load_adapter(model, tmp_path/'a')
+    assert not any('lora' in n for n in model.state_dict())
+
+# recommendations
+
+def test_recommended_settings_are_used():
+    X, y = table(200)
+    pipe = TabularPipeline(tuning_strategy='base-ft', tuning_params='auto', model_params=dict(d_model=32, num_layers=1)).fit(X, y)
+    rec = pipe.recommendation_
+    assert rec.tuning_params['learning_rate'] == pipe.describe()['learning_rate'] == 1e-3
+    assert pipe.describe()['steps'] <= rec.tuning_params['epochs'] * rec.tuning_params['steps_per_epoch']
+    assert clone(pipe).tuning_params == 'auto' and not hasattr(pipe.set_params(tuning_strategy='inference').fit(X, y), 'recommendation_')
+
+def test_recommendations_from_any_table_are_valid():
+    import pandas as pd
+    X, y = table(30)
+    for t in (X, pd.DataFrame(X), X.tolist()):
+        rec = recommend(t, y, device='cpu', tuning_strategy='peft')
+        tuning_config(rec.tuning_params, 'peft')
+        TabularPipeline(tuning_strategy=rec.tuning_strategy, tuning_params=rec.tuning_params, model_params=rec.model_params)._check()
+    assert rec.facts.rows == 30 and rec.facts.smallest == min(np.bincount(y))
+
+def test_less_memory_never_asks_for_more():
+    need = [advise(Facts(10 ** 6, 400, memory=m * 1e9), timed=False).memory_gb for m in (2, 8, 32, 128)]
+    assert need == sorted(need)
+
+def test_decided_settings_stay():
+    rec = recommend(*table(), device='cpu', support_size=16, learning_rate=1e-5)
+    assert (rec.tuning_params['support_size'], rec.tuning_params['learning_rate']) == (16, 1e-5)
+    assert rec.frame().reason['support_size'] == 'as you decided'

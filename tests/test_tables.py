@@ -1,0 +1,119 @@
+"Tables from other libraries, large tables, and tables on several workers."
+import subprocess, sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import make_classification, make_moons
+from sklearn.metrics import roc_auc_score
+
+from tabtune import MitraClassifier, TabularPipeline
+from tabtune.shapes import InputError
+
+def small(n=80, seed=0):
+    r = np.random.default_rng(seed)
+    X = pd.DataFrame(dict(a=r.normal(size=n), b=r.choice(list('xyz'), n), c=r.integers(0, 9, n), d=r.random(n) < .5))
+    return X, pd.Series(np.where(X.a + (X.b == 'x') > .3, 'yes', 'no'))
+
+@pytest.fixture(scope='module')
+def fitted():
+    X, y = small()
+    clf = MitraClassifier('small', device='cpu').fit(X, y)
+    return clf, X, y, clf.predict_proba(X)
+
+def forms(X, y):
+    "The same table in many forms."
+    pl, pa = pytest.importorskip('polars'), pytest.importorskip('pyarrow')
+    p, a = pl.from_pandas(X), pa.Table.from_pandas(X)
+    yield from [(p, pl.Series(y.tolist())), (p.lazy(), y), (a, pa.array(y.tolist())), (a, pa.chunked_array([y.tolist()[:30], y.tolist()[30:]])),
+                (a.to_batches()[0], y), (p.with_columns(pl.col('b').cast(pl.Categorical)), y), (X.to_dict('list'), y.tolist()),
+                (X.to_dict('records'), y.to_numpy()), (X.convert_dtypes(dtype_backend='pyarrow'), y.convert_dtypes(dtype_backend='pyarrow')),
+                (X.convert_dtypes(), y.astype('category')), (X.astype(dict(b='category')), y), (X.astype(object), y.astype(object))]
+
+def test_every_form_of_a_table_gives_the_same_bits(fitted):
+    clf, X, y, want = fitted
+    for X2, y2 in forms(X, y):
+        again = MitraClassifier('small', device='cpu').fit(X2, y2)
+        assert np.array_equal(again.predict_proba(X2), want) and again.predict(X2).tolist() == clf.predict(X).tolist(), type(X2)
+        assert np.array_equal(clf.predict_proba(X2), want), type(X2)
+
+def test_labels_of_a_dask_table_are_those_of_pandas(fitted):
+    dd, distributed = pytest.importorskip('dask.dataframe'), pytest.importorskip('distributed')
+    clf, X, y, want = fitted
+    pipe = TabularPipeline(model_params=dict(pretrained='small')).fit(X, y)
+    X = X.set_axis(range(100, 100 + len(X)))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster, distributed.Client(cluster) as client:
+        lazy = dd.from_pandas(X, npartitions=3)
+        labels, proba = pipe.predict(lazy), pipe.predict_proba(lazy)
+        assert labels.npartitions == 3  # nothing was collected
+        labels, proba = labels.compute(), proba.compute()
+        where = client.run(lambda: __import__('os').getpid())
+        assert len(set(where.values())) == 2
+    assert labels.index.equals(X.index) and labels.tolist() == pipe.predict(X).tolist()
+    assert list(proba.columns) == ['no', 'yes'] and np.array_equal(proba.to_numpy(), pipe.predict_proba(X))
+
+def test_sparse_and_other_things_are_refused_in_words():
+    import scipy.sparse as sp
+    for X, words in ((sp.eye(4).tocsr(), 'dense'), ('table.csv', '2D'), (None, '2D|None'), (np.ones((2, 2, 2)), 'dim 3')):
+        with pytest.raises((InputError, TypeError), match=words): MitraClassifier('small').fit(X, [0, 1, 0, 1])
+
+@pytest.mark.parametrize('columns', [1, 2000])
+def test_from_one_column_to_two_thousand(columns):
+    X, y = np.random.default_rng(0).normal(size=(60, columns)), np.arange(60) % 2
+    X[:, 0] += 3 * y
+    p = MitraClassifier('small', device='cpu', max_features=50).fit(X, y).predict_proba(X)
+    assert roc_auc_score(y, p[:, 1]) > 0.9
+
+def test_one_row_per_class():
+    X = np.eye(30)[:, :12] + np.arange(30)[:, None]
+    clf = MitraClassifier('small', device='cpu').fit(X, [f'c{i}' for i in range(30)])
+    assert clf.predict_proba(X).shape == (30, 30)
+
+def test_whole_numbers_that_are_nearly_all_different_look_like_a_regression():
+    X, y = np.arange(60.)[:, None], np.arange(60) * 7
+    with pytest.warns(UserWarning, match='60 different numbers in 60 rows: this looks like a regression'): MitraClassifier('small').fit(X, y)
+
+def test_nearest_rows_beat_a_sample_where_detail_matters():
+    "Eight by eight chequers, which 200 rows of 6,000 can't show."
+    r = np.random.default_rng(0)
+    X = r.random((7000, 2)); y = (np.floor(X * 8).sum(1) % 2).astype(int)
+    score = {s: MitraClassifier('small', device='cpu', max_support=200, support_strategy=s).fit(X[:6000], y[:6000]).score(X[6000:], y[6000:]) for s in ('sample', 'nearest')}
+    assert score['nearest'] > score['sample'] + 0.1, score
+
+@pytest.fixture(scope='module')
+def near():
+    X, y = make_moons(3000, noise=.2, random_state=0)
+    return MitraClassifier('small', device='cpu', max_support=100, support_strategy='nearest', n_estimators=2).fit(X, y), X, y
+
+def test_nearest_does_not_depend_on_the_other_queries(near):
+    clf, X, y = near
+    p = clf.predict_proba(X[:200])
+    order = np.random.default_rng(1).permutation(200)
+    assert np.array_equal(clf.predict_proba(X[:200][order]), p[order])
+    assert np.allclose(clf.predict_proba(X[5:6])[0], p[5], atol=1e-5)
+
+def test_nearest_is_saved(near, tmp_path):
+    clf, X, y = near
+    path = TabularPipeline()._adopt(clf).save(tmp_path/'near.tabtune')
+    assert np.array_equal(TabularPipeline.load(path).predict_proba(X[:50]), clf.predict_proba(X[:50]))
+
+def test_every_region_knows_every_class():
+    X, y = make_classification(4000, 5, n_informative=4, n_redundant=0, n_classes=4, weights=[.9, .05, .04], random_state=0)
+    clf = MitraClassifier('small', device='cpu', max_support=100, support_strategy='nearest').fit(X, y)
+    for near in clf.near_: assert set(y[np.union1d(near, clf.rows_[0])]) == {0, 1, 2, 3}
+    assert clf.predict_proba(X[:20]).shape == (20, 4)
+
+PEAK = '''
+import sys, resource, numpy as np, pandas as pd
+from tabtune import MitraClassifier
+r = np.random.default_rng(0); X = r.normal(size=(100, 5)); y = (X[:, 0] > 0).astype(int)
+clf = MitraClassifier('small', device='cpu').fit(X, y)
+Q = np.tile(r.normal(size=(1000, 5)), (int(sys.argv[1]) // 1000, 1))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+clf.predict(Q)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+'''
+
+def test_predicting_needs_no_more_memory_for_more_rows():
+    peak = [int(subprocess.run([sys.executable, '-c', PEAK, str(n)], capture_output=True, text=True, check=True).stdout) for n in (60_000, 240_000)]
+    assert peak[1] - peak[0] < 60, peak  # MiB; the answer itself takes 8

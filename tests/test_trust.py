@@ -1,0 +1,236 @@
+"What people rely on: files, repeatable answers, calibrated answers, steps that are saved, settings in the wrong place."
+import json, os, pickle, subprocess, sys, warnings, zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from tabtune import MitraClassifier, TabularPipeline, load_checkpoint
+from tabtune.metrics import calibration_metrics
+from tabtune.processing import CHOICES
+from tabtune.shapes import CheckpointError, ConfigError, InputError, TabTuneError
+
+SMALL = dict(pretrained='small')
+
+def people(n=120, seed=0):
+    r = np.random.default_rng(seed)
+    X = pd.DataFrame(dict(age=r.normal(45, 15, n).round(), town=r.choice(['Oslo', 'Rome', 'Lima'], n), member=r.random(n) < .5,
+        since=pd.Timestamp('2024') + pd.to_timedelta(r.integers(0, 400, n), 'D'), flat=3))
+    y = pd.Series(np.where((X.age > 55) | ((X.town == 'Rome') & X.member), 'yes', 'no'))
+    for c in ('age', 'town', 'since'): X.loc[r.random(n) < .1, c] = None
+    return X, y
+
+STEPS = dict(imputation_strategy='knn', categorical_encoding='target', scaling_strategy='power', feature_selection_strategy='mutual_info', n_features=5)
+
+@pytest.fixture(scope='module')
+def stepped():
+    X, y = people()
+    return TabularPipeline(model_params=SMALL, processor_params=STEPS).fit(X, y)
+
+# --- steps before the model
+
+def test_steps_are_saved_and_predict_the_same_bits_in_a_fresh_process(stepped, tmp_path):
+    X, _ = people(30, seed=1)
+    stepped.save(tmp_path/'p.tabtune'); X.to_pickle(tmp_path/'X.pkl')
+    code = (f'import sys, torch, numpy as np, pandas as pd; from tabtune import TabularPipeline; torch.set_num_threads({torch.get_num_threads()}); '
+            'np.save(sys.argv[3], TabularPipeline.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))')
+    subprocess.run([sys.executable, '-c', code, tmp_path/'p.tabtune', tmp_path/'X.pkl', tmp_path/'p.npy'], check=True)
+    assert np.array_equal(np.load(tmp_path/'p.npy'), stepped.predict_proba(X))
+
+def test_every_choice_of_every_step_predicts_and_is_saved(tmp_path):
+    X, y = people(60)
+    for key, values in CHOICES.items():
+        if key == 'resampling_strategy': pytest.importorskip('imblearn')
+        for v in values:
+            pipe = TabularPipeline(model_params=SMALL, processor_params={key: v} | ({'imputation_strategy': 'median'} if v == 'smote' else {})).fit(X, y)
+            again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+            assert np.array_equal(again.predict_proba(X), pipe.predict_proba(X)), (key, v)
+            assert again.show_processing_summary().equals(pipe.show_processing_summary())
+
+def test_only_training_rows_are_resampled():
+    pytest.importorskip('imblearn')
+    X, y = people(200)
+    pipe = TabularPipeline(model_params=SMALL, processor_params=dict(resampling_strategy='over')).fit(X, y)
+    assert np.ptp(np.bincount(pipe.estimator_.y_support_)) == 0 and len(pipe.estimator_.x_support_) > 200
+    assert len(pipe.predict(X)) == 200
+    assert pipe.predict(X[::-1]).tolist() == pipe.predict(X)[::-1].tolist()
+
+def test_the_summary_is_a_table_for_people(stepped):
+    t = stepped.show_processing_summary().set_index('column')
+    assert list(t.index) == ['age', 'town', 'member', 'since', 'flat'] and t.inputs.sum() == 5
+    assert t.done['town'] == 'levels as codes, most frequent level for missing cells, mean target by level'
+    assert t.done['flat'] == 'dropped by mutual_info selection' and t.note['flat'] == 'constant'
+    plain = TabularPipeline(model_params=SMALL).fit(*people(40)).show_processing_summary()
+    assert plain.done.tolist() == ['kept as it is', 'levels as codes', '0 and 1', 'seconds and calendar parts', 'kept as it is']
+
+def test_steps_work_in_a_grid_search_and_can_be_cloned(stepped):
+    X, y = people()
+    grid = dict(processor_params=[None, dict(scaling_strategy='power')])
+    search = GridSearchCV(MitraClassifier('small'), grid, cv=2).fit(X, y)
+    assert len(search.cv_results_['params']) == 2 and np.isfinite(search.cv_results_['mean_test_score']).all()
+    assert clone(stepped).get_params() == stepped.get_params()
+
+def test_scikit_learns_checks_with_steps():
+    with warnings.catch_warnings(action='ignore'):
+        check_estimator(MitraClassifier('small', processor_params=dict(imputation_strategy='median', scaling_strategy='robust', feature_selection_strategy='variance')))
+
+# --- repeatable
+
+def test_the_global_generators_are_neither_used_nor_touched():
+    X, y = people(150)
+    y15 = np.arange(150) % 15
+    def run():
+        out = [MitraClassifier('small', n_estimators=2, max_support=60, support_strategy='nearest', calibrate=True).fit(X, y).predict_proba(X),
+               MitraClassifier('small', processor_params=dict(imputation_strategy='iterative', categorical_encoding='target')).fit(X, y).predict_proba(X),
+               MitraClassifier('small').fit(X, y15).predict_proba(X)]
+        return np.concatenate([p.ravel() for p in out])
+    np.random.seed(1); torch.manual_seed(1)
+    states = np.random.get_state()[1].copy(), torch.get_rng_state()
+    a = run()
+    assert np.array_equal(np.random.get_state()[1], states[0]) and torch.equal(torch.get_rng_state(), states[1])
+    np.random.seed(2); torch.manual_seed(2); np.random.rand(7)
+    assert np.array_equal(run(), a)
+
+# --- calibration
+
+def test_a_temperature_mends_an_overconfident_model():
+    model = load_checkpoint('small')
+    model.final_layer.register_forward_hook(lambda module, args, logits: logits * 4)
+    X, y = load_breast_cancer(return_X_y=True)
+    y = y ^ (np.random.default_rng(0).random(len(y)) < .2)  # a fifth of the labels are wrong: nobody can be certain
+    Xa, Xb, ya, yb = train_test_split(X, y, train_size=300, random_state=0, stratify=y)
+    raw, mended = (MitraClassifier(model, device='cpu', calibrate=c).fit(Xa, ya) for c in (False, True))
+    ece = lambda clf: calibration_metrics(yb, clf.predict_proba(Xb), clf.classes_)['ece']
+    assert raw.temperature_ == 1 and mended.temperature_ > 1.5
+    assert ece(mended) < 0.8 * ece(raw) and log_loss(yb, mended.predict_proba(Xb)) < log_loss(yb, raw.predict_proba(Xb))
+    assert np.array_equal(raw.predict(Xb), mended.predict(Xb))  # the order of the classes stays
+
+def test_more_than_ten_classes_beat_nearest_neighbours():
+    "A real table of 12 classes: two diagnoses, each in six grades of one measurement, which is left out."
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    y = 6 * y + pd.qcut(X['mean texture'], 6, labels=False)
+    Xa, Xb, ya, yb = train_test_split(X.drop(columns='mean texture'), y, train_size=379, random_state=0, stratify=y)
+    clf = MitraClassifier('medium', device='cpu').fit(Xa, ya)
+    p, smooth = clf.predict_proba(Xb), lambda p: (p + .01) / (p + .01).sum(1, keepdims=True)
+    assert np.allclose(p.sum(1), 1)
+    knn = [make_pipeline(StandardScaler(), KNeighborsClassifier(k)).fit(Xa, ya) for k in (1, 5, 10, 20)]
+    assert clf.score(Xb, yb) > max(m.score(Xb, yb) for m in knn)
+    assert log_loss(yb, p) < min(log_loss(yb, smooth(m.predict_proba(Xb))) for m in knn)
+    assert calibration_metrics(yb, p, clf.classes_)['ece'] < 0.15
+
+# --- files
+
+def parts(path):
+    with zipfile.ZipFile(path) as z: return {n: z.read(n) for n in z.namelist()}
+
+def rezip(path, contents):
+    with zipfile.ZipFile(path, 'w') as z:
+        for n, d in contents.items(): z.writestr(n, d)
+
+class Bomb:
+    def __reduce__(self): return (os.system, ('touch executed',))
+
+@pytest.fixture
+def saved(stepped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return stepped.save('p.tabtune')
+
+def test_a_pickle_in_any_place_is_refused_unread(saved):
+    bomb, whole = pickle.dumps(Bomb()), parts(saved)
+    for name in whole:
+        rezip('bad.tabtune', whole | {name: bomb})
+        with pytest.raises(CheckpointError): TabularPipeline.load('bad.tabtune')
+    saved.write_bytes(bomb)
+    with pytest.raises(CheckpointError, match='no whole TabTune pipeline'): TabularPipeline.load(saved)
+    assert not os.path.exists('executed')
+
+def test_a_missing_part_is_named(saved):
+    whole = parts(saved)
+    for name in whole:
+        rezip('bad.tabtune', {k: v for k, v in whole.items() if k != name})
+        with pytest.raises(CheckpointError, match=name.split('/')[-1]): TabularPipeline.load('bad.tabtune')
+
+def test_truncated_or_flipped_files_are_refused(saved):
+    whole = saved.read_bytes()
+    for n in [0, 1, 100, len(whole) // 2, len(whole) - 30, len(whole) - 1]:
+        saved.write_bytes(whole[:n])
+        with pytest.raises(CheckpointError): TabularPipeline.load(saved)
+    for at in np.random.default_rng(0).integers(100, len(whole) * 3 // 4, 8):
+        saved.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1:])
+        with pytest.raises(CheckpointError): TabularPipeline.load(saved)
+
+@pytest.mark.parametrize('change, words', [(dict(schema=99), 'schema 99.*upgrade'), (dict(format='other'), "format 'other'"), (dict(estimator=dict(unknown=1)), 'unknown'),
+    (dict(estimator=None), 'no whole'), (dict(pipeline=[1]), 'no whole')])
+def test_odd_manifests_are_refused(saved, change, words):
+    whole = parts(saved)
+    rezip('bad.tabtune', whole | {'manifest.json': json.dumps(json.loads(whole['manifest.json']) | change)})
+    with pytest.raises(CheckpointError, match=words): TabularPipeline.load('bad.tabtune')
+
+def test_weights_of_another_architecture_are_refused(saved):
+    whole = parts(saved)
+    config = json.loads(whole['model/config.json']) | dict(n_layers=3)
+    rezip('bad.tabtune', whole | {'model/config.json': json.dumps(config)})
+    with pytest.raises(CheckpointError, match='lacks'): TabularPipeline.load('bad.tabtune')
+
+def test_a_crash_while_saving_leaves_the_old_file_whole(stepped, saved, monkeypatch):
+    before = saved.read_bytes()
+    def crash(self, *a, **kw): raise OSError('disk full')
+    monkeypatch.setattr(zipfile.ZipFile, 'write', crash)
+    with pytest.raises(OSError, match='disk full'): stepped.save(saved)
+    assert saved.read_bytes() == before and [p.name for p in saved.resolve().parent.iterdir()] == ['p.tabtune']
+
+def test_trained_on_a_gpu_loads_on_a_cpu(stepped, saved):
+    if torch.cuda.is_available(): pytest.skip('this machine has CUDA')
+    whole, X = parts(saved), people(9, seed=2)[0]
+    m = json.loads(whole['manifest.json'])
+    m['estimator']['device'] = 'cuda'
+    rezip('gpu.tabtune', whole | {'manifest.json': json.dumps(m)})
+    with pytest.warns(UserWarning, match='not available'): loaded = TabularPipeline.load('gpu.tabtune')
+    assert np.array_equal(loaded.predict_proba(X), stepped.predict_proba(X))
+
+def test_a_pickle_finds_its_device_where_it_is_loaded(stepped):
+    state = stepped.estimator_.__getstate__() | dict(device='cuda', device_=torch.device('cuda'))
+    again = MitraClassifier.__new__(MitraClassifier)
+    with warnings.catch_warnings(action='ignore'): again.__setstate__(state)
+    assert again.device_.type == ('cuda' if torch.cuda.is_available() else 'cpu') and again.caches_ == {}
+
+def test_joblib_warns_that_it_must_be_trusted(stepped, saved, caplog):
+    stepped.save('p.joblib')
+    with caplog.at_level('WARNING', 'tabtune'): again = TabularPipeline.load('p.joblib')
+    assert 'load only what you trust' in caplog.text and again.get_params() == stepped.get_params()
+
+# --- settings
+
+@pytest.mark.parametrize('kw, words', [
+    (dict(model_params=dict(device='cpu')), "'device' belongs in tuning_params, not in model_params"),
+    (dict(tuning_params=dict(d_model=64)), "'d_model' belongs in model_params, not in tuning_params"),
+    (dict(tuning_params=dict(scaling_strategy='power')), "'scaling_strategy' belongs in processor_params"),
+    (dict(processor_params=dict(epochs=3)), "'epochs' belongs in tuning_params"),
+    (dict(processor_params=dict(scaling_strategy='pover')), "did you mean 'power'"),
+    (dict(processor_params=dict(feature_selection_strategy='anova', n_features=0)), r'n_features=0 must lie in 1'),
+    (dict(processor_params=dict(n_features=3)), 'needs a feature_selection_strategy'),
+    (dict(model_params=dict(support_strategy='close')), "support_strategy='close' is unknown"),
+    (dict(model_params=dict(pretrained=3)), 'pretrained=3 must be a bundled name'),
+])
+def test_a_setting_in_the_wrong_place_is_told_where_it_belongs(kw, words):
+    X, y = people(20)
+    with pytest.raises(TabTuneError, match=words): TabularPipeline(**kw).fit(X, y)
+
+def test_smote_with_holes_says_what_to_do():
+    pytest.importorskip('imblearn')
+    with pytest.raises(InputError, match='imputation_strategy'): TabularPipeline(model_params=SMALL, processor_params=dict(resampling_strategy='smote')).fit(*people(60))
+
+def test_pipeline_reaches_the_estimators_settings():
+    X, y = people(200)
+    pipe = TabularPipeline(model_params=SMALL | dict(max_support=50, support_strategy='nearest', calibrate=True, max_features=4)).fit(X, y)
+    e = pipe.estimator_
+    assert len(e.near_) > 1 and e.temperature_ != 1 and len(e.columns_) == 4 and pipe.predict(X).shape == (200,)

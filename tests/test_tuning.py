@@ -1,0 +1,293 @@
+"Tuning through the front door, and what happens when it is interrupted, killed, or shared between processes."
+import copy, os, pickle, signal, subprocess, sys, threading, time
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+
+from tabtune import TabularPipeline, TuningConfig
+from tabtune.config import MitraConfig
+from tabtune.mitra import Mitra, neighbour_init
+from tabtune.shapes import CheckpointError, ConfigError
+from tabtune.training import Callback
+from tabtune.tuning import Tuning, tune
+
+QUICK = dict(device='cpu', epochs=2, steps_per_epoch=4, support_size=24, query_size=16, batch_size=2, learning_rate=1e-3, show_progress=False)
+SMALL = dict(use_synthetic_prior=False, d_model=32, num_layers=1)
+
+def rings(n, seed=0):
+    "Two classes that no single column tells apart."
+    r = np.random.default_rng(seed)
+    x = r.normal(size=(n, 5)).astype(np.float32)
+    return x, (np.sin(3 * x[:, 0]) + np.sin(3 * x[:, 1]) > 0).astype(np.int64)
+
+def tiny_model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return neighbour_init(Mitra(MitraConfig(d_model=32, num_layers=1, dropout=0.0)))
+
+def pipeline(**kw):
+    kw = dict(tuning_strategy='base-ft', tuning_params=QUICK, model_params=SMALL) | kw
+    return TabularPipeline(**kw)
+
+@pytest.fixture(scope='module')
+def tuned():
+    X, _ = rings(300)
+    return pipeline(tuning_params=QUICK | dict(epochs=12, learning_rate=3e-3), model_params=SMALL | dict(dropout=0.0)).fit(X, X[:, 0] + X[:, 1] > 0)
+
+# through the front door
+
+def test_a_random_start_learns_and_says_so(tuned):
+    told = tuned.describe()
+    assert told['kept'] == 'tuned' and told['gain'] > told['gain_error'] > 0
+    assert told['trained'] == told['parameters'] == sum(p.numel() for p in tuned.model.parameters())
+    assert 4 <= tuned.history_.step.max() == told['steps'] and {'loss', 'val_loss', 'lr', 'grad_norm', 'rss_mib', 'cells_per_s'} <= set(tuned.history_)
+    assert tuned.plot_history().get_title() == 'kept: tuned'
+
+def test_kept_untuned_predicts_as_inference():
+    X, y = rings(200)
+    y = np.random.default_rng(1).permutation(y)  # nothing to learn
+    with pytest.warns(UserWarning, match='random weights'): plain = pipeline(tuning_strategy='inference').fit(X, y)
+    pipe = pipeline(tuning_params=QUICK | dict(optimizer='sgd', learning_rate=1.0, max_grad_norm=1e6)).fit(X, y)
+    assert pipe.describe()['kept'] == 'untuned'
+    assert np.array_equal(pipe.predict_proba(X), plain.predict_proba(X))
+
+@pytest.mark.parametrize('way', ['pickle', 'deepcopy', 'joblib', 'save', 'save_joblib'])
+def test_a_tuned_pipeline_travels(tuned, tmp_path, way):
+    X, _ = rings(20, 1)
+    def joblibbed(p): joblib.dump(p, tmp_path/'p'); return joblib.load(tmp_path/'p')
+    ways = dict(pickle=lambda p: pickle.loads(pickle.dumps(p)), deepcopy=copy.deepcopy, joblib=joblibbed,
+                save=lambda p: TabularPipeline.load(p.save(tmp_path/'p.tabtune')), save_joblib=lambda p: TabularPipeline.load(p.save(tmp_path/'p.joblib')))
+    again = ways[way](tuned)
+    assert np.array_equal(again.predict_proba(X), tuned.predict_proba(X))
+    assert again.describe() == tuned.describe() and again.history_.loss.dropna().tolist() == tuned.history_.loss.dropna().tolist()
+    assert clone(again).get_params() == tuned.get_params() and not hasattr(clone(again), 'history_')
+
+def test_same_seed_same_weights_and_the_users_generators_untouched():
+    X, y = rings(150)
+    np.random.seed(3); torch.manual_seed(3)
+    a = pipeline().fit(X, y)
+    drawn = np.random.rand(), torch.rand(1).item()
+    np.random.seed(3); torch.manual_seed(3)
+    assert drawn == (np.random.rand(), torch.rand(1).item())
+    b, c = pipeline().fit(X, y), pipeline(model_params=SMALL | dict(seed=1)).fit(X, y)
+    assert a.history_.loss.dropna().tolist() == b.history_.loss.dropna().tolist() != c.history_.loss.dropna().tolist()
+
+def test_finetune_mode_in_either_place():
+    X, y = rings(150)
+    assert pipeline(finetune_mode='sft').fit(X, y).describe()['finetune_mode'] == 'sft'
+    assert pipeline(tuning_params=QUICK | dict(finetune_mode='sft')).fit(X, y).describe()['finetune_mode'] == 'sft'
+
+def test_refitting_forgets_the_training():
+    X, y = rings(150)
+    pipe = pipeline().fit(X, y)
+    pipe.set_params(tuning_strategy='inference', model_params=None).fit(X, y)
+    assert not hasattr(pipe, 'history_') and pipe.describe()['trained'] == 0
+
+@pytest.mark.parametrize('params, message', [
+    ({'learning_rat': 1e-4}, "did you mean 'learning_rate'"), ({'epochs': 0}, r'epochs=0 must lie in 1\.\.'), ({'optimizer': 'adamv'}, "did you mean 'adam"),
+    ({'batch_size': 2.5}, 'must be an integer'), ({'weight_decay': -1}, 'weight_decay=-1 must lie in'), ({'warmup_steps': -1}, 'warmup_steps=-1'),
+    ({'mixed_precision': 'fp8'}, "mixed_precision='fp8'"), ({'peft_config': {'rank': 3}}, "peft_config key 'rank'"), ({'peft_config': {'r': 0}}, 'r=0 must lie'),
+    ({'resume': True}, 'needs checkpoint_dir'), ('automatic', 'must be a dict'), ({'callbacks': 3}, 'must be a list')])
+@pytest.mark.parametrize('strategy', ['inference', 'base-ft'])
+def test_wrong_settings_are_named_before_any_work(params, message, strategy):
+    with pytest.raises(ConfigError, match=message): pipeline(tuning_strategy=strategy, tuning_params=params).fit(*rings(20))
+
+@pytest.mark.parametrize('labels', ['one class', 'one row', 'one row of a class', 'all different', 'a dozen rows', 'fifteen classes'])
+def test_odd_tables_end_well(labels):
+    X, y = rings(90)
+    y = {'one class': np.zeros(90, int), 'one row': y[:1], 'one row of a class': np.r_[y[:-1], 7], 'all different': np.arange(9),
+         'a dozen rows': y[:12], 'fifteen classes': np.arange(90) % 15}[labels].astype(str)
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        pipe = pipeline().fit(X[:len(y)], y)
+    assert set(pipe.predict(X[:5])) <= set(y)
+    assert len(pipe.history_) > 0 or pipe.describe()['ended'] == 'too few rows'
+
+def test_wide_table_with_holes():
+    r = np.random.default_rng(0)
+    X = r.normal(size=(80, 150)); X[r.random(X.shape) < 0.2] = np.nan; X[:, 3] = np.nan
+    pipe = pipeline().fit(X, X[:, 0] > 0)
+    assert np.isfinite(pipe.history_.loss.dropna()).all() and np.isfinite(pipe.predict_proba(X)).all()
+
+def test_rows_that_resampling_copied_do_not_tune():
+    pytest.importorskip('imblearn')
+    X, y = rings(150)
+    y[:] = X[:, 0] > 1.2  # rare
+    pipe = pipeline(processor_params=dict(resampling_strategy='over')).fit(X, y)
+    told = pipe.describe()
+    assert told['rows'] > 150 >= told['train_rows'] + told['val_rows'] + told['compared_rows']
+
+# adapters
+
+def peft_pipeline(**kw):
+    return pipeline(tuning_strategy='peft', model_params=dict(d_model=32, num_layers=1, dropout=0.0), **kw)
+
+@pytest.fixture(scope='module')
+def adapted():
+    X, y = rings(500)
+    return peft_pipeline(tuning_params=QUICK | dict(epochs=10, learning_rate=1e-2, support_size=64, query_size=48, batch_size=4)).fit(X, y)
+
+@pytest.fixture(scope='module')
+def plain():
+    X, y = rings(500)
+    return TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y)
+
+def test_adapters_alone_train(adapted, plain):
+    told = adapted.describe()
+    assert told['kept'] == 'tuned' and 0 < told['trained'] < 0.5 * told['parameters']
+    before = plain.model.state_dict()
+    for name, w in adapted.model.state_dict().items():
+        if 'lora_' not in name: assert torch.equal(w, before[name.replace('.base_layer', '')]), name
+
+@pytest.mark.parametrize('way', ['pickle', 'deepcopy', 'joblib', 'save', 'save_joblib'])
+def test_an_adapted_pipeline_travels(adapted, tmp_path, way): test_a_tuned_pipeline_travels(adapted, tmp_path, way)
+
+def test_an_adapter_saved_loaded_named_switched_merged(adapted, plain, tmp_path):
+    X, _ = rings(40, 1)
+    p, without = adapted.predict_proba(X), plain.predict_proba(X)
+    assert np.abs(p - without).max() > 1e-2
+    adapted.save_adapter(tmp_path/'a')
+    assert sorted(f.name for f in (tmp_path/'a').iterdir()) == ['adapter_config.json', 'adapter_model.safetensors']
+    other = copy.deepcopy(plain).load_adapter(tmp_path/'a', 'rings')
+    assert np.array_equal(other.predict_proba(X), p)
+    assert np.allclose(other.use_adapter(None).predict_proba(X), without, atol=1e-6)
+    other.load_adapter(tmp_path/'a', 'again')
+    again = TabularPipeline.load(other.save(tmp_path/'two.tabtune'))
+    assert again.adapted_.active_adapter == 'again' and np.array_equal(again.predict_proba(X), p)
+    merged = again.use_adapter('rings').merge_adapter()
+    assert np.allclose(merged.predict_proba(X), p, atol=1e-5) and not any('lora' in n for n, _ in merged.model.named_parameters())
+    with pytest.raises(ValueError, match='no adapter'): merged.merge_adapter()
+    with pytest.raises(ConfigError, match="did you mean 'rings'"): other.use_adapter('ring')
+    with pytest.raises(CheckpointError, match='is no adapter'): other.load_adapter(tmp_path)
+
+def test_an_adapter_of_another_size_is_refused(adapted, tmp_path):
+    X, y = rings(60)
+    medium = TabularPipeline().fit(X, y)
+    before = medium.predict_proba(X)
+    with pytest.raises(CheckpointError, match='another architecture'): medium.load_adapter(adapted.save_adapter(tmp_path/'a'))
+    assert np.array_equal(medium.predict_proba(X), before)
+
+def test_an_adapter_that_does_not_help_is_switched_off(plain, tmp_path):
+    X, y = rings(300)
+    pipe = peft_pipeline(tuning_params=QUICK | dict(learning_rate=1.0, epochs=1)).fit(X, np.random.default_rng(0).permutation(y))
+    same = TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, np.random.default_rng(0).permutation(y))
+    assert pipe.describe()['kept'] == 'untuned' and np.allclose(pipe.predict_proba(X), same.predict_proba(X), atol=1e-6)
+    again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    assert np.allclose(again.predict_proba(X), pipe.predict_proba(X), atol=1e-6)
+    assert pipe.save_adapter(tmp_path/'a').is_dir() and again.use_adapter('default').adapter_on_
+
+# interrupted
+
+class At(Callback):
+    "Do something after a step."
+    def __init__(self, step, f): self.step, self.f, self.steps, self.ended = step, f, [], False
+    def on_step(self, state):
+        self.steps.append(state.step)
+        if state.step == self.step: self.f(state)
+    def on_end(self, state): self.ended = True
+
+def test_ctrl_c_leaves_a_usable_pipeline():
+    X, y = rings(150)
+    press, before = At(6, lambda state: os.kill(os.getpid(), signal.SIGINT)), signal.getsignal(signal.SIGINT)
+    pipe = pipeline(tuning_params=QUICK | dict(epochs=5, callbacks=[press])).fit(X, y)
+    assert press.steps[-1] == 6 and press.ended and signal.getsignal(signal.SIGINT) is before
+    assert pipe.describe()['ended'] == 'stopped' and pipe.predict(X).shape == (150,)
+
+def test_keyboard_interrupt_in_the_middle_of_a_step_too():
+    def interrupt(state): raise KeyboardInterrupt
+    pipe = pipeline(tuning_params=QUICK | dict(callbacks=[At(3, interrupt)])).fit(*rings(150))
+    assert pipe.describe()['steps'] == 3 and pipe.describe()['ended'] == 'stopped'
+
+def test_an_error_in_a_callback_is_passed_on_and_the_pipeline_can_predict():
+    pipe, (X, y) = pipeline(tuning_params=QUICK | dict(callbacks=[At(2, lambda state: 1 / 0)])), rings(100)
+    with pytest.raises(ZeroDivisionError): pipe.fit(X, y)
+    assert pipe.predict(X).shape == (100,)
+
+def test_stop_and_pause_from_another_thread():
+    X, y = rings(150)
+    go, states = threading.Event(), []
+    listen = At(3, lambda state: (states.append(state), go.wait(30)))
+    pipe = pipeline(tuning_params=QUICK | dict(epochs=50, callbacks=[listen]))
+    worker = threading.Thread(target=pipe.fit, args=(X, y)); worker.start()
+    while not states: time.sleep(0.01)
+    time.sleep(0.2); assert listen.steps == [1, 2, 3]  # paused
+    states[0].stop(); go.set(); worker.join(30)
+    assert not worker.is_alive() and listen.steps == [1, 2, 3] and pipe.predict(X).shape == (150,)
+
+# killed
+
+SCRIPT = '''
+import sys, time, torch
+sys.path.insert(0, {tests!r})
+from test_tuning import *
+class Slow(Callback):
+    def on_step(self, state): time.sleep(0.1)
+x, y = rings(200)
+tune(tiny_model(), x, y, RUN | dict(checkpoint_dir={dir!r}), dropout=0.2, callbacks=[Slow()])
+'''
+RUN = QUICK | dict(epochs=4, gradient_accumulation_steps=2, n_episodes=10_000)
+
+def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path):
+    x, y = rings(200)
+    dir, whole = tmp_path/'killed', Tuning(tiny_model(), x, y, TuningConfig(**RUN), 'base-ft', 0.2, 42)
+    victim = subprocess.Popen([sys.executable, '-c', SCRIPT.format(tests=os.path.dirname(__file__), dir=str(dir))],
+                              env=os.environ | dict(OMP_NUM_THREADS=str(torch.get_num_threads())))
+    whole.run()
+    lines = lambda: (dir/'metrics.jsonl').read_text().count('\n') if (dir/'metrics.jsonl').exists() else 0
+    while lines() < 13 and victim.poll() is None: time.sleep(0.02)  # in the middle of the third epoch
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert torch.load(dir/'state.pt', weights_only=True)['state']['epoch'] < 4
+    again = Tuning(tiny_model(), x, y, TuningConfig(**RUN, checkpoint_dir=str(dir), resume=True), 'base-ft', 0.2, 42)
+    again.run()
+    assert again.history.rows[-1]['step'] == 16 and sorted(p.name for p in dir.glob('epoch-*')) == [f'epoch-00{i}' for i in (1, 2, 3, 4)]
+    for (n, a), b in zip(whole.tuned.named_parameters(), again.tuned.parameters()): assert torch.equal(a, b), n
+    ours = lambda run: run.history.frame().loss.dropna().tolist()
+    assert ours(whole) == ours(again)
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    x, y = rings(120)
+    kw = QUICK | dict(checkpoint_dir=str(tmp_path/'run'))
+    tune(tiny_model(), x, y, kw | dict(resume=True))  # nothing there yet: begins
+    with pytest.raises(CheckpointError, match='table differs'): tune(tiny_model(), x + 1, y, kw | dict(resume=True))
+    longer = tune(tiny_model(), x, y, kw | dict(resume=True, epochs=3))
+    assert longer.report['steps'] == 12 and longer.history.step.is_monotonic_increasing
+    (tmp_path/'run'/'state.pt').write_bytes(b'half')
+    with pytest.raises(CheckpointError, match="can't be read"): tune(tiny_model(), x, y, kw | dict(resume=True))
+
+# shared
+
+SHARED = '''
+import os, sys, torch
+sys.path.insert(0, {tests!r})
+from test_tuning import *
+run = shared_run(batch_size=2)
+rank = run.trainer.accelerator.process_index
+torch.save(dict(weights=run.tuned.state_dict(), loss=run.history.frame().loss.dropna().tolist()), f'{out}/' + str(rank))
+'''
+
+def shared_run(batch_size):
+    x, y = rings(200)
+    config = TuningConfig(**QUICK | dict(batch_size=batch_size, optimizer='sgd', learning_rate=0.5))
+    run = Tuning(tiny_model(), x, y, config, 'base-ft', 0.0, 42)
+    run.run()
+    return run
+
+def test_two_processes_with_half_the_batch_do_as_one(tmp_path):
+    (tmp_path/'run.py').write_text(SHARED.format(tests=os.path.dirname(__file__), out=str(tmp_path)))
+    launch = [sys.executable, '-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1',
+              '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '0', str(tmp_path/'run.py')]
+    done = subprocess.run(launch, env=os.environ | dict(OMP_NUM_THREADS='1'), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, parts = shared_run(batch_size=4), [torch.load(tmp_path/str(r), weights_only=True) for r in (0, 1)]
+    start = tiny_model().state_dict()
+    for k, v in one.tuned.state_dict().items():
+        assert torch.equal(parts[0]['weights'][k], parts[1]['weights'][k])
+        assert torch.allclose(parts[0]['weights'][k], v, atol=2e-5), k
+    assert max((v - start[k]).abs().max() for k, v in one.tuned.state_dict().items() if v.is_floating_point()) > 1e-2  # it did train
+    assert np.allclose(parts[0]['loss'], one.history.frame().loss.dropna(), atol=1e-5)
