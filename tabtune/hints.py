@@ -116,12 +116,12 @@ def solve(
     "Kernel ridge regression on one table or many."
     (at, there, marks), targets = span or spanning(numbers, row, limit), targets * row[..., None]
     short = numbers.device.type != 'mps'  # which lacks some of the decompositions
-    if short and kernel is _line and numbers[0, 0].numel() < at.shape[1]: return _solve_line(numbers, targets, row, marks, there, w)
+    if short and kernel is _line and 4 * numbers[0, 0].numel() <= at.shape[1]: return _solve_line(numbers, targets, row, marks, there, w)
     across = kernel(numbers, marks, w) * row[..., None] * there[:, None]
     own = _rows(across, at) * there[..., None]
     jitter = _jitter(own.diagonal(dim1=1, dim2=2), there)
     root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - there))
-    if short and across.shape[1] == across.shape[2]: return _solve_whole(own, root, at, jitter * there, marks, targets)
+    if short and across.shape[1] == across.shape[2] >= 64: return _solve_whole(own, root, at, jitter * there, marks, targets)
     left, coef = ridge(torch.linalg.solve_triangular(root, across.transpose(1, 2), upper=False).transpose(1, 2), targets)
     return left, marks, torch.linalg.solve_triangular(root.transpose(1, 2), coef, upper=True) * there[..., None]
 
