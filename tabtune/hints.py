@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KERNELS', 'LANDMARKS', 'RIDGES', 'SHARPNESS', 'HINTS', 'TARGET_HINTS', 'column_weights', 'landmarks', 'ridge',
-           'solve', 'sharpen', 'NoHints', 'KernelHints', 'fit', 'evidence', 'token', 'answer', 'blend', 'TargetHints']
+           'solve', 'spanning', 'sharpen', 'NoHints', 'KernelHints', 'fit', 'evidence', 'token', 'answer', 'blend',
+           'TargetHints']
 
 # %% ../nbs/22_hints.ipynb #19c7cebb
 import math
@@ -44,18 +45,22 @@ def _line(a_BNFn, b_BMFn, w_BF):
     return a_BNFn[..., :3].flatten(2) @ b_BMFn[..., :3].flatten(2).transpose(1, 2) / scale
 
 def _curves(a_BNFn, b_BMFn, w_BF):
+    up, down = (t[..., None] for t in ((4 * a_BNFn[..., 1]).exp() * w_BF[:, None], (-4 * a_BNFn[..., 1]).exp() * w_BF[:, None]))
+    up_b, down_b = (t.transpose(1, 2).contiguous()[:, None] for t in ((4 * b_BMFn[..., 1]).exp(), (-4 * b_BMFn[..., 1]).exp()))
     total = a_BNFn.new_zeros(a_BNFn.shape[0], a_BNFn.shape[1], b_BMFn.shape[1])
-    for f in range(w_BF.shape[1]):
-        gap = (a_BNFn[:, :, None, f, 1] - b_BMFn[:, None, :, f, 1]).abs_()
-        total += gap.mul_(-4).exp_().mul_(w_BF[:, f, None, None])
+    for f in range(w_BF.shape[1]): total += torch.minimum(up[:, :, f] * down_b[:, :, f], down[:, :, f] * up_b[:, :, f])
     return total
 
-def _boxes(a_BNFn, b_BMFn, w_BF):
-    place = lambda z: torch.cat([z[..., 1], 0.5 * z[..., 2]], -1) * torch.cat([w_BF, w_BF], -1)[:, None]
-    return torch.cdist(place(a_BNFn), place(b_BMFn), p=1).mul_(-2).exp_()
+def _places(a_BNFn, b_BMFn, w_BF, what):
+    "Rows as points: one number of every cell and, where cells are missing, that they are."
+    flags = [2] if a_BNFn[..., 2].any() or b_BMFn[..., 2].any() else []
+    point = lambda z: torch.cat([z[..., what], *(0.5 * z[..., i] for i in flags)], -1) * torch.cat([w_BF] * (1 + len(flags)), -1)[:, None]
+    return point(a_BNFn), point(b_BMFn)
+
+def _boxes(a_BNFn, b_BMFn, w_BF): return torch.cdist(*_places(a_BNFn, b_BMFn, w_BF, 1), p=1).mul_(-2).exp_()
 
 def _balls(a_BNFn, b_BMFn, w_BF):
-    a, b = (torch.cat([z[..., 0], 0.5 * z[..., 2]], -1) * torch.cat([w_BF, w_BF], -1).sqrt()[:, None] for z in (a_BNFn, b_BMFn))
+    a, b = _places(a_BNFn, b_BMFn, w_BF.sqrt(), 0)
     gap = a.square().sum(-1)[..., None] + b.square().sum(-1)[:, None] - 2 * a @ b.transpose(1, 2)
     return gap.clamp_min_(0).mul_(-0.3).exp_()
 
@@ -76,8 +81,15 @@ def landmarks(
     spaced = (step * ((n - 1) / max(m - 1, 1)).clamp(1)).round().long()
     return key.argsort(1).gather(1, spaced.clamp(max=row.shape[1] - 1)), spaced < n
 
-# %% ../nbs/22_hints.ipynb #f4588f3a
+# %% ../nbs/22_hints.ipynb #0d1499cf
 RIDGES = (0.03, 0.3, 3.0, 30.0)
+
+def _best(fits, hats, coefs, targets):
+    "Of several ridges, the left-out answers and the coefficients of the best, table by table."
+    fits, hats, coefs = torch.stack(fits), torch.stack(hats)[..., None], torch.stack(coefs)
+    left = (fits - hats * targets) / (1 - hats).clamp_min(0.02)
+    best, tables = (left - targets).square().sum((2, 3)).argmin(0), torch.arange(len(targets), device=targets.device)
+    return left[best, tables], coefs[best, tables]
 
 def ridge(
     z: Tensor,  # (B, S, M) features, rows of padding 0
@@ -88,10 +100,8 @@ def ridge(
     for strength in RIDGES:
         root = torch.linalg.cholesky(gram + strength * eye)
         coef = torch.cholesky_solve(zt, root)
-        hat = torch.linalg.solve_triangular(root, z.transpose(1, 2), upper=False).square().sum(1)[..., None]
-        tried.append(((z @ coef - hat * targets) / (1 - hat).clamp_min(0.02), coef))
-    best = torch.stack([(left - targets).square().sum((1, 2)) for left, _ in tried]).argmin(0)
-    return tuple(torch.stack(t)[best, torch.arange(len(z), device=z.device)] for t in zip(*tried))
+        tried.append((z @ coef, torch.linalg.solve_triangular(root, z.transpose(1, 2), upper=False).square().sum(1), coef))
+    return _best(*zip(*tried), targets)
 
 # %% ../nbs/22_hints.ipynb #9d9cd295
 def solve(
@@ -101,17 +111,49 @@ def solve(
     row: Tensor,  # (B, S) 1 for a real row
     w: Tensor,  # (B, F) weights of the columns
     limit: int = LANDMARKS,
+    span: tuple = None,  # what `spanning` gives, if it is known already
 ) -> tuple:  # left-out answers (B, S, K), landmarks' numbers (B, M, F, 3), their coefficients (B, M, K)
     "Kernel ridge regression on one table or many."
-    at, there = landmarks(numbers, row, limit)
-    marks, there = numbers.gather(1, at[..., None, None].expand(-1, -1, *numbers.shape[2:])), there.float()
-    own = kernel(marks, marks, w) * there[:, None] * there[..., None]
-    diagonal = own.diagonal(dim1=1, dim2=2)
-    jitter = 1e-4 * diagonal.sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1) + 1e-6
+    (at, there, marks), targets = span or spanning(numbers, row, limit), targets * row[..., None]
+    short = numbers.device.type != 'mps'  # which lacks some of the decompositions
+    if short and kernel is _line and 4 * numbers[0, 0].numel() <= at.shape[1]: return _solve_line(numbers, targets, row, marks, there, w)
+    across = kernel(numbers, marks, w) * row[..., None] * there[:, None]
+    own = _rows(across, at) * there[..., None]
+    jitter = _jitter(own.diagonal(dim1=1, dim2=2), there)
     root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - there))
-    across = (kernel(numbers, marks, w) * there[:, None] * row[..., None]).transpose(1, 2)
-    left, coef = ridge(torch.linalg.solve_triangular(root, across, upper=False).transpose(1, 2), targets * row[..., None])
+    if short and across.shape[1] == across.shape[2] >= 64: return _solve_whole(own, root, at, jitter * there, marks, targets)
+    left, coef = ridge(torch.linalg.solve_triangular(root, across.transpose(1, 2), upper=False).transpose(1, 2), targets)
     return left, marks, torch.linalg.solve_triangular(root.transpose(1, 2), coef, upper=True) * there[..., None]
+
+def spanning(numbers, row, limit):
+    "Landmarks: where they are, which of them exist (as 0 and 1), their numbers."
+    at, there = landmarks(numbers, row, limit)
+    return at, there.float(), _rows(numbers, at)
+
+def _rows(x, at): return x.gather(1, at.view(*at.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
+def _jitter(diagonal, there): return 1e-4 * diagonal.sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1) + 1e-6
+
+# %% ../nbs/22_hints.ipynb #c48ea87f
+def _solve_whole(own, root, at, jitter, marks, targets):
+    "`solve` where all rows are landmarks; `root` is the Cholesky factor of `own` and its jitter."
+    inverse, targets, tried, diagonal = torch.cholesky_inverse(root), _rows(targets, at), [], torch.diag_embed(jitter)
+    gram = own - diagonal + inverse * jitter[:, None] * jitter[..., None]
+    for strength in RIDGES:
+        root = torch.linalg.cholesky(gram + strength * torch.eye(own.shape[1], device=own.device))
+        coef = torch.cholesky_solve(targets, root)
+        tried.append((targets - strength * coef, 1 - strength * torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2), coef))
+    left, coef = _best(*zip(*tried), targets)
+    return _rows(left, at.argsort(1)), marks, coef - inverse @ (jitter[..., None] * coef)
+
+def _solve_line(numbers, targets, row, marks, there, w):
+    "`solve` for the straight line, in the directions of a row."
+    (b, _, f, n), scale = numbers.shape, (w > 0).float().sum(1)[:, None, None].clamp_min(1).sqrt()
+    a, m = (x.flatten(2) / scale * real[..., None] for x, real in ((numbers, row), (marks, there)))
+    d, axes = torch.linalg.eigh(m.transpose(1, 2) @ m)
+    d = d.clamp_min(0)
+    turn = axes * (d / (d + _jitter(m.square().sum(-1), there))).sqrt()[:, None]
+    left, coef = ridge(a @ turn, targets)
+    return left, torch.eye(f * n, device=a.device).view(-1, f, n).expand(b, -1, -1, -1), turn @ coef * scale
 
 # %% ../nbs/22_hints.ipynb #c8590f1e
 SHARPNESS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
@@ -122,7 +164,10 @@ def sharpen(
     log_prior: Tensor,  # (B, K), -inf for absent classes
 ) -> tuple:  # factor (B,), left-out log loss (B,)
     "The factor that makes left-out answers most probable."
-    loss = lambda b: -((log_prior[:, None] + b * left).log_softmax(-1).clamp_min(-20) * one_hot).sum((1, 2)) / one_hot.sum((1, 2))
+    left, one_hot, prior = left.transpose(1, 2).contiguous(), one_hot.transpose(1, 2), log_prior[..., None]  # (B, K, S)
+    own, own_prior = (left * one_hot).sum(1), prior.masked_fill(prior.isinf(), 0).mul(one_hot).sum(1)
+    row = one_hot.sum(1)
+    loss = lambda b: (((prior + b * left).logsumexp(1) - own_prior - b * own).clamp_max(20) * row).sum(1) / row.sum(1)
     losses = torch.stack([loss(b) for b in SHARPNESS])
     return torch.tensor(SHARPNESS, device=left.device)[losses.argmin(0)], losses.amin(0)
 
@@ -162,16 +207,21 @@ def fit(
         row = torch.ones(b, s, device=x.device) if support_mask is None else support_mask.float()
         real = torch.ones(b, f, device=x.device) if feature_mask is None else feature_mask.float()
         x = x * real[:, None, :, None]
-        one_hot = F.one_hot(y.long(), self.n_classes).float() * row[..., None]
+        here = int(y.max()) + 1 if y.device.type == 'cpu' else self.n_classes  # absent classes cost nothing
+        one_hot = F.one_hot(y.long(), here).float() * row[..., None]
         share = one_hot.sum(1) / row.sum(1, keepdim=True)
         w, log_prior = column_weights(x[..., 1], (1 - x[..., 2]) * row[..., None], one_hot, real), share.log()
         state = dict(w=w, real=real, log_prior=log_prior, marks=[], coef=[], loss=[], support=[])
+        span = spanning(x, row, self.limit)
         for kernel in KERNELS.values():
-            left, marks, coef = solve(kernel, x, one_hot - share[:, None], row, w, self.limit)
+            left, marks, coef = solve(kernel, x, one_hot - share[:, None], row, w, span=span)
             factor, loss = sharpen(left, one_hot, log_prior)
             state['coef'].append(coef * factor[:, None, None]); state['support'].append(left * factor[:, None, None]); state['loss'].append(loss)
+            state['marks'].append(marks)
         entropy = -(share * log_prior.clamp_min(-20)).sum(-1, keepdim=True)
-        state.update(marks=marks, support=torch.stack(state['support'], 2), loss=torch.stack(state['loss'], -1) / entropy.clamp_min(0.05))
+        wide = lambda t, value=0.0: F.pad(t, (0, self.n_classes - here), value=value)
+        state.update(coef=[wide(c) for c in state['coef']], log_prior=wide(log_prior, -math.inf))
+        state.update(support=wide(torch.stack(state['support'], 2)), loss=torch.stack(state['loss'], -1) / entropy.clamp_min(0.05))
     return state
 
 @torch.no_grad()
@@ -183,7 +233,7 @@ def evidence(
     "What each learner says about queries: log-odds against the class frequencies."
     with torch.autocast(numbers.device.type, enabled=False):
         x = numbers[..., :3].float() * state['real'][:, None, :, None]
-        return torch.stack([k(x, state['marks'], state['w']) @ c for k, c in zip(KERNELS.values(), state['coef'])], 2)
+        return torch.stack([k(x, m, state['w']) @ c for k, m, c in zip(KERNELS.values(), state['marks'], state['coef'])], 2)
 
 KernelHints.fit, KernelHints.evidence = fit, evidence
 
@@ -247,7 +297,8 @@ def _fit_targets(self: TargetHints, numbers: Tensor, y: Tensor, support_mask: Te
         mean = (y * row).sum(1) / rows
         target = ((y - mean[:, None]) * row)[..., None].float()
         w = column_weights(x[..., 1], (1 - x[..., 2]) * row[..., None], bins, real)
-        left, marks, coef = zip(*(solve(kernel, x, target, row, w, self.limit) for kernel in KERNELS.values()))
+        span = spanning(x, row, self.limit)
+        left, marks, coef = zip(*(solve(kernel, x, target, row, w, span=span) for kernel in KERNELS.values()))
         left = torch.cat(left, -1) * row[..., None]
         share = blend(left, target[..., 0], rows)
         left = torch.cat([left, (left * share[:, None]).sum(-1, keepdim=True)], -1)
