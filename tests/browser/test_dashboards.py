@@ -102,7 +102,10 @@ def test_fit_shows_itself(page, lab, home):
     page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[0].innerText.trim() == '[1]:'")
     run_cell(page, 'pipe = TabularPipeline')
     page.locator('img.widget-image').wait_for(); time.sleep(3); shot(page, 'fit')
-    command(page, 'notebook:interrupt-kernel')  # fit holds the kernel, so this is how to stop it
+    button = lambda name: page.locator(OUT).get_by_role('button', name=name, exact=True)
+    button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()  # fit holds the kernel, and yet
+    button('Resume').click(); page.locator(OUT).get_by_text('· training').wait_for()
+    button('Stop').click()
     page.locator(OUT).get_by_text("'stopped'").wait_for()
     page.locator('.jp-RenderedImage img').wait_for(); shot(page, 'fit-done')
     outputs = save(page, home/'fit.ipynb')['cells'][1]['outputs']
