@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['BUTTONS', 'WORDS', 'SHARE', 'START', 'INTERRUPT', 'STOP', 'Run', 'on_start', 'on_step', 'on_validate', 'on_end',
-           'fit_job', 'trainer_job', 'connect', 'bundle', 'Place', 'TrainingDashboard', 'state', 'refresh', 'say',
-           'start', 'watch', 'end', 'pause', 'stop', 'save', 'wait', 'answer_while_busy', 'LiveRun', 'live_callback']
+           'fit_job', 'trainer_job', 'connect', 'bundle', 'Place', 'TrainingDashboard', 'what_is', 'state', 'refresh',
+           'say', 'answer_while_busy', 'start', 'watch', 'end', 'pause', 'stop', 'save', 'wait', 'LiveRun',
+           'live_callback']
 
 # %% ../nbs/87_live.ipynb #c2d046f3
 import base64
@@ -18,7 +19,7 @@ from pathlib import Path
 import ipywidgets as w
 import torch
 
-from .curves import Curves, Picture, clock, memory_words, number, result_rows, rows_of, small_table, tiles
+from .curves import COLOURS, Curves, Picture, clock, memory_tiles, number, result_rows, rows_of, small_table, tiles
 from .shapes import InputError
 from .telemetry import History
 from .training import Callback, Trainer
@@ -56,6 +57,9 @@ def on_step(self: Run, state):
     if self.stopping: state.stop()
     else: self.status = 'running'
 
+Run.on_start, Run.on_step = on_start, on_step
+
+# %% ../nbs/87_live.ipynb #258d02c4
 def on_validate(self: Run, state):
     if self.own: self.history.on_validate(state)
     if self.stopping: state.stop()
@@ -65,7 +69,7 @@ def on_end(self: Run, state):
     self.stopping = state.stopped and state.progress < 1 and not early
     if not self.stopping: self.status = 'comparing'
 
-Run.on_start, Run.on_step, Run.on_validate, Run.on_end = on_start, on_step, on_validate, on_end
+Run.on_validate, Run.on_end = on_validate, on_end
 
 # %% ../nbs/87_live.ipynb #ede97149
 def fit_job(pipe, X, y):
@@ -78,28 +82,34 @@ def fit_job(pipe, X, y):
         finally: pipe.tuning_params = before
     return job
 
+# %% ../nbs/87_live.ipynb #ec3a8bad
 def trainer_job(trainer: Trainer, run: Run):
     "A function that runs a `Trainer`."
     trainer.callbacks.append(run)
     def job(_): trainer.state.stopped = False; return trainer.run()
     return job
 
+# %% ../nbs/87_live.ipynb #7085ed10
+def _run_trainer(t: Trainer) -> tuple:
+    run = Run(next((c for c in t.callbacks if isinstance(c, History)), None))
+    return run, trainer_job(t, run), run.history
+
+def _run_pipeline(pipe, X, y) -> tuple:
+    if X is None or y is None: raise InputError('a pipeline needs its table: TrainingDashboard(pipe, X, y)')
+    params, run = pipe.tuning_params if isinstance(pipe.tuning_params, dict) else {}, Run()
+    resumed = params.get('resume') and params.get('checkpoint_dir')  # its file has the rows of the earlier pieces
+    return run, fit_job(pipe, X, y), resumed or run.history
+
 # %% ../nbs/87_live.ipynb #33c3527f
 def connect(what, X=None, y=None) -> tuple:  # (run, job or None, source of rows)
     "What a dashboard needs of something that trains or has trained."
     if isinstance(what, Run): return what, None, what.history
-    if isinstance(what, Trainer):
-        run = Run(next((c for c in what.callbacks if isinstance(c, History)), None))
-        return run, trainer_job(what, run), run.history
+    if isinstance(what, Trainer): return _run_trainer(what)
     if isinstance(what, (History, str, Path)): return Run(what if isinstance(what, History) else None), None, what
-    run = Run()
-    if not hasattr(what, 'tuning_params'):
-        if not callable(what): raise InputError(f'a {type(what).__name__} can not be watched: give a pipeline with X and y, a Trainer, '
-                                                'a function, a History, or the folder of a metrics.jsonl')
-        return run, what, run.history
-    if X is None or y is None: raise InputError('a pipeline needs its table: TrainingDashboard(pipe, X, y)')
-    params = what.tuning_params if isinstance(what.tuning_params, dict) else {}
-    return run, fit_job(what, X, y), params['checkpoint_dir'] if params.get('resume') and params.get('checkpoint_dir') else run.history
+    if hasattr(what, 'tuning_params'): return _run_pipeline(what, X, y)
+    if callable(what): run = Run(); return run, what, run.history
+    raise InputError(f'a {type(what).__name__} can not be watched: give a pipeline with X and y, a Trainer, a function, '
+                     'a History, or the folder of a metrics.jsonl')
 
 # %% ../nbs/87_live.ipynb #b5e3aa92
 def bundle(widget, words: str) -> dict:
@@ -107,6 +117,7 @@ def bundle(widget, words: str) -> dict:
     view = dict(version_major=2, version_minor=0, model_id=widget.model_id)
     return {'text/plain': words, 'application/vnd.jupyter.widget-view+json': view}
 
+# %% ../nbs/87_live.ipynb #b49f4847
 class Place:
     "Places in a cell's output: the widget, and what stays of it."
     def __init__(self, names=('picture', 'table')): self.names, self.handles = names, {}
@@ -129,9 +140,10 @@ BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'St
                stopped=('Start',), failed=('Start',), watching=())
 WORDS = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step',
              comparing='comparing with the untuned model',
-             finished='finished', stopped='stopped; the best weights so far are kept', failed='failed', watching='watching another process')
+             finished='finished', stopped='stopped; the best weights so far are kept', failed='failed', watching='watching')
 SHARE, START = 0.008, 0.1  # drawing takes this share of the time at most, and so many seconds in all before that counts
 
+# %% ../nbs/87_live.ipynb #42ca6005
 class TrainingDashboard:
     "A live view of one run, with Start, Pause, Stop and Save picture."
     def __init__(
@@ -144,13 +156,16 @@ class TrainingDashboard:
         place: Place = None,  # where the picture stays; None: under the dashboard
     ):
         self.run, self.job, source = connect(what, X, y)
-        self.source, self.curves, self.picture, self.result = rows_of(source), Curves(), Picture(), None
-        self.title, self.replace = title or ('training' if self.job or isinstance(what, Run) else str(what)), replace
+        here = self.job is not None or isinstance(what, Run)
+        if not here: self.run.status = 'watching'
+        self.title, self.replace = title or ('training' if here else what_is(what)), replace
         self.place, self.alone = place or Place(), place is None
-        self.lock, self.told, self.kept, self.thread, self.watcher = threading.RLock(), None, None, None, None
+        self.source, self.curves, self.picture, self.lock = rows_of(source), Curves(), Picture(), threading.RLock()
+        self.result = self.told = self.kept = self.thread = self.watcher = None
         self.heard, self.after = time.monotonic(), []  # functions to call at the end
-        if self.job is None and not isinstance(what, Run): self.run.status = 'watching'
         self._build(); self.refresh()
+
+def what_is(source) -> str: return 'a run in this process' if isinstance(source, History) else str(source)
 
 # %% ../nbs/87_live.ipynb #47f0fc10
 def _button(words, style, tip, click):
@@ -158,13 +173,15 @@ def _button(words, style, tip, click):
     b.on_click(lambda _: click())
     return b
 
+def _line(height): return w.HTML(layout=w.Layout(height=height, overflow='hidden', margin='0'))
+
+# %% ../nbs/87_live.ipynb #2fde5524
 def _build(self: TrainingDashboard):
     made = [('Start', 'success', 'train in the background', self.start), ('Pause', '', 'wait after this step', self.pause),
             ('Stop', 'danger', 'end after this step; the best weights are kept', self.stop),
             ('Save picture', '', 'write the picture as PNG', self.save)]
     self.buttons = {m[0]: _button(*m) for m in made}
-    line = lambda height: w.HTML(layout=w.Layout(height=height, overflow='hidden', margin='0'))
-    self.head, self.numbers, self.message = line('26px'), line('42px'), line('24px')
+    self.head, self.numbers, self.message = _line('26px'), _line('42px'), _line('24px')
     self.bar = w.FloatProgress(min=0, max=1, layout=w.Layout(width='auto', height='14px', margin='2px 0'))
     self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='360px', object_fit='contain',
                                                        object_position='left top', margin='4px 0'))
@@ -182,6 +199,11 @@ def state(self: TrainingDashboard) -> dict:
     if status == 'watching' and n['progress'] >= 1: status = 'finished'
     return dict(title=self.title, status=status, n_steps=self.run.n_steps, error=self.run.error and str(self.run.error)) | n
 
+def _guess(self, s): return s['n_steps'] or (round(s['step'] / s['progress']) if s['progress'] else None)  # steps in all
+
+TrainingDashboard.state, TrainingDashboard._guess = state, _guess
+
+# %% ../nbs/87_live.ipynb #8a75deaa
 def refresh(self: TrainingDashboard, force: bool = False):  # draw even if nothing is new
     "Bring the view up to date."
     with self.lock:
@@ -190,38 +212,56 @@ def refresh(self: TrainingDashboard, force: bool = False):  # draw even if nothi
         self.told, self.heard = seen, time.monotonic()
         self._heading(s)
         self.bar.value, self.numbers.value = s['progress'], tiles(self._tiles(s))
-        self.image.value = self.picture.draw(self.curves, s['n_steps'] or self._guess(s))
+        self.numbers.layout.height = '84px' if s['memory_mib'].get('cuda') or torch.cuda.is_available() else '42px'  # two lines with a GPU
+        self.image.value = self.picture.draw(self.curves, self._guess(s))
 
-def _guess(self, s): return round(s['step'] / s['progress']) if s['progress'] else None
+TrainingDashboard.refresh = refresh
 
-TrainingDashboard.state, TrainingDashboard.refresh, TrainingDashboard._guess = state, refresh, _guess
-
-# %% ../nbs/87_live.ipynb #433c157d
+# %% ../nbs/87_live.ipynb #1002fc25
 def _tiles(self: TrainingDashboard, s: dict) -> list:
-    of = s['n_steps'] or self._guess(s)
-    total = torch.cuda.mem_get_info()[1] / 2 ** 20 if s['memory_mib'].get('cuda') and torch.cuda.is_available() and self.job else None
+    of, over = self._guess(s), s['status'] in ('finished', 'stopped', 'failed')
+    card = torch.cuda.mem_get_info()[1] / 2 ** 20 if s['memory_mib'].get('cuda') and torch.cuda.is_available() and self.job else None
     best = number(s['best']) + (f" (step {s['best_step']})" if s['best'] is not None else '')
+    speed = '–' if s['speed'] is None else f"{number(s['speed'], 0)} {s['speed_unit']}"
     return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', s['epoch']), ('training loss', number(s['loss'])),
-            ('best validation', best), ('untuned', number(s['untuned'])), ('speed', f"{number(s['speed'], 0)} {s['speed_unit']}"),
-            ('time', clock(s['seconds'])), ('left', clock(s['eta'])), ('memory', memory_words(s['memory_mib'], total))]
+            ('best validation', best), ('untuned', number(s['untuned'])), ('speed', speed), ('time', clock(s['seconds'])),
+            ('left', clock(None if over else s['eta'])), *memory_tiles(s['memory_mib'], card)]
 
+TrainingDashboard._tiles = _tiles
+
+# %% ../nbs/87_live.ipynb #bd606987
 def _heading(self: TrainingDashboard, s: dict):
     quiet = time.monotonic() - self.heard
     words = WORDS[s['status']] + (f', no news for {clock(quiet)}' if s['status'] == 'watching' and quiet > 20 else '')
-    self.head.value = (f'<div style="font-size:15px;line-height:24px;color:var(--jp-ui-font-color1,inherit)"><b>{html.escape(self.title)}</b>'
-                       f'<span style="opacity:.75"> · {words}</span></div>')
-    for name in ('Start', 'Pause', 'Stop'): self.buttons[name].disabled = name not in BUTTONS[s['status']] or (name == 'Start' and not self.job)
+    self.head.value = (f'<div style="font-size:15px;line-height:24px;color:var(--jp-ui-font-color1,inherit)">'
+                       f'<b>{html.escape(self.title)}</b><span style="opacity:.75"> · {words}</span></div>')
+    for name in ('Start', 'Pause', 'Stop'):
+        self.buttons[name].disabled = name not in BUTTONS[s['status']] or (name == 'Start' and not self.job)
     self.buttons['Pause'].description = 'Pause' if self.run.go.is_set() else 'Resume'
     self.bar.bar_style = dict(finished='success', failed='danger', stopped='warning', paused='warning').get(s['status'], 'info')
     if s['error']: self.say(s['error'], error=True)
 
+TrainingDashboard._heading = _heading
+
+# %% ../nbs/87_live.ipynb #3bfded72
 def say(self: TrainingDashboard, words: str, error: bool = False):
     "A line under the buttons."
-    colour = '#D55E00' if error else 'var(--jp-ui-font-color1,inherit)'
+    colour = COLOURS['red'] if error else 'var(--jp-ui-font-color1,inherit)'
     self.message.layout.height = 'auto' if error else '24px'
     self.message.value = f'<div style="line-height:20px;color:{colour}">{html.escape(words)}</div>'
 
-TrainingDashboard._tiles, TrainingDashboard._heading, TrainingDashboard.say = _tiles, _heading, say
+TrainingDashboard.say = say
+
+# %% ../nbs/87_live.ipynb #edd7b107
+def answer_while_busy(self: TrainingDashboard) -> bool:  # False: this kernel hears no clicks while a cell runs
+    "Let clicks on the buttons be heard while a cell runs."
+    from IPython import get_ipython
+    kernel = getattr(get_ipython(), 'kernel', None)
+    if not getattr(kernel, '_supports_kernel_subshells', False): return False
+    for b in self.buttons.values(): b.comm._reply_subshell_for = lambda data, asked: asked  # the subshell that the page has chosen
+    return True
+
+TrainingDashboard.answer_while_busy = answer_while_busy
 
 # %% ../nbs/87_live.ipynb #98b8029d
 def start(self: TrainingDashboard):
@@ -232,7 +272,11 @@ def start(self: TrainingDashboard):
     self.thread = threading.Thread(target=self._work, name='tabtune-training', daemon=True); self.thread.start()
     self.watch()
 
+TrainingDashboard.start = start
+
+# %% ../nbs/87_live.ipynb #e8ea6d4e
 def _work(self: TrainingDashboard):
+    "What the thread that trains does."
     error = None
     try: self.result = self.job(self.run)
     except BaseException as e:
@@ -240,7 +284,7 @@ def _work(self: TrainingDashboard):
         traceback.clear_frames(e.__traceback__)  # they would keep the model in memory
     self.run.finish(error)
 
-TrainingDashboard.start, TrainingDashboard._work = start, _work
+TrainingDashboard._work = _work
 
 # %% ../nbs/87_live.ipynb #bf68ddc0
 def watch(self: TrainingDashboard):
@@ -257,17 +301,20 @@ def _watch(self: TrainingDashboard):
         if self.run.status == 'watching' and self.curves.last.get('progress', 0) >= 1 and time.monotonic() - self.heard > 3: break
     self.end()
 
+TrainingDashboard.watch, TrainingDashboard._watch = watch, _watch
+
+# %% ../nbs/87_live.ipynb #8c581b29
 def end(self: TrainingDashboard):
     "The last picture, and what stays in the notebook."
     if self.run.status == 'watching': self.run.finish()
     self.refresh(force=True)
-    s = self.state(); words = f"{self.title}: {WORDS[s['status']]}, validation log loss {number(s['best'])}"
+    s = self.state(); words = f"{self.title}: {WORDS[s['status']]}, validation loss {number(s['best'])}"
     self.kept = self.image.value, small_table(self._result(s))
-    self.place.keep(*self.kept, words, 'widget' if self.replace else 'picture')
+    if self.curves.last or self.replace: self.place.keep(*self.kept, words, 'widget' if self.replace else 'picture')
     if self.place.handles and self.alone: self.image.layout.display = 'none'  # the picture below is the same
     for f in self.after: f(self)
 
-TrainingDashboard.watch, TrainingDashboard._watch, TrainingDashboard.end = watch, _watch, end
+TrainingDashboard.end = end
 
 # %% ../nbs/87_live.ipynb #8b302bec
 def _result(self: TrainingDashboard, s: dict) -> dict:
@@ -275,9 +322,13 @@ def _result(self: TrainingDashboard, s: dict) -> dict:
     rows = result_rows(s, WORDS[s['status']])
     if s['error']: rows['error'] = s['error']
     r = getattr(self.result, 'tuning_report_', None)
-    if r: rows['kept'] = f"the {r['kept']} model; on {r.get('compared_rows', 0)} rows of their own: {number(r.get('loss_untuned'))} untuned, {number(r.get('loss_tuned'))} tuned"
+    if r: rows['kept'] = (f"the {r['kept']} model; on {r.get('compared_rows', 0)} rows of their own: "
+                          f"{number(r.get('loss_untuned'))} untuned, {number(r.get('loss_tuned'))} tuned")
     return rows
 
+TrainingDashboard._result = _result
+
+# %% ../nbs/87_live.ipynb #cf0004cc
 def pause(self: TrainingDashboard):
     "Pause, or go on."
     if self.run.go.is_set(): self.run.pause()
@@ -289,7 +340,7 @@ def stop(self: TrainingDashboard):
     if not self.run.done.is_set(): self.run.stop()
     self.refresh(force=True)
 
-TrainingDashboard._result, TrainingDashboard.pause, TrainingDashboard.stop = _result, pause, stop
+TrainingDashboard.pause, TrainingDashboard.stop = pause, stop
 
 # %% ../nbs/87_live.ipynb #961e55de
 def save(
@@ -302,6 +353,9 @@ def save(
     self.say(f'saved as {path}')
     return path
 
+TrainingDashboard.save = save
+
+# %% ../nbs/87_live.ipynb #bbe656a7
 def wait(self: TrainingDashboard, seconds: float = None):
     "Wait for the end; what the job returned."
     for t in (self.thread, self.watcher): t and t.join(seconds)
@@ -309,24 +363,17 @@ def wait(self: TrainingDashboard, seconds: float = None):
 
 def _ipython_display_(self: TrainingDashboard):
     self.image.layout.display = None
+    self.answer_while_busy()
     self.place.show(self.widget, f'{self.title}: a live view, shown while the kernel runs')
     self.refresh(force=True)
     if self.job is None and not self.run.done.is_set(): self.watch()
 
-TrainingDashboard.save, TrainingDashboard.wait, TrainingDashboard._ipython_display_ = save, wait, _ipython_display_
-
-# %% ../nbs/87_live.ipynb #3d35175a
-def answer_while_busy(buttons) -> bool:  # False: this kernel hears no clicks while a cell runs
-    "Let clicks on these buttons be heard while a cell runs."
-    from IPython import get_ipython
-    kernel = getattr(get_ipython(), 'kernel', None)
-    if not getattr(kernel, '_supports_kernel_subshells', False): return False
-    for b in buttons: b.comm._reply_subshell_for = lambda data, asked: asked  # the subshell that the page has chosen
-    return True
+TrainingDashboard.wait, TrainingDashboard._ipython_display_ = wait, _ipython_display_
 
 # %% ../nbs/87_live.ipynb #46336b90
 INTERRUPT = 'Interrupt the kernel (■) to stop after this step; the best weights so far are kept.'
-STOP = 'Stop ends after this step; the best weights so far are kept. Where the buttons do not answer, interrupt the kernel (■): it does the same.'
+STOP = ('Stop ends after this step; the best weights so far are kept. '
+        'Where the buttons do not answer, interrupt the kernel (■): it does the same.')
 
 class LiveRun(Run):
     "A run that shows its dashboard when it starts."
@@ -334,7 +381,7 @@ class LiveRun(Run):
         super().on_start(state)
         self.view = view = TrainingDashboard(self, title='Mitra', replace=True)
         view.buttons['Start'].layout.display = 'none'
-        heard = answer_while_busy(view.buttons.values())
+        heard = view.answer_while_busy()
         if not heard: view.row.layout.display = 'none'
         view.say(STOP if heard else INTERRUPT)
         view._ipython_display_()

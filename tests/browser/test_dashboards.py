@@ -88,6 +88,43 @@ def test_builder_in_lab(page, lab, home):
     assert sum('image/png' in o.get('data', {}) for o in kept) >= 2, 'curves and results stay in the saved notebook'
     assert len(json.dumps(kept)) < 400_000
 
+def write_notebook(path, *cells):
+    cells = [dict(cell_type='code', id=f'c{i}', metadata={}, execution_count=None, outputs=[], source=s) for i, s in enumerate(cells)]
+    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
+
+NUMBERS = """from sklearn.datasets import load_diabetes, load_wine
+from tabtune import TabularLeaderboard, TabularPipeline
+from tabtune.dashboard import AttentionView, EpisodeView, LeaderboardView, PipelineBuilder, PriorView
+form = PipelineBuilder(load_diabetes(as_frame=True, scaled=False).frame.iloc[:200], target='target')
+form"""
+WINES = """X, y = load_wine(return_X_y=True, as_frame=True)
+y = y.map(dict(enumerate(['Barolo', 'Grignolino', 'Barbera'])))
+EpisodeView(X, y)"""
+RACE = """board = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2])
+board.add_model('Mitra', model_params=dict(d_model=32, num_layers=1)); board.add_model('LogisticRegression'); board.add_model('RandomForest')
+LeaderboardView(board)"""
+ATTENTION = "AttentionView(TabularPipeline().fit(X[::2], y[::2]), X[1::2], table=X[::2])"
+
+def test_views_in_lab(page, lab, home):
+    write_notebook(home/'views.ipynb', NUMBERS, WINES, 'PriorView()', RACE, ATTENTION)
+    open_notebook(page, lab, 'views.ipynb')
+    page.set_viewport_size(dict(width=1280, height=1000))
+    def show(words, name, done=lambda out: None, theme='Light'):
+        out = code_cell(page, words).locator('.jp-OutputArea').first
+        if theme == 'Light': run_cell(page, words)
+        out.locator('.jupyter-widgets').first.wait_for(); done(out)
+        out.scroll_into_view_if_needed(); time.sleep(0.3); out.screenshot(path=SHOTS/f'{name}.png')
+        return out
+    form = show('load_diabetes', 'numbers')
+    form.get_by_role('button', name='Start', exact=True).click(); form.get_by_text('On the test rows').wait_for()
+    form.screenshot(path=SHOTS/'numbers-results.png')
+    show('EpisodeView(X', 'episode'); show('PriorView()', 'prior')
+    race = show('LeaderboardView(b', 'leaderboard', lambda out: (out.get_by_role('button', name='Start', exact=True).click(), out.get_by_text('3 of 3 models').wait_for()))
+    show('AttentionView(T', 'attention', lambda out: out.locator('select').select_option(index=7))
+    command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1)
+    for words, name in (('load_diabetes', 'numbers'), ('EpisodeView(X', 'episode'), ('PriorView()', 'prior'), ('LeaderboardView(b', 'leaderboard'), ('AttentionView(T', 'attention')):
+        show(words, f'{name}-dark', theme='Dark')
+
 LOAD = """from sklearn.datasets import load_wine
 from tabtune import TabularPipeline
 X, y = load_wine(return_X_y=True)"""
