@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PAGE', 'CLASS_ROW', 'WIDE', 'CHIP', 'TABS', 'MOST', 'TASKS', 'PRESETS', 'STRATEGIES', 'NO_TUNING', 'EMPTY', 'COPY',
            'CODE_STYLE', 'PICTURES', 'bars', 'sketch', 'describe_column', 'balance', 'spread', 'control', 'allowed',
-           'remark', 'Field', 'PipelineBuilder', 'choices', 'code', 'set', 'state', 'take_advice', 'show_code',
-           'results_png', 'numbers_png', 'start', 'wait']
+           'remark', 'Field', 'PipelineBuilder', 'choices', 'code', 'state', 'take_advice', 'show_code', 'results_png',
+           'numbers_png', 'start', 'wait']
 
 # %% ../nbs/88_builder.ipynb #3f83b37d
 import base64
@@ -286,8 +286,8 @@ def _fields(self: PipelineBuilder) -> dict: return self.model | self.tuning | se
 
 PipelineBuilder.choices, PipelineBuilder.code, PipelineBuilder._fields = choices, code, _fields
 
-# %% ../nbs/88_builder.ipynb #26c4d332
-def set(self: PipelineBuilder, **values):  # target, task, columns, strategy, device, test_size, or any parameter
+# %% ../nbs/88_builder.ipynb #c981d86b
+def _choose(self: PipelineBuilder, **values):  # target, task, columns, strategy, device, test_size, or any parameter
     "Set by name what could be clicked."
     boxes = dict(target=self.target, task=self.task, strategy=self.strategy, device=self.device, test_size=self.test_size)
     check_keys(values, [*boxes, 'columns', *self._fields()], 'PipelineBuilder.set')
@@ -309,7 +309,7 @@ def state(self: PipelineBuilder) -> dict:
     return dict(target=c.target, task=c.task, columns=c.columns, strategy=c.strategy, device=c.device, test_size=c.test_size,
                 arguments=c.arguments(), mistakes=c.mistakes(self.df), estimate=self.estimate, status=run, scores=self.scores)
 
-PipelineBuilder.set, PipelineBuilder.state = set, state
+PipelineBuilder.set, PipelineBuilder.state = _choose, state
 
 # %% ../nbs/88_builder.ipynb #cce5866e
 def _changed(self: PipelineBuilder):

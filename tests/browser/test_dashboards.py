@@ -105,25 +105,35 @@ board.add_model('Mitra', model_params=dict(d_model=32, num_layers=1)); board.add
 LeaderboardView(board)"""
 ATTENTION = "AttentionView(TabularPipeline().fit(X[::2], y[::2]), X[1::2], table=X[::2])"
 
+def view_of(page, words): return code_cell(page, words).locator('.jp-OutputArea').first
+
+def picture(page, out, name):
+    "A picture of one output."
+    out.evaluate("e => e.scrollIntoView({block: 'start'})"); time.sleep(0.3)
+    page.screenshot(path=SHOTS/f'{name}.png')
+
 def test_views_in_lab(page, lab, home):
     write_notebook(home/'views.ipynb', NUMBERS, WINES, 'PriorView()', RACE, ATTENTION)
     open_notebook(page, lab, 'views.ipynb')
-    page.set_viewport_size(dict(width=1280, height=1000))
-    def show(words, name, done=lambda out: None, theme='Light'):
-        out = code_cell(page, words).locator('.jp-OutputArea').first
-        if theme == 'Light': run_cell(page, words)
-        out.locator('.jupyter-widgets').first.wait_for(); done(out)
-        out.scroll_into_view_if_needed(); time.sleep(0.3); out.screenshot(path=SHOTS/f'{name}.png')
-        return out
-    form = show('load_diabetes', 'numbers')
+    command(page, 'notebook:run-all-cells')
+    form, episode, prior, race, looked = views = [view_of(page, words) for words in ('load_diabetes', 'EpisodeView(X', 'PriorView()', 'LeaderboardView(b', 'AttentionView(T')]
+    for out in views: out.locator('.jupyter-widgets').first.wait_for()
+    picture(page, form, 'numbers')
     form.get_by_role('button', name='Start', exact=True).click(); form.get_by_text('On the test rows').wait_for()
-    form.screenshot(path=SHOTS/'numbers-results.png')
-    show('EpisodeView(X', 'episode'); show('PriorView()', 'prior')
-    race = show('LeaderboardView(b', 'leaderboard', lambda out: (out.get_by_role('button', name='Start', exact=True).click(), out.get_by_text('3 of 3 models').wait_for()))
-    show('AttentionView(T', 'attention', lambda out: out.locator('select').select_option(index=7))
+    assert form.get_by_text('rmse', exact=True).locator('visible=true').count(), 'numbers have scores of their own'
+    picture(page, form, 'numbers-results')
+    picture(page, episode, 'episode')
+    before = image_bytes(prior.locator('img')); prior.get_by_role('button', name='Draw again').click()
+    until(lambda: image_bytes(prior.locator('img')) != before, 'other tables')
+    picture(page, prior, 'prior')
+    race.get_by_role('button', name='Start', exact=True).click(); race.get_by_text('3 of 3 models').wait_for()
+    race.locator('select').select_option(label='fit_seconds'); picture(page, race, 'leaderboard')
+    rows = lambda: looked.locator('table').last.inner_text()
+    before = rows(); looked.locator('select').locator('option').nth(40).click()
+    until(lambda: rows() != before, 'what another query looked at')
+    picture(page, looked, 'attention')
     command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1)
-    for words, name in (('load_diabetes', 'numbers'), ('EpisodeView(X', 'episode'), ('PriorView()', 'prior'), ('LeaderboardView(b', 'leaderboard'), ('AttentionView(T', 'attention')):
-        show(words, f'{name}-dark', theme='Dark')
+    for out, name in zip(views, ('numbers', 'episode', 'prior', 'leaderboard', 'attention')): picture(page, out, f'{name}-dark')
 
 LOAD = """from sklearn.datasets import load_wine
 from tabtune import TabularPipeline
@@ -151,13 +161,20 @@ def test_fit_shows_itself(page, lab, home):
     assert 'application/vnd.jupyter.widget-view+json' not in kinds, 'the picture takes the place of the widget'
     assert (home/'fit.ipynb').stat().st_size < 200_000
 
+def app_of(path):
+    "The tutorial up to its form: an app under Voila, which runs every cell."
+    nb = json.loads(path.read_text())
+    at = next(i for i, c in enumerate(nb['cells']) if c['cell_type'] == 'code' and 'builder.set(' in ''.join(c['source']))
+    path.write_text(json.dumps(nb | dict(cells=nb['cells'][:at])))
+
 def test_voila(page, browser, home):
     pytest.importorskip('voila')
+    app_of(home/'app.ipynb')
     port = free_port()
     command = [sys.executable, '-m', 'voila', str(home/'app.ipynb'), '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1']
     with server(command, f'http://127.0.0.1:{port}/voila/static/voila.js', home):
         page.goto(f'http://127.0.0.1:{port}/', timeout=120_000)
-        page.get_by_role('button', name='Copy as code').first.wait_for(timeout=120_000)
-        page.get_by_role('button', name='Copy as code').first.click()
-        assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').first.input_value()
-        page.screenshot(path=SHOTS/'voila.png')
+        button = lambda name: page.get_by_role('button', name=name, exact=True)
+        button('Copy as code').wait_for(); button('Copy as code').click()
+        assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').input_value()
+        button('Start').click(); page.get_by_text('On the test rows').wait_for(); shot(page, 'voila')
