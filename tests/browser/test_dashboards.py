@@ -115,8 +115,9 @@ def picture(page, out, name):
 def test_views_in_lab(page, lab, home):
     write_notebook(home/'views.ipynb', NUMBERS, WINES, 'PriorView()', RACE, ATTENTION)
     open_notebook(page, lab, 'views.ipynb')
-    command(page, 'notebook:run-all-cells')
-    form, episode, prior, race, looked = views = [view_of(page, words) for words in ('load_diabetes', 'EpisodeView(X', 'PriorView()', 'LeaderboardView(b', 'AttentionView(T')]
+    cells = ('load_diabetes', 'EpisodeView(X', 'PriorView()', 'LeaderboardView(b', 'AttentionView(T')
+    for words in cells: run_cell(page, words)
+    form, episode, prior, race, looked = views = [view_of(page, words) for words in cells]
     for out in views: out.locator('.jupyter-widgets').first.wait_for()
     picture(page, form, 'numbers')
     form.get_by_role('button', name='Start', exact=True).click(); form.get_by_text('On the test rows').wait_for()
