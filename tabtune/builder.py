@@ -59,7 +59,7 @@ CLASS_ROW = ('<div style="display:flex;align-items:center;gap:8px;height:20px">'
              f'<span style="display:block;width:{{1:.0f}}px;height:11px;background:{COLOURS["blue"]}"></span></span>'
              '<span style="opacity:.75;white-space:nowrap">{2} rows, {3:.1f} %</span></div>')
 
-def _aside(words: str) -> str: return f'<div style="opacity:.75;margin-left:98px">{words}</div>'
+def _aside(words: str) -> str: return f'<div style="opacity:.75;margin-left:98px;line-height:18px">{words}</div>'
 
 def balance(y: pd.Series, most: int = 12) -> str:  # HTML
     "Classes and their share of the rows, as bars."

@@ -235,7 +235,7 @@ def settle(ax, low: float, high: float):
     a, b = ax.get_ylim()
     if not (a <= low and high <= b and high - low >= 0.5 * (b - a)): ax.set_ylim(low, high)
 
-def _set(line, x, y, floor=False, room=1.0):
+def _set(line, x, y, floor=False, room=1.1):
     line.set_data(x, y)
     low, high = limits(room * np.asarray(y))
     settle(line.axes, min(0, low) if floor else low, high)

@@ -181,7 +181,8 @@ def _scatter(ax, x, y, kind, ink):
     "Two columns of a table, its classes in colours and shapes."
     quiet(ax, ink); ax.grid(False); ax.set(xticks=[], yticks=[])
     for c in np.unique(y): ax.scatter(*x[y == c, :2].T, s=10, color=HUES[c % 6], marker=MARKS[c // 6], lw=0)
-    ax.set_title(f'{list(MECHANISMS)[kind]}, {len(np.unique(y))} classes', fontsize=9, color=ink)
+    k = len(np.unique(y))
+    ax.set_title(f'{list(MECHANISMS)[kind]}, {k} class{"es" * (k > 1)}', fontsize=9, color=ink)
     for label, n in ((ax.set_xlabel, 1), (ax.set_ylabel, 2)): label(f'column {n} (no unit)', fontsize=8, color=ink)
 
 def tables_png(tables, theme: str = 'auto') -> bytes:
@@ -256,7 +257,8 @@ class LeaderboardView(View):
         self.buttons = dict(Start=_button('Start', 'success', 'run all models in the background', self.start),
                             Stop=_button('Stop', 'danger', 'stop after the model in progress', self.stop))
         self.note, self.html = w.HTML(layout=w.Layout(margin='2px 2px 2px 10px')), scrolling(width='auto')
-        self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0'))
+        hidden = w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0', display='none')  # until there is a picture
+        self.image = w.Image(format='png', layout=hidden)
         head = w.HBox([*self.buttons.values(), self.sort, self.note])
         self.widget = w.VBox([head, self.html, self.image], layout=w.Layout(max_width='1080px', overflow='hidden'))
         self._buttons()
@@ -308,7 +310,7 @@ def draw(self: LeaderboardView):
     shown = t.dropna(axis=1, how='all').drop(columns=['name'], errors='ignore').set_axis(range(1, len(t) + 1))
     self.html.value = heat_table(shown, np.tile([0.35 * (c == by) for c in shown], (len(shown), 1)), 30)
     metric = by if by in t and 'seconds' not in by else self.rank_by
-    if metric in t: self.image.value = board_png(t, metric)
+    if metric in t: self.image.value, self.image.layout.display = board_png(t, metric), None
 
 LeaderboardView.sorted_table, LeaderboardView.draw = sorted_table, draw
 

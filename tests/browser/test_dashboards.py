@@ -178,4 +178,4 @@ def test_voila(page, browser, home):
         button = lambda name: page.get_by_role('button', name=name, exact=True)
         button('Copy as code').wait_for(); button('Copy as code').click()
         assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').input_value()
-        button('Start').click(); page.get_by_text('On the test rows').wait_for(); shot(page, 'voila')
+        button('Start').click(); page.get_by_text('On the test rows', exact=True).wait_for(); shot(page, 'voila')
