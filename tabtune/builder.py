@@ -467,7 +467,7 @@ def _advice(self: PipelineBuilder, c: Choices) -> dict:  # setting -> (value, re
     key = c.target, c.task, tuple(c.columns), c.strategy, c.device
     if key not in self.told:
         d = self.df.dropna(subset=[c.target])
-        try: self.told[key] = recommend(d[c.columns], d[c.target] if c.task == 'classification' else None, c.device, c.strategy)
+        try: self.told[key] = recommend(d[c.columns], d[c.target], c.device, c.strategy, task_type=c.task)
         except TabTuneError: return {}
     return {name: (value, why) for name, value, why in self.told[key].reasons if name in self._fields() and self._fields()[name].value != value}
 
