@@ -15,7 +15,8 @@ import pandas as pd
 from sklearn import metrics as skm
 from sklearn.calibration import CalibrationDisplay
 
-from .encode import match_labels
+from .config import check_range
+from .encode import _flat, match_labels
 from .shapes import ConfigError, InputError
 
 # %% ../nbs/70_metrics.ipynb #04cae4c2
@@ -32,11 +33,12 @@ def check_proba(
 )->tuple: # (codes (n,) int64 with -1 for unseen labels, probabilities (n, K) float64)
     "Match labels with probabilities, and warn of labels that training never saw."
     p, codes = np.asarray(proba, dtype=np.float64), match_labels(y_true, classes)
+    if p.ndim == 2 and len(p) != len(codes): raise InputError(f'{len(codes)} labels for {len(p)} rows: each row needs its label')
     if p.shape != (len(codes), len(classes)) or not len(codes): raise InputError(f'proba has shape {p.shape}; {len(codes)} labels and '
         f'{len(classes)} classes need shape ({len(codes)}, {len(classes)}), with at least one row')
     _check_rows(p)
-    new = list(dict.fromkeys(np.asarray(y_true, dtype=object).ravel()[codes < 0]))[:5]
-    if (codes < 0).all(): raise InputError(f'no label in y_true is among the classes {list(classes)}; y_true holds {new}')
+    new = list(dict.fromkeys(_flat(y_true).to_numpy(dtype=object)[codes < 0]))[:5] if (codes < 0).any() else []
+    if (codes < 0).all(): raise InputError(f'no label in y_true is among the classes {np.asarray(classes).tolist()[:10]}; y_true holds {new}')
     if new: warnings.warn(f'{(codes < 0).sum()} of {len(codes)} rows have labels that training never saw ({new}): they count as wrong')
     return codes, p / p.sum(1, keepdims=True)
 
@@ -79,9 +81,9 @@ def classification_metrics(
         recall=float(rec), mcc=_mcc(true, pred), brier_score=_brier(codes, p),
         log_loss=_log_loss(codes, p, float(np.finfo(dtype if dtype.kind == 'f' else float).eps)))
 
-# %% ../nbs/70_metrics.ipynb #ff99b646
+# %% ../nbs/70_metrics.ipynb #48f16a53
 def _bins(right, confidence, n_bins):
-    if n_bins < 1: raise InputError(f'n_bins={n_bins} must be at least 1')
+    check_range('n_bins', n_bins, 1)
     edges = np.linspace(0, 1, n_bins + 1)
     by = pd.DataFrame(dict(confidence=confidence, accuracy=right)).groupby(np.searchsorted(edges[1:-1], confidence))
     rows = by.size().reindex(range(n_bins), fill_value=0)
@@ -106,9 +108,9 @@ def _rates(true, pred):
     return dict(rows=len(true), accuracy=float((true == pred).mean()), predicted=float(pred.mean()), true_positive=mean(true),
                 false_positive=mean(~true))
 
-# %% ../nbs/70_metrics.ipynb #d10deb39
+# %% ../nbs/70_metrics.ipynb #227a8436
 def _names(groups):
-    g = pd.DataFrame(groups).reset_index(drop=True)
+    g = pd.DataFrame(groups.to_pandas() if hasattr(groups, 'to_pandas') else groups).reset_index(drop=True)
     return g.astype(object).where(g.notna(), 'missing').map(str).agg(' / '.join, axis=1)
 
 # %% ../nbs/70_metrics.ipynb #96272462
@@ -221,7 +223,7 @@ def plot_precision_recall(
     ax.set(xlabel='recall', ylabel='precision')
     return ax
 
-# %% ../nbs/70_metrics.ipynb #15b3c8f2
+# %% ../nbs/70_metrics.ipynb #395685d3
 def check_numbers(y_true, pred) -> tuple:  # both as (n,) float64
     "Targets and predictions of the same length, all finite."
     y, p = (np.asarray(v, dtype=np.float64).ravel() for v in (y_true, pred))
@@ -250,7 +252,7 @@ def regression_metrics(
         out |= dict(coverage=float(((low <= y) & (y <= high)).mean()), interval_width=float((high - low).mean()))
     return out
 
-# %% ../nbs/70_metrics.ipynb #d2436e38
+# %% ../nbs/70_metrics.ipynb #82a8f500
 def plot_predicted(y_true, pred, interval=None, ax=None):  # Axes
     "Predicted against true values."
     (y, p), ax = check_numbers(y_true, pred), _axes(ax)

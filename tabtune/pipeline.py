@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['log', 'STRATEGIES', 'ESTIMATORS', 'HOMES', 'ESTIMATOR_KEYS', 'EVALUATE', 'PLOTS', 'NUMBER_PLOTS', 'FORMAT', 'SCHEMA',
-           'CONTEXT', 'CONTEXTS', 'pick_weights', 'check_places', 'TabularPipeline', 'fit', 'predict_proba', 'predict',
-           'evaluate', 'predict_interval', 'score', 'plot_history', 'evaluate_checkpoints', 'save_adapter',
+           'CONTEXT', 'CONTEXTS', 'DAMAGE', 'pick_weights', 'check_places', 'TabularPipeline', 'fit', 'predict_proba',
+           'predict', 'evaluate', 'predict_interval', 'score', 'plot_history', 'evaluate_checkpoints', 'save_adapter',
            'load_adapter', 'use_adapter', 'merge_adapter', 'evaluate_calibration', 'evaluate_fairness', 'plot',
            'show_processing_summary', 'describe', 'save', 'load']
 
-# %% ../nbs/75_pipeline.ipynb #58ba5fe1
+# %% ../nbs/75_pipeline.ipynb #541a0442
 import copy
+import io
 import json
 import logging
 import tempfile
@@ -27,7 +28,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .checkpoints import _write, bundled_for, find_checkpoint, load_checkpoint, read_config, save_checkpoint
+from .checkpoints import _write, bundled_for, check_task, find_checkpoint, load_checkpoint, read_config, save_checkpoint
 from .classifier import MitraClassifier
 from .regressor import MitraRegressor
 from .config import (ARCHITECTURE, MODEL_KEYS, STRATEGY_ALIASES, TUNING_KEYS, architecture, check_choice, check_model_params,
@@ -122,13 +123,17 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self): return ESTIMATORS.get(self.task_type, MitraClassifier)().__sklearn_tags__()
     def __sklearn_is_fitted__(self): return hasattr(self, 'estimator_')
 
-# %% ../nbs/75_pipeline.ipynb #a2140659
-def _check(self: TabularPipeline) -> dict:  # checked model_params
-    "Find wrong settings before any work."
+# %% ../nbs/75_pipeline.ipynb #7dc036e8
+def _check_choices(self: TabularPipeline):
+    "Find wrong words."
     check_choice('model_name', self.model_name, ['Mitra'])
     check_choice('task_type', self.task_type, list(ESTIMATORS))
     check_choice('tuning_strategy', self.tuning_strategy, STRATEGIES)
     check_choice('finetune_mode', self.finetune_mode, ['meta-learning', 'sft'])
+
+def _check(self: TabularPipeline) -> dict:  # checked model_params
+    "Find wrong settings before any work."
+    self._check_choices()
     check_places(**{k: getattr(self, k) for k in HOMES})
     self._tuning_config()
     check_processor_params(self.processor_params)
@@ -168,7 +173,8 @@ def _adopt(self: TabularPipeline, est: MitraClassifier):
         elif hasattr(self, name): delattr(self, name)
     return self
 
-TabularPipeline._check, TabularPipeline.fit, TabularPipeline._tuning_config, TabularPipeline._adopt = _check, fit, _tuning_config, _adopt
+TabularPipeline._check_choices, TabularPipeline._check, TabularPipeline.fit = _check_choices, _check, fit
+TabularPipeline._tuning_config, TabularPipeline._adopt = _tuning_config, _adopt
 
 # %% ../nbs/75_pipeline.ipynb #f439b426
 def predict_proba(self: TabularPipeline, X) -> np.ndarray:  # (n_rows, n_classes)
@@ -375,8 +381,9 @@ def evaluate_fairness(
 
 def _groups(X, given):
     "Columns of `X` by name, or groups as they are."
-    names = [given] if isinstance(given, str) else list(given) if isinstance(given, (list, tuple)) and all(isinstance(g, str) for g in given) else None
     df = check_table(X)
+    if given is None or pd.api.types.is_scalar(given): given = [given]
+    names = list(given) if isinstance(given, (list, tuple)) and (len(given) == 1 or all(isinstance(g, str) for g in given)) else None
     if names is None or (len(names) == len(df) and not set(names) <= set(df.columns)): return given
     missing = [n for n in names if n not in df.columns]
     if missing: raise InputError(f'sensitive_features names {missing}, but X has the columns {list(df.columns)[:10]}')
@@ -440,6 +447,7 @@ def save(
     "Save everything that prediction needs into one file."
     check_is_fitted(self)
     path = Path(path)
+    if path.is_dir(): raise InputError(f"'{path}' is a folder: give the name of a file in it, e.g. '{path / 'pipeline.tabtune'}'")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == '.joblib':
         import joblib
@@ -506,6 +514,22 @@ def _take_adapters(self: TabularPipeline, manifest: dict, z: zipfile.ZipFile):
 TabularPipeline._plain_params, TabularPipeline._plain_tuning = _plain_params, _plain_tuning
 TabularPipeline._take_tuning, TabularPipeline._take_adapters = _take_tuning, _take_adapters
 
+# %% ../nbs/75_pipeline.ipynb #300c1b82
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError, RuntimeError)
+
+def _check_parts(
+    z: zipfile.ZipFile,
+    size: int,  # bytes of the file
+    path,  # for the message
+):
+    "Raise `CheckpointError` for parts that `save` does not write."
+    parts, names = z.infolist(), z.namelist()
+    odd = [n for n in names if '\\' in n or ':' in n or {'', '.', '..'} & set(n.split('/'))]
+    if odd: raise CheckpointError(f"'{path}' holds a part named {odd[0]!r}, which leads elsewhere: not written by TabTune, not loaded")
+    packed = any(p.compress_type != zipfile.ZIP_STORED for p in parts)
+    if packed or sum(p.file_size for p in parts) > size or len(set(names)) < len(names):
+        raise CheckpointError(f"'{path}' holds parts that are packed, repeated or larger than the file itself: not written by TabTune, not loaded")
+
 # %% ../nbs/75_pipeline.ipynb #2a2f291b
 def load(path) -> TabularPipeline:
     "Load what `save` wrote. A .joblib file is a pickle: load it only if you trust where it came from."
@@ -515,7 +539,7 @@ def load(path) -> TabularPipeline:
     try:
         with zipfile.ZipFile(path) as z: return _read_zip(z, path)
     except TabTuneError: raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError) as e:
+    except DAMAGE as e:
         raise CheckpointError(f"'{path}' is no whole TabTune pipeline ({type(e).__name__}: {e}); save it again, "
                               'or give a .joblib name to a joblib file') from e
 
@@ -528,8 +552,9 @@ def _load_joblib(path):
 
 TabularPipeline.load = staticmethod(load)
 
-# %% ../nbs/75_pipeline.ipynb #07c8cee6
+# %% ../nbs/75_pipeline.ipynb #c03c2dd6
 def _read_zip(z: zipfile.ZipFile, path) -> TabularPipeline:
+    _check_parts(z, path.stat().st_size, path)
     m = json.loads(z.read('manifest.json'))
     if m.get('format') != FORMAT: raise CheckpointError(f"'{path}' is no TabTune pipeline: format {m.get('format')!r}")
     if m['schema'] > SCHEMA: raise CheckpointError(f"'{path}' was written by TabTune {m['version']} in schema {m['schema']}; "
@@ -538,14 +563,29 @@ def _read_zip(z: zipfile.ZipFile, path) -> TabularPipeline:
     with tempfile.TemporaryDirectory() as tmp:
         for name in ('config.json', 'model.safetensors'): Path(tmp, name).write_bytes(z.read(f'model/{name}'))
         model = load_checkpoint(tmp)
-    task = m['pipeline']['task_type']
-    est = ESTIMATORS[task](model, **m['estimator'])
+    pipe = TabularPipeline(**m['pipeline'])
+    pipe._check_choices()
+    check_task(model.config, pipe.task_type, 'the model in the file')
+    est = ESTIMATORS[pipe.task_type](model, **m['estimator'])
+    est._check_settings()
+    _check_context(state, path)
     est._set_encoder(encoder_from_state(state['encoder']))
-    return TabularPipeline(**m['pipeline'])._adopt(est._set_context(model, *(state.get(k) for k in CONTEXTS[task])))._take_tuning(m)._take_adapters(m, z)
+    return pipe._adopt(est._set_context(model, *(state.get(k) for k in CONTEXTS[pipe.task_type])))._take_tuning(m)._take_adapters(m, z)
+
+# %% ../nbs/75_pipeline.ipynb #d7e91332
+def _check_context(s: dict, path):
+    "Raise `CheckpointError` unless rows, columns and labels of a saved context belong together."
+    n, f = s['x_support'].shape
+    inside = lambda a, top: len(a) == 0 or (a.ndim == 1 and 0 <= a.min() and a.max() < top)
+    rows = [*s['rows'], *(s.get('near') or [])]
+    codes = 'classes' not in s or inside(s['y_support'], len(s['classes']))
+    if not (s['y_support'].shape == (n,) and s['rows'] and codes and all(inside(r, n) for r in rows) and inside(s['columns'], f)):
+        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its rows, columns and labels don't belong together; save it again")
 
 def _plain_state(data: bytes, path) -> dict:
     "The state, if it is plain data."
     import skops.io
+    with zipfile.ZipFile(io.BytesIO(data)) as z: _check_parts(z, len(data), path)
     bad = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
     if bad: raise CheckpointError(f"'{path}' holds objects that could run code ({', '.join(sorted(bad)[:3])}): not written by TabTune, not loaded")
     return skops.io.loads(data, trusted=TRUSTED)
