@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_NUMBERS', 'METHODS', 'READ_BACK', 'attention_weights', 'Watch', 'name', 'whole', 'AttentionMaps',
-           'get_attention_weights', 'plot_columns', 'votes', 'plot_rows', 'rollout', 'shap_values',
+           'get_attention_weights', 'plot_columns', 'votes', 'plot_rows', 'rollout', 'column_weights', 'shap_values',
            'feature_importance', 'plot_importance', 'read_back', 'similar_rows', 'plot_similar', 'embed',
            'embed_support', 'plot_embedding', 'known_truth']
 
@@ -25,7 +25,7 @@ from .config import check_choice, check_keys, check_range
 from .encode import TableEncoder, check_table
 from .metrics import classification_metrics
 from .mitra import Mitra
-from .pipeline import TabularPipeline
+from .pipeline import KEEPERS, TabularPipeline
 from .regressor import MitraRegressor
 from .shapes import InputError
 
@@ -263,17 +263,34 @@ def rollout(
 
 AttentionMaps.rollout = rollout
 
-# %% ../nbs/85_explain.ipynb #c5e73d16
-def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
-    est = _estimator(pipe)
+# %% ../nbs/85_explain.ipynb #3282466e
+def column_weights(
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
+    X,  # table of queries
+    view: int = 0,  # of an ensemble
+) -> np.ndarray:  # (n_rows, columns), at most 1 in all; the rest stays with the label token
+    "How much of each row's attention went to each column: rollout of its own side and of the support's, averaged."
+    est, X = _estimator(pipe), check_table(X)
     n = 64 if len(est.centres_) == 1 else 1
     features, _, sources = _names(est)
-    total = np.zeros(len(features))
+    out = np.zeros((len(X), len(features)))
     for start in range(0, len(X), n):
         maps = get_attention_weights(pipe, X.iloc[start:start + n], view)
-        flow = (maps.rollout() + maps.rollout('support')).sum(0)[1:]
-        np.add.at(total, sources, flow)
+        np.add.at(out[start:start + n].T, sources, (maps.rollout() + maps.rollout('support')).T[1:] / 2)
+    return out
+
+def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
+    total = column_weights(pipe, X, view).sum(0)
     return total / total.sum()
+
+# %% ../nbs/85_explain.ipynb #4418249a
+def _of_model(self: Mitra, X) -> np.ndarray:  # (n_rows, columns)
+    "`column_weights` of the pipeline whose `model` this is."
+    est = KEEPERS[self]() if self in KEEPERS else None
+    if est is None: raise InputError('this model is not in use by a pipeline: ask pipeline.model, or column_weights(pipeline, X)')
+    return column_weights(est, X)
+
+Mitra.get_attention_weights = _of_model
 
 # %% ../nbs/85_explain.ipynb #804b1fd9
 def _answers(pipe, X) -> np.ndarray:  # (n, K) probabilities, or (n, 1) predicted numbers
