@@ -35,8 +35,8 @@ from .regressor import MitraRegressor
 from .config import (ARCHITECTURE, MODEL_KEYS, STRATEGY_ALIASES, TUNING_KEYS, architecture, check_choice, check_model_params,
                             tuning_config)
 from .encode import check_table
-from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, plot_confusion, plot_precision_recall,
-                             plot_reliability, plot_roc, plot_intervals, plot_predicted, plot_residuals, regression_metrics)
+from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, plot_confusion, plot_intervals,
+                             plot_precision_recall, plot_predicted, plot_reliability, plot_residuals, plot_roc, regression_metrics)
 from .mitra import Mitra, neighbour_init
 from .recommend import advise, facts
 from .processing import PROCESSOR_KEYS, TRUSTED, check_processor_params, encoder_from_state, processing_summary
@@ -276,9 +276,7 @@ def plot_history(
 ):
     "Loss of the training episodes and of the validation rows, by step."
     if not hasattr(self, 'history_'): raise InputError("no training to plot: fit with tuning_strategy='base-ft' or 'peft' first")
-    import matplotlib.pyplot as plt
-    if ax is None: ax = plt.subplots(figsize=(6, 3), layout='constrained')[1]
-    h = self.history_
+    ax, h = axes_for(ax, figsize=(6, 3)), self.history_
     if len(h):
         val = h[h.validated.eq(True)]
         ax.plot(h.step, h.loss, lw=0.8, alpha=0.7, label='training episodes'); ax.plot(val.step, val.val_loss, 'o-', label='validation rows')
