@@ -188,6 +188,7 @@ def _check_settings(self: InContext):
     "Raise before anything is loaded."
     check_range('n_estimators', self.n_estimators, 1, 32)
     check_range('max_features', self.max_features, 1)
+    check_range('cache_budget', self.cache_budget, 0)
     if self.max_support is not None: check_range('max_support', self.max_support, 1)
     if not isinstance(self.random_state, (type(None), np.random.RandomState)): check_range('random_state', self.random_state, 0)
     check_choice('support_strategy', self.support_strategy, ['sample', 'nearest'])

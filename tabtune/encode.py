@@ -25,13 +25,13 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from .shapes import InputError
 
-# %% ../nbs/15_encode.ipynb #bfd06bf6
+# %% ../nbs/15_encode.ipynb #fe499607
 @contextmanager
 def _input_errors():
-    "Whatever is a ValueError inside is an `InputError` outside."
+    "Whatever is a ValueError or a TypeError inside is an `InputError` outside."
     try: yield
     except InputError: raise
-    except ValueError as e: raise InputError(str(e)) from e
+    except (ValueError, TypeError) as e: raise InputError(str(e)) from e
 
 # %% ../nbs/15_encode.ipynb #8768f803
 def _to_pandas(X):
@@ -45,19 +45,32 @@ def _rows(X):
     if len(lengths) > 1: raise InputError(f'the rows of X differ in length ({lengths[:5]}), but each needs a cell for every column')
     return A
 
-def _collected(X):
-    "Lazy tables, records and columns as something with rows."
-    if (isinstance(X, Mapping) and not hasattr(X, 'shape')) or (isinstance(X, (list, tuple)) and X and all(isinstance(r, Mapping) for r in X)): return pd.DataFrame(X)
-    lazy = nw.from_native(X, pass_through=True)
-    return lazy.collect().to_native() if isinstance(lazy, nw.LazyFrame) else X
+def _filled(X):
+    "An array in which the masked cells are missing."
+    if not isinstance(X, np.ma.MaskedArray): return X
+    return X.filled(np.nan) if X.dtype.kind == 'f' else np.where(np.ma.getmaskarray(X), None, X.data.astype(object))
 
+# %% ../nbs/15_encode.ipynb #5daf1eee
+def _is_records(X):
+    "Columns by name, or rows that name their cells."
+    if isinstance(X, (list, tuple)): return len(X) and all(isinstance(r, Mapping) for r in X)
+    return isinstance(X, Mapping) and not hasattr(X, 'shape')
+
+def _native(X):
+    "Tables of other libraries, lazy tables, records and columns as pandas; anything else as it is."
+    if _is_records(X): return pd.DataFrame(X)
+    if getattr(getattr(X, 'dtype', None), 'names', None): return pd.DataFrame({n: _filled(X[n]) for n in X.dtype.names})
+    if hasattr(X, 'read_all'): X = X.read_all()  # Arrow's reader
+    if hasattr(X, 'to_pandas'): return _to_pandas(X)
+    lazy = nw.from_native(X, pass_through=True)
+    return _to_pandas(lazy.collect()) if isinstance(lazy, nw.LazyFrame) else X
+
+# %% ../nbs/15_encode.ipynb #c4402fc1
 def _frame(X):
-    if isinstance(X, pd.DataFrame): return X
-    X = _collected(X)
-    if hasattr(X, 'to_pandas'): X = _to_pandas(X)
+    if not isinstance(X, pd.DataFrame): X = _native(X)
     if isinstance(X, pd.DataFrame): return X
     if isinstance(X, (list, tuple)): X = _rows(X)
-    A = check_array(X, dtype=None, ensure_all_finite=False, input_name='X', ensure_min_samples=0, ensure_min_features=0)
+    A = check_array(_filled(X), dtype=None, ensure_all_finite=False, input_name='X', ensure_min_samples=0, ensure_min_features=0)
     df = pd.DataFrame(A, columns=[f'x{i}' for i in range(A.shape[1])])
     df.attrs['unnamed'] = True
     return df
@@ -110,7 +123,7 @@ def distinct(
     if isinstance(s.dtype, pd.CategoricalDtype): codes, values = s.cat.codes.to_numpy(), s.cat.categories
     else:
         try: codes, values = pd.factorize(s)
-        except TypeError: codes, values = pd.factorize(s.map(str, na_action='ignore'))  # lists, dicts: not hashable
+        except (TypeError, NotImplementedError): codes, values = pd.factorize(s.map(str, na_action='ignore'))  # lists, dicts: not hashable
     return codes, list(values) if pt.infer_dtype(values) == 'string' else [_key(v) for v in values]
 
 def spread(
@@ -514,11 +527,12 @@ def from_state(cls:TableEncoder, state):
         if 'scale' in c: c['scale'] = {k: np.asarray(v, dtype=np.float64) if k in ('knots', 'places') else v for k, v in c['scale'].items()}
     return cls()._set([KINDS[c.pop('kind')](**c) for c in columns], state['named'])
 
-# %% ../nbs/15_encode.ipynb #c3787a30
+# %% ../nbs/15_encode.ipynb #f30048cd
 def _flat(y):
-    if y is None: raise InputError('fit requires y to be passed, but the target y is None')
+    if y is None: raise InputError('this call requires y to be passed, but the target y is None')
     if hasattr(y, 'to_pandas'): y = _to_pandas(y)
     if not isinstance(y, (pd.Series, pd.Index, pd.Categorical)):
+        y = _filled(y)
         with _input_errors(): y = column_or_1d(y if isinstance(y, (np.ndarray, pd.DataFrame)) else _listed(y), warn=True)
     return pd.Series(y).reset_index(drop=True)
 
@@ -542,7 +556,11 @@ def _check_labels(s):
         f'Unknown label type: continuous. Classification needs classes, but y holds fractions, the first {x[frac[0]]!r} in row {frac[0]}. '
         'For numbers use a regressor, or cut them into classes, e.g. pandas.qcut(y, 4)')
 
-# %% ../nbs/15_encode.ipynb #562df47b
+# %% ../nbs/15_encode.ipynb #874b17bb
+def _several(s):
+    types = sorted({type(v).__name__ for v in s})
+    return f'The labels in y are of several types: {types}' if len(types) > 1 else f'Labels of type {types[0]!r} can\'t be put in order'
+
 def encode_labels(
     y,  # Series, array or list of n ints, strings, booleans or categoricals
 )->tuple: # (codes (n,) int64, classes in sorted order)
@@ -552,8 +570,8 @@ def encode_labels(
     _check_labels(s)
     try: mixed, (codes, classes) = pt.infer_dtype(s), pd.factorize(s, sort=True)
     except TypeError: mixed, codes = 'mixed', None
-    if codes is None or mixed in ('mixed', 'mixed-integer'): raise InputError('Unknown label type: unknown. The labels in y are of '
-        f'several types: {sorted({type(v).__name__ for v in s})}. Make them all strings (y.astype(str)) or all integers')
+    if codes is None or mixed in ('mixed', 'mixed-integer'): raise InputError(f'Unknown label type: unknown. {_several(s)}. '
+        'Make them all strings (y.astype(str)) or all integers')
     classes = np.asarray(classes)
     return codes.astype(np.int64), classes.astype(dtype) if getattr(dtype, 'kind', '') in 'US' and isinstance(y, np.ndarray) else classes
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_NUMBERS', 'METHODS', 'READ_BACK', 'attention_weights', 'Watch', 'name', 'whole', 'AttentionMaps',
-           'get_attention_weights', 'plot_columns', 'votes', 'plot_rows', 'rollout', 'shap_values',
+           'get_attention_weights', 'plot_columns', 'votes', 'plot_rows', 'rollout', 'column_weights', 'shap_values',
            'feature_importance', 'plot_importance', 'read_back', 'similar_rows', 'plot_similar', 'embed',
            'embed_support', 'plot_embedding', 'known_truth']
 
@@ -23,9 +23,9 @@ from torch.overrides import TorchFunctionMode
 from .classifier import N_WORDS, Member, MitraClassifier, class_words, nearest_centre
 from .config import check_choice, check_keys, check_range
 from .encode import TableEncoder, check_table
-from .metrics import classification_metrics
+from .metrics import axes_for, classification_metrics
 from .mitra import Mitra
-from .pipeline import TabularPipeline
+from .pipeline import KEEPERS, TabularPipeline
 from .regressor import MitraRegressor
 from .shapes import InputError
 
@@ -185,11 +185,7 @@ def get_attention_weights(
     return AttentionMaps(**{k: plain(v) for k, v in seen.items()}, tokens=['label', *inputs], sources=sources, features=features,
                          support=rows, labels=est.classes_[est.y_support_[rows]] if hasattr(est, 'classes_') else est.y_support_[rows])
 
-# %% ../nbs/85_explain.ipynb #b032aa72
-def _axes(ax, **size):
-    import matplotlib.pyplot as plt
-    return plt.subplots(**size)[1] if ax is None else ax
-
+# %% ../nbs/85_explain.ipynb #6b8fa10a
 def plot_columns(
     self: AttentionMaps,
     layer: int = -1,
@@ -201,7 +197,7 @@ def plot_columns(
     w = self.columns[layer]
     w = w.mean(0) if head is None else w[head]
     w = w.mean(0) if query is None else w[query]
-    ax = _axes(ax, figsize=(.35 * len(w) + 2, .35 * len(w) + 1.2))
+    ax = axes_for(ax, figsize=(.35 * len(w) + 2, .35 * len(w) + 1.2))
     ax.imshow(w, cmap='Blues', vmin=0)
     title = f'columns, layer {layer % len(self.columns)}'
     ax.set(xticks=range(len(w)), yticks=range(len(w)), title=title, xlabel='looked at', ylabel='looks')
@@ -237,7 +233,7 @@ def plot_rows(
     w = self.votes() if layer is None else self.rows[layer].mean(0)
     by = np.argsort(self.labels, kind='stable')
     down = np.arange(len(w)) if order is None else np.argsort(np.asarray(order), kind='stable')
-    ax = _axes(ax, figsize=(7, 4))
+    ax = axes_for(ax, figsize=(7, 4))
     ax.imshow(w[down][:, by], aspect='auto', cmap='Blues', vmax=np.quantile(w, .995), interpolation='nearest')
     _mark_labels(ax, self.labels[by])
     ax.set(ylabel='queries', title='votes of the support rows' if layer is None else f'rows, layer {layer}')
@@ -263,17 +259,34 @@ def rollout(
 
 AttentionMaps.rollout = rollout
 
-# %% ../nbs/85_explain.ipynb #c5e73d16
-def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
-    est = _estimator(pipe)
+# %% ../nbs/85_explain.ipynb #3282466e
+def column_weights(
+    pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
+    X,  # table of queries
+    view: int = 0,  # of an ensemble
+) -> np.ndarray:  # (n_rows, columns), at most 1 in all; the rest stays with the label token
+    "How much of each row's attention went to each column: rollout of its own side and of the support's, averaged."
+    est, X = _estimator(pipe), check_table(X)
     n = 64 if len(est.centres_) == 1 else 1
     features, _, sources = _names(est)
-    total = np.zeros(len(features))
+    out = np.zeros((len(X), len(features)))
     for start in range(0, len(X), n):
         maps = get_attention_weights(pipe, X.iloc[start:start + n], view)
-        flow = (maps.rollout() + maps.rollout('support')).sum(0)[1:]
-        np.add.at(total, sources, flow)
+        np.add.at(out[start:start + n].T, sources, (maps.rollout() + maps.rollout('support')).T[1:] / 2)
+    return out
+
+def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
+    total = column_weights(pipe, X, view).sum(0)
     return total / total.sum()
+
+# %% ../nbs/85_explain.ipynb #4418249a
+def _of_model(self: Mitra, X) -> np.ndarray:  # (n_rows, columns)
+    "`column_weights` of the pipeline whose `model` this is."
+    est = KEEPERS[self]() if self in KEEPERS else None
+    if est is None: raise InputError('this model is not in use by a pipeline: ask pipeline.model, or column_weights(pipeline, X)')
+    return column_weights(est, X)
+
+Mitra.get_attention_weights = _of_model
 
 # %% ../nbs/85_explain.ipynb #804b1fd9
 def _answers(pipe, X) -> np.ndarray:  # (n, K) probabilities, or (n, 1) predicted numbers
@@ -354,7 +367,7 @@ def plot_importance(
 ):
     "The columns that matter most, as bars."
     s = importance.iloc[:top][::-1]
-    ax = _axes(ax, figsize=(5, .28 * len(s) + .8))
+    ax = axes_for(ax, figsize=(5, .28 * len(s) + .8))
     ax.barh([str(i) for i in s.index], s.to_numpy(), color='#4878a8')
     ax.axvline(0, color='0.3', lw=.8)
     ax.set_title(importance.name)
@@ -419,7 +432,7 @@ def plot_similar(
 ):
     "Weight of each row, coloured by its class; a number is written beside it."
     columns = list(rows.columns[2:5]) if columns is None else list(columns)
-    ax, numbers = _axes(ax, figsize=(6, .35 * len(rows) + .9)), rows.label.dtype.kind == 'f'
+    ax, numbers = axes_for(ax, figsize=(6, .35 * len(rows) + .9)), rows.label.dtype.kind == 'f'
     labels = [] if numbers else list(dict.fromkeys(rows.label))
     if numbers: ax.barh(range(len(rows)), rows.weight, color='#4878a8')
     for i, label in enumerate(labels):
@@ -486,7 +499,7 @@ def plot_embedding(
     "The first two principal components of the vectors."
     from sklearn.decomposition import PCA
     xy = PCA(2, random_state=0).fit_transform(z)
-    ax, labels = _axes(ax, figsize=(4.5, 4)), np.zeros(len(z), int) if labels is None else np.asarray(labels)
+    ax, labels = axes_for(ax, figsize=(4.5, 4)), np.zeros(len(z), int) if labels is None else np.asarray(labels)
     if labels.dtype.kind == 'f': ax.figure.colorbar(ax.scatter(*xy.T, s=14, alpha=.7, c=labels), ax=ax)
     else: _scatter_classes(ax, xy, labels)
     ax.set(xticks=[], yticks=[])

@@ -27,6 +27,7 @@ from .boards import PLOTS, draw_board, html_page, html_table, mean_ranks
 from .checkpoints import _write
 from .config import check_choice, check_keys, check_range
 from .encode import _flat, align, check_table, column_names, encode_labels
+from .metrics import axes_for
 from .models import find_model, installed, list_models, model_names, why_not
 from .pipeline import TabularPipeline
 from .regressor import check_target
@@ -372,9 +373,7 @@ def plot(
     "Draw the results."
     check_choice('kind', kind, PLOTS)
     metric = self._metric(metric)
-    if ax is None:
-        import matplotlib.pyplot as plt
-        ax = plt.subplots(figsize=(7, 1.2 + 0.4 * len(self.entries)), layout='constrained')[1]
+    ax = axes_for(ax, figsize=(7, 1.2 + 0.4 * len(self.entries)))
     PLOTS[kind](self.results_, self.runs_, metric, ax)
     return ax
 
