@@ -51,6 +51,11 @@ class Attention(nn.Module):
         "Project what can be looked at, once: it can be kept and asked many times."
         return tuple(self.split(f(x_BMCD)).flatten(2, 3).transpose(1, 2) for f in (self.k, self.v))  # (B, CH, M, d)
 
+    def kept(self, x_BMCD):
+        "`keys_values` that many queries will ask: each head's in one piece of memory, unless there are gradients to come."
+        kv = self.keys_values(x_BMCD)
+        return kv if torch.is_grad_enabled() else tuple(t.contiguous() for t in kv)
+
     def forward(self, x_BLCD, kv, mask=None, n_B=None):
         q = self.scale(self.split(self.q(x_BLCD)), n_B).flatten(2, 3).transpose(1, 2)
         out = attend(q, *kv, mask).transpose(1, 2)  # (B, L, CH, d)
