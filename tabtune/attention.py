@@ -56,7 +56,9 @@ class Attention(nn.Module):
         kv = self.keys_values(x_BMCD)
         return kv if torch.is_grad_enabled() else tuple(t.contiguous() for t in kv)
 
-    def forward(self, x_BLCD, kv, mask=None, n_B=None):
+    def forward(self, x_BLCD, kv, mask=None, n_B=None, asked=None):
+        "`asked`: the first so many of L matter, the others get what no attention gives."
         q = self.scale(self.split(self.q(x_BLCD)), n_B).flatten(2, 3).transpose(1, 2)
-        out = attend(q, *kv, mask).transpose(1, 2)  # (B, L, CH, d)
+        out = attend(q[:, :, :asked], *kv, mask).transpose(1, 2)  # (B, L, CH, d)
+        if out.shape[1] < q.shape[2]: out = F.pad(out, (0, 0, 0, 0, 0, q.shape[2] - out.shape[1]))
         return self.o(out.reshape(x_BLCD.shape))

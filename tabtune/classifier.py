@@ -48,7 +48,7 @@ def outputs_in_chunks(
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
         full = F.pad(x, (0, 0, 0, -len(x) % fill))
-        with torch.inference_mode(): out.append(model.predict_logits(cache, full[None])[0, :len(x)].float().cpu().double())
+        with torch.inference_mode(): out.append(model.predict_logits(cache, full[None], len(x))[0, :len(x)].float().cpu().double())
     return torch.cat(out)
 
 def predict_in_chunks(

@@ -8,9 +8,9 @@ __all__ = ['CELLS', 'N_PATTERNS', 'COLUMNS', 'READ_LABEL', 'LABELS', 'ORDERS', '
            'CellEmbedding', 'LabelEmbedding', 'TargetEmbedding', 'Block', 'LinearHead', 'RetrievalHead', 'TargetHead',
            'SupportCache', 'Mitra', 'encode_support', 'predict_logits', 'neighbour_init']
 
-# %% ../nbs/25_mitra.ipynb #c0863bac
+# %% ../nbs/25_mitra.ipynb #8cfbb4ab
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -210,7 +210,7 @@ class Block(nn.Module):
         h = self.layer_norm1(z_BLTD)
         kv = kv or self.attention1.kept(h)
         if not answers: return None, kv
-        z = z_BLTD + self.dropout(self.attention1(h, kv, cache.row_mask, cache.n_B))
+        z = z_BLTD + self.dropout(self.attention1(h, kv, cache.row_mask, cache.n_B, cache.asked))
         return z + self.dropout(self.linear2(F.gelu(self.linear1(self.layer_norm2(z))))), kv
 
     def features(self, z_BLTD, kv, cache, tokens, answers):
@@ -312,6 +312,7 @@ class SupportCache:
     kv: list = None  # per block (B, CH, S, d) twice
     memory: tuple = None  # the head's
     hints: dict = None  # the closed-form learners, solved
+    asked: int = None  # queries that matter, if the rest only fill up
 
     def nbytes(self) -> int:
         "Bytes that the cache holds."
@@ -392,8 +393,10 @@ def predict_logits(
     self: Mitra,
     cache: SupportCache,  # from `encode_support`
     x_query: Tensor,  # (B, Q, F) float, NaN = missing cell
+    asked: int = None,  # the first so many queries matter, the rest fill up; None: all
 ) -> Tensor:  # (B, Q, K) logits
     "Answer queries about a digested support."
+    if asked is not None: cache = replace(cache, asked=max(asked, 2))  # one alone would be computed in another order
     if x_query.shape[::2] != (len(cache.n_B), cache.n_features):
         raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, as the support has')
     x = self.readable(x_query)
