@@ -136,7 +136,7 @@ def _ask(self: MitraRegressor, key, rows, x_query) -> Answer:
     "One view's answer; `key` is (view, region) and `rows` its context."
     m, read = Member(key[0], rows, self.columns_, 1, self.seed_), ANSWERS[self.model_.config.answer][1]
     scale, sign, y = self.scaled_targets(key[0], rows)
-    cache = self._cache(key, m.x(self.x_support_[rows]), y)
+    cache = self._cache(key, lambda: (m.x(self.x_support_[rows]), y))
     return Answer(Mixture(*(t.double() for t in vars(read(outputs_in_chunks(self.model_, cache, m.x(x_query), 32)[None])).values())), scale, sign)
 
 MitraRegressor.scaled_targets, MitraRegressor._ask = scaled_targets, _ask
