@@ -197,7 +197,7 @@ def _axes(self: Picture):
     quiet(self.ax, self.ink, 'step', 'loss (nats per row)')
     for i, (k, label) in enumerate(SMALL): quiet(self.small[k], self.ink, 'step' if i > 1 else '', label)
     for k in ('lr', 'grad_norm'): self.small[k].tick_params(labelbottom=False)
-    for ax, n in ((self.ax, 8), *((ax, 4) for ax in self.small.values())):
+    for ax, n in ((self.ax, 6), *((ax, 3) for ax in self.small.values())):
         ax.xaxis.set_major_locator(MaxNLocator(n, integer=True)); ax.yaxis.set_major_locator(MaxNLocator(n))
 
 def _plot(self: Picture, ax, *style, **kw):

@@ -307,14 +307,13 @@ SHARE, START = 0.008, 0.04  # drawing takes this share of the run's time at most
 
 def _affords(self: TrainingDashboard, begun: tuple) -> bool:
     "Is there time for another picture?"
-    wall, process, thread = (now - was for now, was in zip(clocks(), begun))
-    run = wall if self.run.status == 'watching' else min(wall, process)
-    return thread + self.cost <= START + SHARE * run
+    run, spent = (now - was for now, was in zip(clocks(), begun))
+    return spent + self.cost <= START + SHARE * run
 
-def clocks() -> tuple: return time.monotonic(), time.process_time(), time.thread_time()
+def clocks() -> tuple: return time.monotonic(), time.thread_time()
 
 def _watch(self: TrainingDashboard):
-    begun, draws = clocks(), True
+    begun, draws, self.cost = clocks(), True, 0.0  # the first picture is always drawn
     while not self.run.done.wait(0.25 if draws else 1.0):
         draws = self._affords(begun)
         self.refresh(picture=draws)
