@@ -184,7 +184,7 @@ SMALL = [('lr', 'learning rate'), ('grad_norm', 'gradient norm (L2)'), ('speed',
 class Picture:
     "Loss large; learning rate, gradient norm, speed and memory small."
     def __init__(self, theme: str = 'auto'):
-        self.fig, self.ink, self.moving, self.still = new_figure(theme=theme), INK[theme], [], None
+        self.fig, self.ink, self.moving, self.still, self.look = new_figure(theme=theme), INK[theme], [], None, {}
         grid = self.fig.add_gridspec(2, 4, left=0.06, right=0.99, top=0.9, bottom=0.14, wspace=0.5, hspace=0.3)
         self.ax = self.fig.add_subplot(grid[:, :2])
         self.small = {k: self.fig.add_subplot(grid[i // 2, 2 + i % 2]) for i, (k, _) in enumerate(SMALL)}
@@ -197,7 +197,8 @@ def _axes(self: Picture):
     quiet(self.ax, self.ink, 'step', 'loss (nats per row)')
     for i, (k, label) in enumerate(SMALL): quiet(self.small[k], self.ink, 'step' if i > 1 else '', label)
     for k in ('lr', 'grad_norm'): self.small[k].tick_params(labelbottom=False)
-    for ax, n in ((self.ax, 8), *((ax, 4) for ax in self.small.values())): ax.xaxis.set_major_locator(MaxNLocator(n, integer=True))
+    for ax, n in ((self.ax, 6), *((ax, 3) for ax in self.small.values())):
+        ax.xaxis.set_major_locator(MaxNLocator(n, integer=True)); ax.yaxis.set_major_locator(MaxNLocator(n))
 
 def _plot(self: Picture, ax, *style, **kw):
     "A line that moves."
@@ -269,17 +270,39 @@ def _draw_loss(self: Picture, step, curves, end):
 
 Picture.draw, Picture._draw_loss = draw, _draw_loss
 
-# %% ../nbs/86_curves.ipynb #3d28f6dc
+# %% ../nbs/86_curves.ipynb #71fa5fe6
+def _cell(self: Picture, ax) -> tuple:  # rows and columns of pixels
+    "Where an axes and its labels lie."
+    at = lambda a: a.get_position()
+    w, h = self.fig.canvas.get_width_height()
+    rights = [0, *(at(a).x1 + 0.018 for a in (self.ax, self.small['lr'])), 1]  # columns end a little to the right of their axes
+    i = next(i for i in (2, 1, 0) if at(ax).x0 >= rights[i])
+    middle = (at(self.small['lr']).y0 + at(self.small['speed']).y1) / 2
+    top, bottom = (1, 0) if ax is self.ax else (1, middle) if at(ax).y0 > middle else (middle, 0)
+    return slice(round((1 - top) * h), round((1 - bottom) * h)), slice(round(rights[i] * w), round(rights[i + 1] * w))
+
+def _repaint(self: Picture, axes):
+    "Paint some axes again, the others stay."
+    canvas = self.fig.canvas
+    canvas.restore_region(self.still)
+    ground = np.round(255 * np.array(self.fig.get_facecolor())).astype(np.uint8)
+    if not ground[3]: ground[:] = (255, 255, 255, 0)
+    for ax in axes:
+        np.asarray(canvas.buffer_rgba())[self._cell(ax)] = ground
+        ax.draw(canvas.get_renderer())
+
+# %% ../nbs/86_curves.ipynb #2c484c07
 def _paint(self: Picture) -> bytes:
-    axes, canvas = self.fig.axes, self.fig.canvas
-    look = [(ax.get_xlim(), ax.get_ylim(), ax.get_ylabel()) for ax in axes]
-    if self.still is None or self.still[0] != look:
-        canvas.draw()
-        self.still = look, canvas.copy_from_bbox(self.fig.bbox)
-    canvas.restore_region(self.still[1])
+    canvas, look = self.fig.canvas, {ax: (ax.get_xlim(), ax.get_ylim(), ax.get_ylabel()) for ax in self.fig.axes}
+    changed = [ax for ax in look if look[ax] != self.look.get(ax)]
+    if self.still is None: canvas.draw()
+    elif changed: _repaint(self, changed)
+    if changed: self.still, self.look = canvas.copy_from_bbox(self.fig.bbox), look
+    canvas.restore_region(self.still)
     for line in self.moving: line.axes.draw_artist(line)
     return to_png(self.fig)
 
+Picture._cell = _cell
 Picture._paint = _paint
 
 # %% ../nbs/86_curves.ipynb #1912bceb

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BUTTONS', 'WORDS', 'SHARE', 'START', 'INTERRUPT', 'STOP', 'Run', 'on_start', 'on_step', 'on_validate', 'on_end',
            'fit_job', 'trainer_job', 'connect', 'bundle', 'Place', 'TrainingDashboard', 'what_is', 'state', 'refresh',
-           'say', 'answer_while_busy', 'start', 'watch', 'end', 'pause', 'stop', 'save', 'wait', 'LiveRun',
+           'say', 'answer_while_busy', 'start', 'watch', 'clocks', 'end', 'pause', 'stop', 'save', 'wait', 'LiveRun',
            'live_callback']
 
 # %% ../nbs/87_live.ipynb #c2d046f3
@@ -141,7 +141,6 @@ BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'St
 WORDS = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step',
              comparing='comparing with the untuned model',
              finished='finished', stopped='stopped; the best weights so far are kept', failed='failed', watching='watching')
-SHARE, START = 0.008, 0.1  # drawing takes this share of the time at most, and so many seconds in all before that counts
 
 # %% ../nbs/87_live.ipynb #42ca6005
 class TrainingDashboard:
@@ -162,7 +161,7 @@ class TrainingDashboard:
         self.place, self.alone = place or Place(), place is None
         self.source, self.curves, self.picture, self.lock = rows_of(source), Curves(), Picture(), threading.RLock()
         self.result = self.told = self.kept = self.thread = self.watcher = None
-        self.heard, self.after = time.monotonic(), []  # functions to call at the end
+        self.heard, self.step, self.cost, self.after = time.monotonic(), 0, 0.0, []  # functions to call at the end
         self._build(); self.refresh()
 
 def what_is(source) -> str: return 'a run in this process' if isinstance(source, History) else str(source)
@@ -203,19 +202,28 @@ def _guess(self, s): return s['n_steps'] or (round(s['step'] / s['progress']) if
 
 TrainingDashboard.state, TrainingDashboard._guess = state, _guess
 
-# %% ../nbs/87_live.ipynb #8a75deaa
-def refresh(self: TrainingDashboard, force: bool = False):  # draw even if nothing is new
+# %% ../nbs/87_live.ipynb #7b0741d3
+def refresh(
+    self: TrainingDashboard,
+    force: bool = False,  # draw even if nothing is new
+    picture: bool = True,  # or the numbers only
+):
     "Bring the view up to date."
     with self.lock:
         s = self.state(); seen = (s['status'], len(self.curves.points), self.curves.stride, len(self.curves.val), s['step'])
-        if seen == self.told and not force: return self._heading(s)
-        self.told, self.heard = seen, time.monotonic()
+        if s['step'] != self.step: self.step, self.heard = s['step'], time.monotonic()
         self._heading(s)
+        if seen == self.told and not force: return
         self.bar.value, self.numbers.value = s['progress'], tiles(self._tiles(s))
         self.numbers.layout.height = '84px' if s['memory_mib'].get('cuda') or torch.cuda.is_available() else '42px'  # two lines with a GPU
-        self.image.value = self.picture.draw(self.curves, self._guess(s))
+        if picture: self.told = seen; self._draw(s)
 
-TrainingDashboard.refresh = refresh
+def _draw(self: TrainingDashboard, s: dict):
+    before = time.thread_time()
+    self.image.value = self.picture.draw(self.curves, self._guess(s))
+    self.cost = time.thread_time() - before
+
+TrainingDashboard.refresh, TrainingDashboard._draw = refresh, _draw
 
 # %% ../nbs/87_live.ipynb #1002fc25
 def _tiles(self: TrainingDashboard, s: dict) -> list:
@@ -292,16 +300,27 @@ def watch(self: TrainingDashboard):
     if self.watcher and self.watcher.is_alive(): return
     self.watcher = threading.Thread(target=self._watch, name='tabtune-dashboard', daemon=True); self.watcher.start()
 
+TrainingDashboard.watch = watch
+
+# %% ../nbs/87_live.ipynb #f8922b02
+SHARE, START = 0.008, 0.04  # drawing takes this share of the run's time at most, after so many seconds
+
+def _affords(self: TrainingDashboard, begun: tuple) -> bool:
+    "Is there time for another picture?"
+    run, spent = (now - was for now, was in zip(clocks(), begun))
+    return spent + self.cost <= START + SHARE * run
+
+def clocks() -> tuple: return time.monotonic(), time.thread_time()
+
 def _watch(self: TrainingDashboard):
-    wait, begun, before = 0.25, time.monotonic(), time.thread_time()
-    while not self.run.done.wait(wait):
-        self.refresh()
-        spent = time.thread_time() - before
-        wait = max(0.25, (spent - START) / SHARE - (time.monotonic() - begun))
+    begun, draws, self.cost = clocks(), True, 0.0  # the first picture is always drawn
+    while not self.run.done.wait(0.25 if draws else 1.0):
+        draws = self._affords(begun)
+        self.refresh(picture=draws)
         if self.run.status == 'watching' and self.curves.last.get('progress', 0) >= 1 and time.monotonic() - self.heard > 3: break
     self.end()
 
-TrainingDashboard.watch, TrainingDashboard._watch = watch, _watch
+TrainingDashboard._affords, TrainingDashboard._watch = _affords, _watch
 
 # %% ../nbs/87_live.ipynb #8c581b29
 def end(self: TrainingDashboard):
