@@ -170,7 +170,8 @@ def _measure(job: Job) -> dict:
         end = time.perf_counter()
     known, trained = count_parameters(est)
     return SCORE[job.task](est, y_test, answer) | dict(fit_seconds=fitted - start, predict_seconds=end - fitted, **memory.numbers(),
-                                                       parameters=known, trainable_parameters=trained)
+                                                       parameters=known, trainable_parameters=trained,
+                                                       kept=getattr(est, 'tuning_report_', {}).get('kept', ''))
 
 # %% ../nbs/78_runs.ipynb #9ab6e1d7
 def run_job(job: Job) -> dict:  # a record of plain values
