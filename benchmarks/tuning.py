@@ -1,12 +1,13 @@
 """How long tuning takes, what memory it needs, and whether it helps.
 
     python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
-    python benchmarks/tuning.py suite ../shared/devsuite [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
+    python benchmarks/tuning.py suite ../shared/devsuite [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...] [--out tuning.csv]
 
 `speed` tunes on a random table with the default settings, each strategy in a process of its own, so that peak memory is its own.
-`suite` fits every data set untuned and tuned, and prints both, their difference, and which was kept. It is for looking, never for choosing.
+`suite` fits every data set untuned and tuned, and prints both, their difference, and which was kept; `--out` adds each fit to a file as it comes.
+It is for looking, never for choosing. `show tuning.csv ...` prints the summary of such files.
 """
-import argparse, json, logging, resource, subprocess, sys, time, warnings
+import argparse, json, resource, subprocess, sys, time, warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pandas as pd
 
 def one_speed(strategy, rows, columns, model, params):
     "Seconds and peak memory of one fit, in this process."
-    from tabtune import TabularPipeline, lora  # both strategies with the same libraries in memory
+    import tabtune.lora  # both strategies with the same libraries in memory
+    from tabtune import TabularPipeline
     r = np.random.default_rng(0)
     X = pd.DataFrame(r.normal(size=(rows, columns)).astype(np.float32), columns=[f'c{i}' for i in range(columns)])
     y = (X.c0 + X.c1 * X.c2 + r.normal(size=rows) > 0).astype(int)
@@ -54,17 +56,27 @@ def suite(a):
                 pipe.fit(d.X_train, d.y_train)
                 scores = classification_scores(d.y_test, pipe.predict_proba(d.X_test), pipe.classes_)
                 row |= {f"{k}_{'before' if strategy == 'inference' else 'after'}": scores[k] for k in ('auc', 'logloss')}
-            rows.append(row | dict(kept=pipe.describe()['kept'], seconds=round(time.perf_counter() - start, 1)))
+            told = pipe.describe()
+            rows.append(row | {k: told.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'turns', 'blend', 'best_step', 'steps')}
+                        | dict(seconds=round(time.perf_counter() - start, 1)))
             r = rows[-1]
+            if a.out: pd.DataFrame([dict(strategy=a.strategy) | r]).to_csv(a.out, mode='a', index=False, header=not a.out.exists(), float_format='%.6g')
             print(f"{name:16} seed {seed}  AUC {r['auc_before']:.4f} -> {r['auc_after']:.4f}  log loss {r['logloss_before']:.4f} -> {r['logloss_after']:.4f}  "
-                  f"{r['kept']}  {r['seconds']} s", flush=True)
-    table = pd.DataFrame(rows)
+                  f"{r['kept']} ({r['turns']} turns)  {r['seconds']} s", flush=True)
+    summary(pd.DataFrame(rows))
+
+def summary(table):
+    "Means over seeds, and over data sets."
     mean = table.groupby('dataset')[['auc_before', 'auc_after', 'logloss_before', 'logloss_after']].mean()
     mean['kept'] = table.groupby('dataset').kept.apply(lambda k: f"{(k == 'tuned').sum()}/{len(k)}")
     mean['gain'] = mean.auc_after - mean.auc_before
     print(mean.round(4).to_string())
     print(f"mean AUC {mean.auc_before.mean():.4f} -> {mean.auc_after.mean():.4f} ({mean.gain.mean():+.4f}), worst set {mean.gain.min():+.4f}; "
           f"mean log loss {mean.logloss_before.mean():.4f} -> {mean.logloss_after.mean():.4f}; tuned model kept in {(table.kept == 'tuned').mean():.0%} of the fits")
+
+def show(a):
+    "Summaries of files that `suite --out` wrote, one for each strategy."
+    for strategy, table in pd.concat(map(pd.read_csv, a.files)).groupby('strategy'): print(f'{strategy}, {len(table)} fits'); summary(table)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,6 +88,8 @@ def main():
     s = sub.add_parser('suite'); s.set_defaults(run=suite)
     s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
     s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')
+    s.add_argument('--out', type=Path, help='a CSV file to add each fit to')
+    s = sub.add_parser('show'); s.set_defaults(run=show); s.add_argument('files', nargs='+', type=Path)
     a = ap.parse_args()
     warnings.simplefilter('ignore')
     a.run(a)

@@ -137,7 +137,7 @@ def n_episodes(f, s):
 
 def steps_per_epoch(f, s):
     "Steps between two looks at the validation rows."
-    return (10, 'a small table is looked at often, so that training stops in time') if f.rows < 500 else (25, 'validation costs little beside 25 steps')
+    return (10, 'a table this small is looked at often, so that training stops in time') if f.rows < 2000 else (25, 'validation costs little beside 25 steps')
 
 def epochs(f, s):
     "Passes of `steps_per_epoch`."
@@ -168,7 +168,7 @@ def peft_config(f, s):
 FIXED = dict(optimizer=('adamw', 'decay apart from the gradient'),
              max_grad_norm=(1.0, "don't switch clipping off: one odd episode must not undo the others"),
              early_stopping=(True, 'the best moment is found on rows held out, and its weights come back'),
-             patience=(3, 'three looks without a better one'),
+             patience=(4, 'four looks without a better one'),
              mixed_precision=('auto', 'bf16 on GPUs that are good at it; on CPUs it gains nothing here'),
              finetune_mode=('meta-learning', 'fresh episodes: every row is shown and asked in turn'))
 
