@@ -3,7 +3,6 @@ import copy, os, pickle, signal, subprocess, sys, threading, time
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
