@@ -30,7 +30,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .checkpoints import _write, bundled_for, check_task, find_checkpoint, load_checkpoint, read_config, save_checkpoint
+from .checkpoints import bundled_for, check_task, find_checkpoint, load_checkpoint, read_config, save_checkpoint
 from .classifier import MitraClassifier
 from .regressor import MitraRegressor
 from .config import (ARCHITECTURE, MODEL_KEYS, STRATEGY_ALIASES, TUNING_KEYS, architecture, check_choice, check_model_params,
@@ -42,6 +42,7 @@ from .mitra import Mitra, neighbour_init
 from .recommend import advise, facts
 from .processing import PROCESSOR_KEYS, TRUSTED, check_processor_params, encoder_from_state, processing_summary
 from .shapes import CheckpointError, ConfigError, InputError, TabTuneError
+from .telemetry import write_whole
 from .tuning import tune
 
 log = logging.getLogger('tabtune')
@@ -475,8 +476,8 @@ def save(
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == '.joblib':
         import joblib
-        _write(path, lambda p: joblib.dump(self, p))
-    else: _write(path, self._write_zip)
+        write_whole(path, lambda p: joblib.dump(self, p))
+    else: write_whole(path, self._write_zip)
     return path
 
 def _plain(x):
