@@ -131,7 +131,7 @@ def scaled_targets(self: MitraRegressor, view: int, rows) -> tuple:  # scale, si
     sign = -1. if view % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
     scale = ANSWERS[self.model_.config.answer][0](y)
-    return scale, sign, scale.to_model(y)[0].float()
+    return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: an outlier is as far as others, not further
 
 def _ask(self: MitraRegressor, key, rows, x_query) -> Answer:
     "One view's answer; `key` is (view, region) and `rows` its context."
