@@ -32,7 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .checkpoints import bundled_for, check_task, find_checkpoint, load_checkpoint, read_config, save_checkpoint
 from .classifier import MitraClassifier
-from .regressor import MitraRegressor
+from .regressor import MitraRegressor, check_target
 from .config import (ARCHITECTURE, MODEL_KEYS, STRATEGY_ALIASES, TUNING_KEYS, architecture, check_choice, check_model_params,
                             tuning_config)
 from .encode import check_table
@@ -251,7 +251,8 @@ def predict_interval(
 def score(self: TabularPipeline, X, y, sample_weight=None) -> float:
     "Accuracy, or R² for a regression."
     from sklearn.metrics import accuracy_score, r2_score
-    return float(dict(classification=accuracy_score, regression=r2_score)[self.task_type](y, self.predict(X), sample_weight=sample_weight))
+    y, measure = (check_target(y), r2_score) if self.task_type == 'regression' else (y, accuracy_score)
+    return float(measure(y, self.predict(X), sample_weight=sample_weight))
 
 TabularPipeline.predict_interval, TabularPipeline.score = predict_interval, score
 
