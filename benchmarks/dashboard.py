@@ -4,7 +4,7 @@
 
 Processor time of the drawing thread and of the listener, as a share of the training time, must stay under 2 %. Beside it, wall-clock and
 processor time of the whole process with and without, taken in turn; wall-clock time means little on a machine that others use too."""
-import argparse, threading, time
+import argparse, time
 
 import torch
 

@@ -30,6 +30,7 @@ from .encode import _flat, align, check_table, column_names, encode_labels
 from .metrics import axes_for
 from .models import find_model, installed, list_models, model_names, why_not
 from .pipeline import TabularPipeline
+from .regressor import check_target
 from .runs import LOWER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names
 from .shapes import ConfigError, InputError, TabTuneError
 
@@ -69,6 +70,7 @@ def _labels(y, n, name, task):
     if len(y) != n: raise InputError(f'{name} has {len(y)} rows, its table has {n}; the order is X_train, X_test, y_train, y_test')
     if task == 'classification': encode_labels(y)
     elif y.isna().any(): raise InputError(f'{name} has {int(y.isna().sum())} missing values: leave these rows out')
+    else: y = pd.Series(check_target(y), name=y.name)
     return y
 
 # %% ../nbs/80_leaderboard.ipynb #b8bcb64d

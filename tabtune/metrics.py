@@ -17,6 +17,7 @@ from sklearn.calibration import CalibrationDisplay
 
 from .config import check_range
 from .encode import _flat, match_labels
+from .regressor import check_target
 from .shapes import ConfigError, InputError
 
 # %% ../nbs/70_metrics.ipynb #04cae4c2
@@ -232,10 +233,9 @@ def plot_precision_recall(
 # %% ../nbs/70_metrics.ipynb #395685d3
 def check_numbers(y_true, pred) -> tuple:  # both as (n,) float64
     "Targets and predictions of the same length, all finite."
-    y, p = (np.asarray(v, dtype=np.float64).ravel() for v in (y_true, pred))
+    y, p = check_target(y_true), np.asarray(pred, dtype=np.float64).ravel()
     if len(y) != len(p) or not len(y): raise InputError(f'{len(y)} true values and {len(p)} predictions: there must be as many, at least one')
-    for what, v in (('y_true', y), ('the predictions', p)):
-        if (bad := np.flatnonzero(~np.isfinite(v))).size: raise InputError(f'{what} must be finite numbers; row {bad[0]} is {v[bad[0]]}')
+    if (bad := np.flatnonzero(~np.isfinite(p))).size: raise InputError(f'the predictions must be finite numbers; row {bad[0]} is {p[bad[0]]}')
     return y, p
 
 def regression_metrics(

@@ -20,7 +20,7 @@ from .attention import ROW_SCALES, Attention, attend
 from .config import MitraConfig
 from .hints import HINTS, TARGET_HINTS
 from .shapes import InputError
-from .targets import N_CODES, N_WAVES, target_codes, waves
+from .targets import N_CODES, N_WAVES, bin_codes, target_codes, waves
 
 # %% ../nbs/25_mitra.ipynb #035783e3
 def _masked(x_BSF, mask_BS): return x_BSF if mask_BS is None else x_BSF.masked_fill(~mask_BS[..., None], math.nan)
@@ -178,7 +178,7 @@ class LabelEmbedding(nn.Module):
     def unknown(self, b, q): return self.y_mask.weight.expand(b, q, -1)  # (B, Q, D)
 
 READ_LABEL = {'class': lambda y, dtype, k: y.long(), 'number': lambda y, dtype, k: y[..., None].to(dtype),
-              'bin': lambda y, dtype, k: (y * k).long().clamp(0, k - 1)}
+              'bin': lambda y, dtype, k: bin_codes(y, k)}
 
 class TargetEmbedding(nn.Module):
     "Scaled target to a token, and an embedding of each eighth of the targets, for the columns' signatures."

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['log', 'STRATEGIES', 'ESTIMATORS', 'HOMES', 'ESTIMATOR_KEYS', 'EVALUATE', 'KEEPERS', 'PLOTS', 'NUMBER_PLOTS', 'FORMAT',
            'SCHEMA', 'CONTEXT', 'CONTEXTS', 'DAMAGE', 'pick_weights', 'check_places', 'TabularPipeline', 'fit',
-           'predict_proba', 'predict', 'evaluate', 'predict_interval', 'score', 'plot_history', 'evaluate_checkpoints',
-           'save_adapter', 'load_adapter', 'use_adapter', 'merge_adapter', 'evaluate_calibration', 'evaluate_fairness',
-           'plot', 'show_processing_summary', 'describe', 'save', 'load']
+           'NoClasses', 'ForClasses', 'predict_proba', 'predict', 'evaluate', 'predict_interval', 'score',
+           'plot_history', 'evaluate_checkpoints', 'save_adapter', 'load_adapter', 'use_adapter', 'merge_adapter',
+           'evaluate_calibration', 'evaluate_fairness', 'plot', 'show_processing_summary', 'describe', 'save', 'load']
 
 # %% ../nbs/75_pipeline.ipynb #541a0442
 import copy
@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import pandas as pd
@@ -157,7 +158,7 @@ def fit(
                           random_state=params.get('seed', 42), processor_params=self.processor_params,
                           **{k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)})
     self._adopt(est.fit(X, y))  # from here on the pipeline can be used, whatever interrupts the rest
-    return self if strategy == 'inference' else self._tune(strategy, params, len(y))
+    return self if strategy == 'inference' else self._tune(strategy, params, len(check_table(X)))
 
 def _tuning_config(self: TabularPipeline):
     "The `tuning_params`, checked."
@@ -177,20 +178,32 @@ def _adopt(self: TabularPipeline, est: MitraClassifier):
 TabularPipeline._check_choices, TabularPipeline._check, TabularPipeline.fit = _check_choices, _check, fit
 TabularPipeline._tuning_config, TabularPipeline._adopt = _tuning_config, _adopt
 
+# %% ../nbs/75_pipeline.ipynb #b318b0f9
+class NoClasses(InputError, AttributeError): "A regression was asked for what only classes have."
+
+class ForClasses:
+    "A method that a pipeline has for classes only."
+    def __init__(self, method): self.method = method
+
+    def __get__(self, pipe, owner=None):
+        if pipe is None: return self.method
+        if pipe.task_type != 'regression': return MethodType(self.method, pipe)
+        raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
+
 # %% ../nbs/75_pipeline.ipynb #f439b426
 def predict_proba(self: TabularPipeline, X) -> np.ndarray:  # (n_rows, n_classes)
     "Probability of each class for each row, in the order of `classes_`."
     check_is_fitted(self)
-    if self.task_type == 'regression': raise InputError("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
     return self.estimator_.predict_proba(X)
 
 def predict(
     self: TabularPipeline,
     X,  # table
-    **kwargs,  # for a regression: output='mean' | 'median' | 'quantiles', quantiles=[...]
+    **kwargs,  # for a regression: output='mean' | 'median' | 'quantiles' | 'full', quantiles=[...], coverage=0.9
 ) -> np.ndarray:  # n_rows labels or numbers
     "The most probable class of each row, or its number."
     check_is_fitted(self)
+    if kwargs and self.task_type != 'regression': raise InputError(f"predict(X, {next(iter(kwargs))}=...) is for a regression; for classes use predict_proba(X)")
     return self.estimator_.predict(X, **kwargs)
 
 def evaluate(
@@ -206,10 +219,11 @@ def evaluate(
 
 def _evaluate_classes(self, X, y): return classification_metrics(y, self.predict_proba(X), self.classes_)
 def _evaluate_numbers(self, X, y):
-    return regression_metrics(y, self.predict(X), self.predict(X, output='quantiles'), interval=self.predict_interval(X))
+    told = self.predict(X, output='full')
+    return regression_metrics(y, told['mean'], told['quantiles'], interval=told['interval'])
 
 EVALUATE = dict(classification=_evaluate_classes, regression=_evaluate_numbers)
-TabularPipeline.predict_proba, TabularPipeline.predict, TabularPipeline.evaluate = predict_proba, predict, evaluate
+TabularPipeline.predict_proba, TabularPipeline.predict, TabularPipeline.evaluate = ForClasses(predict_proba), predict, evaluate
 
 # %% ../nbs/75_pipeline.ipynb #52971560
 KEEPERS = weakref.WeakKeyDictionary()  # model -> weak reference to the estimator that it works for
@@ -415,7 +429,8 @@ def plot(
     "Confusion matrix (the default), ROC curves, precision-recall curves, or reliability diagram; for numbers predicted against true, residuals, or intervals."
     if self.task_type == 'regression':
         check_choice('kind', kind or 'predicted', list(NUMBER_PLOTS))
-        return NUMBER_PLOTS[kind or 'predicted'](y, self.predict(X), self.predict_interval(X), ax=ax, **kwargs)
+        told = self.predict(X, output='full')
+        return NUMBER_PLOTS[kind or 'predicted'](y, told['mean'], told['interval'], ax=ax, **kwargs)
     kind = kind or 'confusion'
     check_choice('kind', kind, list(PLOTS))
     return PLOTS[kind](y, self.predict_proba(X), self.classes_, ax=ax, **kwargs)
