@@ -238,6 +238,7 @@ def check_numbers(y_true, pred) -> tuple:  # both as (n,) float64
     if (bad := np.flatnonzero(~np.isfinite(p))).size: raise InputError(f'the predictions must be finite numbers; row {bad[0]} is {p[bad[0]]}')
     return y, p
 
+# %% ../nbs/70_metrics.ipynb #4b9ffae6
 def regression_metrics(
     y_true,  # n true values
     pred,  # (n,) predicted means

@@ -65,6 +65,7 @@ def pick_weights(
         torch.manual_seed(params.get('seed', 42))
         return neighbour_init(Mitra(config))
 
+# %% ../nbs/75_pipeline.ipynb #089c51b3
 def _matching(source, params):
     "`source`, if its architecture does not contradict `params`."
     config = read_config(find_checkpoint(source))
@@ -133,6 +134,7 @@ def _check_choices(self: TabularPipeline):
     check_choice('tuning_strategy', self.tuning_strategy, STRATEGIES)
     check_choice('finetune_mode', self.finetune_mode, ['meta-learning', 'sft'])
 
+# %% ../nbs/75_pipeline.ipynb #a2140659
 def _check(self: TabularPipeline) -> dict:  # checked model_params
     "Find wrong settings before any work."
     self._check_choices()
@@ -145,6 +147,7 @@ def _check(self: TabularPipeline) -> dict:  # checked model_params
         raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
     return extra | params
 
+# %% ../nbs/75_pipeline.ipynb #76d59c11
 def fit(
     self: TabularPipeline,
     X,  # table: DataFrame, array, ...
@@ -160,6 +163,7 @@ def fit(
     self._adopt(est.fit(X, y))  # from here on the pipeline can be used, whatever interrupts the rest
     return self if strategy == 'inference' else self._tune(strategy, params, len(check_table(X)))
 
+# %% ../nbs/75_pipeline.ipynb #6dce0082
 def _tuning_config(self: TabularPipeline):
     "The `tuning_params`, checked."
     params = {} if isinstance(self.tuning_params, str) and self.tuning_params == 'auto' else self.tuning_params
@@ -178,7 +182,7 @@ def _adopt(self: TabularPipeline, est: MitraClassifier):
 TabularPipeline._check_choices, TabularPipeline._check, TabularPipeline.fit = _check_choices, _check, fit
 TabularPipeline._tuning_config, TabularPipeline._adopt = _tuning_config, _adopt
 
-# %% ../nbs/75_pipeline.ipynb #b318b0f9
+# %% ../nbs/75_pipeline.ipynb #22ff041c
 class NoClasses(InputError, AttributeError): "A regression was asked for what only classes have."
 
 class ForClasses:
@@ -196,6 +200,7 @@ def predict_proba(self: TabularPipeline, X) -> np.ndarray:  # (n_rows, n_classes
     check_is_fitted(self)
     return self.estimator_.predict_proba(X)
 
+# %% ../nbs/75_pipeline.ipynb #b464964f
 def predict(
     self: TabularPipeline,
     X,  # table
@@ -206,6 +211,7 @@ def predict(
     if kwargs and self.task_type != 'regression': raise InputError(f"predict(X, {next(iter(kwargs))}=...) is for a regression; for classes use predict_proba(X)")
     return self.estimator_.predict(X, **kwargs)
 
+# %% ../nbs/75_pipeline.ipynb #b4e4c485
 def evaluate(
     self: TabularPipeline,
     X,  # table
@@ -267,6 +273,7 @@ def _tune(self: TabularPipeline, strategy: str, params: dict, n: int):
     self._use(result.model)
     return self
 
+# %% ../nbs/75_pipeline.ipynb #7d8ef2b3
 def _recommended(self: TabularPipeline, strategy: str) -> tuple:  # TuningConfig, dropout
     "Settings for the table and the model in use."
     e = self.estimator_
@@ -352,6 +359,7 @@ def load_adapter(
     self.adapted_ = lora.load_adapter(copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_, path, name)
     return self.use_adapter(name)
 
+# %% ../nbs/75_pipeline.ipynb #46cd3817
 def use_adapter(
     self: TabularPipeline,
     name,  # an adapter that is there, or None for the model without any
@@ -393,6 +401,7 @@ def evaluate_calibration(
     out = calibration_metrics(y, p, self.classes_, n_bins)
     return out | dict(ax=plot_reliability(y, p, self.classes_, n_bins, ax)) if plot or ax is not None else out
 
+# %% ../nbs/75_pipeline.ipynb #4c115169
 def evaluate_fairness(
     self: TabularPipeline,
     X,  # table
@@ -479,6 +488,7 @@ def save(
     else: _write(path, self._write_zip)
     return path
 
+# %% ../nbs/75_pipeline.ipynb #8567824a
 def _plain(x):
     "NumPy numbers, paths and devices as what JSON knows."
     if isinstance(x, dict): return {str(k): _plain(v) for k, v in x.items()}
@@ -486,6 +496,7 @@ def _plain(x):
     if isinstance(x, np.generic): return x.item()
     return x if isinstance(x, (str, int, float, bool, type(None))) else str(x)
 
+# %% ../nbs/75_pipeline.ipynb #eda7a280
 def _write_zip(self: TabularPipeline, path):
     import skops.io
     from tabtune import __version__
@@ -520,6 +531,7 @@ def _plain_tuning(self: TabularPipeline) -> dict:
     return out | dict(tuning_report=_plain(self.tuning_report_),
                       history=dict(columns=list(h), data=_plain(h.where(h.notna(), None).values.tolist())))
 
+# %% ../nbs/75_pipeline.ipynb #2782b462
 def _take_tuning(self: TabularPipeline, manifest: dict):
     "Put them back."
     if 'tuning_report' in manifest: self.tuning_report_ = manifest['tuning_report']

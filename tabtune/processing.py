@@ -95,12 +95,13 @@ class Impute:
         for step, on in self._parts(m): x[:, on] = step.transform(x[:, on])
         return Matrix(x, m.names, m.categorical, m.source)
 
-# %% ../nbs/17_processing.ipynb #deb8f177
+# %% ../nbs/17_processing.ipynb #0a584526
 def _enough(setting, choice, y, task, least, instead):
     "Raise where a step that learns from the targets has too few rows to do so."
     most, of = (len(y), '') if task == 'regression' else (np.bincount(y).max(), ' of one class')
     if most < least: raise InputError(f'{setting}={choice!r} needs {least} rows{of}, but there is no more than {most}. Try {instead!r}')
 
+# %% ../nbs/17_processing.ipynb #deb8f177
 class Categories:
     "Category codes to other numbers."
     def __init__(self, choice, seed): self.choice, self.seed, self.step = choice, seed, None
@@ -175,6 +176,7 @@ def _imblearn():
     except ImportError: raise ConfigError("resampling_strategy needs imbalanced-learn: pip install 'tabtune[imbalance]'") from None
     return imblearn
 
+# %% ../nbs/17_processing.ipynb #bfd722c7
 def _smote(m, y, seed):
     "SMOTE for numbers, or its relatives for tables with categories."
     from imblearn import over_sampling as o
@@ -242,6 +244,7 @@ def fit_rows(self:TableProcessor,
     if 'resampling_strategy' in params: m, y = resample(m, y, params['resampling_strategy'], self.random_state)
     return m.x.astype(np.float32), y
 
+# %% ../nbs/17_processing.ipynb #0ca0d507
 @patch
 def _step(self:TableProcessor, key, Step, params):
     more = [params.get('n_features')] if Step is Select else []
@@ -322,6 +325,7 @@ def state_dict(self:TableProcessor):
                 steps={k: vars(s) for k, s in self.steps_.items()},
         outputs=dict(names=self.names_.tolist(), categorical=self.categorical_mask_, source=self.sources_))
 
+# %% ../nbs/17_processing.ipynb #4ffc04db
 @patch(cls_method=True)
 def from_state(cls:TableProcessor, state):
     "A processor from what `state_dict` gave."
