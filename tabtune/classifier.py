@@ -243,7 +243,8 @@ def _draw_rows(self: InContext):
     "The support rows of each view, and of each region."
     n, groups = len(self.x_support_), self._groups()
     limit = self.max_support or default_max_support(len(self.columns_) + 1, self.model_.config.d_model, self.device_)
-    if limit < self.least: warnings.warn(f'max_support={limit} is less than the {self.least} classes: {self.least} rows are kept, one of each')
+    if limit < self.least:
+        warnings.warn(f'max_support={limit} is less than the {self.least} classes: {self.least} rows are kept, one of each')
     limit, near = max(limit, self.least), self.support_strategy == 'nearest' and n > limit
     if n > limit: log.info('%d rows are more than max_support=%d: %s', n, limit, 'the context of a query is those nearby' if near else
                            'a stratified sample is the context' + (', one per estimator' if self.n_estimators > 1 else ''))
@@ -289,7 +290,8 @@ def _hold_out(self: InContext) -> tuple:  # row positions: held out, kept
 def _probe(self: InContext, kept):
     "This estimator, knowing no other rows than some."
     probe = copy.copy(self)
-    probe.rows_, probe.near_, probe.centres_, probe.caches_, probe.cache_budget = [kept] * len(self.rows_), [kept[:0]], np.zeros((1, 1)), {}, 0
+    probe.rows_, probe.near_, probe.centres_ = [kept] * len(self.rows_), [kept[:0]], np.zeros((1, 1))
+    probe.caches_, probe.cache_budget = {}, 0
     return probe
 
 InContext._hold_out, InContext._probe = _hold_out, _probe

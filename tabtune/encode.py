@@ -457,8 +457,10 @@ def align(
     if not (fit_named and now_named) and set(want) != set(got): return _by_position(want, got, fit_named, now_named)
     place = {n: i for i, n in enumerate(got)}
     missing, extra = [n for n in want if n not in place], [repr(n) for n in got if n not in set(want)]
-    if missing: raise InputError('The feature names should match those that were passed during fit.\nFeature names seen at fit time, yet now '
-        f'missing:\n- ' + '\n- '.join(missing[:5]) + f'\n{len(missing)} of {len(want)} columns are missing. New in X: {_some(extra) or "none"}')
+    if missing: raise InputError('The feature names should match those that were passed during fit.\n'
+        'Feature names seen at fit time, yet now missing:\n- ' + '\n- '.join(missing[:5])
+        + f'\n{len(missing)} of {len(want)} columns are missing. '
+        f'New in X: {_some(extra) or "none"}')
     if extra: warnings.warn(f'columns that were not there at fit are ignored: {_some(extra)}')
     return [place[n] for n in want]
 
