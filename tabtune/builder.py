@@ -351,7 +351,7 @@ def _recommended(self: PipelineBuilder, c: Choices):  # `Recommendation`, or Non
     key = c.target, c.task, tuple(c.columns), c.strategy, c.device
     if key not in self.told:
         d = self.df.dropna(subset=[c.target])
-        try: self.told[key] = recommend(d[c.columns], d[c.target] if c.task == 'classification' else None, c.device, c.strategy)
+        try: self.told[key] = recommend(d[c.columns], d[c.target], c.device, c.strategy, task_type=c.task)
         except TabTuneError: return
     return self.told[key]
 

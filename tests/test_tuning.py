@@ -3,13 +3,12 @@ import copy, os, pickle, signal, subprocess, sys, threading, time
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
 
 from tabtune import TabularPipeline, TuningConfig, tuning
-from tabtune.config import MitraConfig
+from tabtune.config import TUNING_KEYS, LoraSettings, MitraConfig, tuning_config
 from tabtune.mitra import Mitra, neighbour_init
 from tabtune.shapes import CheckpointError, ConfigError
 from tabtune.training import Callback
@@ -95,6 +94,44 @@ def test_refitting_forgets_the_training():
 @pytest.mark.parametrize('strategy', ['inference', 'base-ft'])
 def test_wrong_settings_are_named_before_any_work(params, message, strategy):
     with pytest.raises(ConfigError, match=message): pipeline(tuning_strategy=strategy, tuning_params=params).fit(*rings(20))
+
+# name: default, values that are good, values that are not
+SETTINGS = dict(
+    device=('auto', ['cpu', 'cuda', 'cuda:0', 'mps'], ['gpu', 'CUDA', 0]), epochs=(3, [1, 10_000, np.int64(5)], [0, -1, 10_001, 1.5, '3', True, None]),
+    learning_rate=(1e-5, [1e-8, 1, 1.0, np.float32(1e-3)], [0, -1e-5, 1.1, '1e-5', float('nan'), None]), optimizer=('adamw', ['adam', 'sgd'], ['AdamW', 'rmsprop', None]),
+    weight_decay=(0.01, [0, 1.0], [-0.1, 1.5, 'none']), support_size=(128, [1, 100_000], [0, 100_001, 12.5]), query_size=(128, [1, 100_000], [0, 100_001, 12.5]),
+    n_episodes=(500, [1, 10_000_000], [0, 1e3]), steps_per_epoch=(50, [1, 1_000_000], [0, 2.5]), batch_size=(4, [1, 8, 1024], [0, 1025, 2.5]),
+    gradient_accumulation_steps=(1, [1, 1024], [0, 1025]), warmup_steps=(None, [0, 10, None], [-1, 0.1]), max_grad_norm=(1.0, [1e-6, 5], [0, -1, None]),
+    early_stopping=(True, [False], [1, 'yes', None]), patience=(3, [1, 10_000], [0, 1.5]), mixed_precision=('auto', ['bf16', 'no'], ['fp8', 'fp16', ['bf16']]),
+    show_progress=(True, [False], ['no', 0]), callbacks=([], [[Callback()], (Callback(),)], [3, None, [print], [Callback]]),
+    checkpoint_dir=(None, ['run', __file__], [3, ['run']]), resume=(False, [], ['yes', 1]), finetune_mode=('meta-learning', ['sft'], ['SFT', 'lora', None]),
+    peft_config=(LoraSettings(), [{}, None, dict(r=4)], [4, ['q'], dict(rank=4), dict(r=0), dict(r=257), dict(r=1.5), dict(lora_alpha=0), dict(lora_alpha='16'),
+                                                         dict(lora_dropout=-0.1), dict(lora_dropout=1), dict(target_modules=[]), dict(target_modules=3), dict(target_modules=['q', 3])]))
+
+def test_every_setting_of_tuning_has_its_default_its_range_and_its_errors():
+    assert set(SETTINGS) == set(TUNING_KEYS)
+    for name, (default, good, bad) in SETTINGS.items():
+        assert getattr(tuning_config(), name) == default, name
+        for value in good: tuning_config({name: value})
+        for value in bad:
+            with pytest.raises(ConfigError) as e: tuning_config({name: value}); pytest.fail(f'{name}={value!r} was taken')
+            wrong = list(value)[0] if isinstance(value, dict) else name
+            assert wrong in str(e.value), (name, value, str(e.value))
+        for typo in (name[:-1], name.upper(), name.replace('_', '')):
+            if typo == name: continue
+            with pytest.raises(ConfigError, match=f"unknown tuning_params key '{typo}'"): tuning_config({typo: default})
+
+def test_defaults_of_adapters_and_names_with_the_same_meaning():
+    assert vars(LoraSettings()) == dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=None)
+    assert [tuning_config(strategy=s).learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [1e-5, 1e-5, 1e-5, 2e-5, 2e-5]
+    assert tuning_config(dict(learning_rate=1e-5), 'peft').learning_rate == 1e-5
+    for given, meant in {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16', 'auto': 'auto'}.items():
+        assert tuning_config(dict(mixed_precision=given)).mixed_precision == meant
+    for given in ('meta_learning', 'episodic'): assert tuning_config(dict(finetune_mode=given)).finetune_mode == 'meta-learning'
+
+def test_a_large_batch_is_warned_about_and_eight_is_not_large(caplog):
+    tuning_config(dict(batch_size=8)); assert not caplog.records
+    tuning_config(dict(batch_size=9)); assert 'gradient_accumulation_steps' in caplog.text
 
 @pytest.mark.parametrize('labels', ['one class', 'one row', 'one row of a class', 'all different', 'a dozen rows', 'fifteen classes'])
 def test_odd_tables_end_well(labels):
