@@ -93,7 +93,7 @@ PROCESSOR_HELP = dict(
 
 def write_settings():
     "Tables of all settings, from the code that checks them."
-    from tabtune.builder import MODEL_HELP
+    from tabtune.choices import MODEL_HELP
     from tabtune.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
     from tabtune.processing import CHOICES, PROCESSOR_KEYS
     own = MitraConfig()

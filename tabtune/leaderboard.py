@@ -27,8 +27,10 @@ from .boards import PLOTS, draw_board, html_page, html_table, mean_ranks
 from .checkpoints import _write
 from .config import check_choice, check_keys, check_range
 from .encode import _flat, align, check_table, column_names, encode_labels
+from .metrics import axes_for
 from .models import find_model, installed, list_models, model_names, why_not
 from .pipeline import TabularPipeline
+from .regressor import check_target
 from .runs import LOWER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names
 from .shapes import ConfigError, InputError, TabTuneError
 
@@ -68,6 +70,7 @@ def _labels(y, n, name, task):
     if len(y) != n: raise InputError(f'{name} has {len(y)} rows, its table has {n}; the order is X_train, X_test, y_train, y_test')
     if task == 'classification': encode_labels(y)
     elif y.isna().any(): raise InputError(f'{name} has {int(y.isna().sum())} missing values: leave these rows out')
+    else: y = pd.Series(check_target(y), name=y.name)
     return y
 
 # %% ../nbs/80_leaderboard.ipynb #b8bcb64d
@@ -384,9 +387,7 @@ def plot(
     "Draw the results."
     check_choice('kind', kind, PLOTS)
     metric = self._metric(metric)
-    if ax is None:
-        import matplotlib.pyplot as plt
-        ax = plt.subplots(figsize=(7, 1.2 + 0.4 * len(self.entries)), layout='constrained')[1]
+    ax = axes_for(ax, figsize=(7, 1.2 + 0.4 * len(self.entries)))
     PLOTS[kind](self.results_, self.runs_, metric, ax)
     return ax
 

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from .classifier import N_WORDS, Member, class_words, nearest_centre
 from .config import check_choice, check_range
+from .metrics import axes_for
 from .mitra import Mitra
 from .shapes import InputError
 
@@ -199,11 +200,6 @@ def get_attention_weights(
     return AttentionMaps(**{k: _plain(v) for k, v in seen.items()}, tokens=['label', *inputs], sources=sources, features=features,
                          support=rows, labels=labels)
 
-# %% ../nbs/84_maps.ipynb #af3104a4
-def _axes(ax, **size):
-    import matplotlib.pyplot as plt
-    return plt.subplots(**size)[1] if ax is None else ax
-
 # %% ../nbs/84_maps.ipynb #6b269fd8
 def plot_columns(
     self: AttentionMaps,
@@ -216,7 +212,7 @@ def plot_columns(
     w = self.columns[layer]
     w = w.mean(0) if head is None else w[head]
     w = w.mean(0) if query is None else w[query]
-    ax = _axes(ax, figsize=(.35 * len(w) + 2, .35 * len(w) + 1.2))
+    ax = axes_for(ax, figsize=(.35 * len(w) + 2, .35 * len(w) + 1.2))
     ax.imshow(w, cmap='Blues', vmin=0)
     title = f'columns, layer {layer % len(self.columns)}'
     ax.set(xticks=range(len(w)), yticks=range(len(w)), title=title, xlabel='looked at', ylabel='looks')
@@ -256,7 +252,7 @@ def plot_rows(
     w = self.votes() if layer is None else self.rows[layer].mean(0)
     by = np.argsort(self.labels, kind='stable')
     down = np.arange(len(w)) if order is None else np.argsort(np.asarray(order), kind='stable')
-    ax = _axes(ax, figsize=(7, 4))
+    ax = axes_for(ax, figsize=(7, 4))
     ax.imshow(w[down][:, by], aspect='auto', cmap='Blues', vmax=np.quantile(w, .995), interpolation='nearest')
     _mark_labels(ax, self.labels[by])
     ax.set(ylabel='queries', title='votes of the support rows' if layer is None else f'rows, layer {layer}')
