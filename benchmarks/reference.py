@@ -66,7 +66,7 @@ def row(what, size, ways, repeats, device):
     "One line of the result: seconds, ratios to the reference, and the largest difference of a probability."
     seconds, said = in_turn(ways, repeats, device)
     p = {k: v.float().softmax(-1) for k, v in said.items()}
-    out = dict(what=what, size=size, seconds=seconds, ratio={k: seconds['reference'] / seconds[k] for k in ways},
+    out = dict(what=what, size=size, repeats=repeats, seconds=seconds, ratio={k: seconds['reference'] / seconds[k] for k in ways},
                difference={k: (p[k] - p['reference']).abs().max().item() for k in ways})
     print(what, size, *(f'{k}: {seconds[k]:.3f} s, {out["ratio"][k]:.2f} times as fast, apart {out["difference"][k]:.0e};' for k in ways), flush=True)
     return out
@@ -100,9 +100,10 @@ def main():
     if Reference is None: return print(f'skipped: the reference is not installed. Install it with\n    {INSTALL}')
     torch.set_num_threads(1)
     path = Path(__file__).with_name('reference.json' if a.device == 'cpu' else 'reference_cuda.json')
-    old = [r for r in json.loads(path.read_text())['results'] if r['size'] not in a.sizes] if path.exists() else []
-    found = [r for size in a.sizes for r in measure(Reference, size, a.repeats, a.device)]
-    out = dict(device=a.device, torch=metadata.version('torch'), autogluon=metadata.version('autogluon.tabular'), repeats=a.repeats, results=old + found)
-    path.write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')
+    kept = [r for r in json.loads(path.read_text())['results'] if r['size'] not in a.sizes] if path.exists() else []
+    for r in (r for size in a.sizes for r in measure(Reference, size, a.repeats, a.device)):
+        kept.append(r)
+        out = dict(device=a.device, torch=metadata.version('torch'), autogluon=metadata.version('autogluon.tabular'), results=kept)
+        path.write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')
 
 if __name__ == '__main__': main()

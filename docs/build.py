@@ -151,7 +151,7 @@ def measured(name):
 def speed():
     "What benchmarks/speed.py measured, as a paragraph and a table."
     d = measured('speed.json')
-    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['cold']:.2f} s", f"{r['many']:.2f} s", f"{r['one'] * 1e3:.1f} ms", f"{r['step']:.2f} s",
+    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['cold']:.2f} s" if 'cold' in r else '–', f"{r['many']:.2f} s", f"{r['one'] * 1e3:.1f} ms", f"{r['step']:.2f} s",
              f"{r['peak_predict']:,.0f} MiB", f"{r['peak_tune']:,.0f} MiB") for n, r in d['results'].items()]
     n = f"{d['rows']:,}"
     return (f"Processor time on one core ({d['processor']}), with {n} rows of {d['columns']} columns as context. A step of tuning is four episodes of "
