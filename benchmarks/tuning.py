@@ -42,16 +42,19 @@ def speed(a):
         print(f"peft / base-ft: training {t['peft'] / t['base-ft']:.2f}, processor time {c['peft'] / c['base-ft']:.2f}, memory {m['peft'] - m['base-ft']:+.2f} GB")
 
 def suite(a):
-    from tabtune import TabularPipeline
+    from tabtune import TabularPipeline, recommend
     sys.path.insert(0, str(a.suite))
     import splits
     from scoring import classification_scores
-    params, rows = a.params if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False), []
+    params, rows = 'auto' if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False), []
     for name in a.sets or splits.names('classification'):
         for seed in a.seeds:
             d, row = splits.split(name, seed), dict(dataset=name, seed=seed)
             for strategy in ('inference', a.strategy):
                 start, model_params = time.perf_counter(), dict(pretrained=a.model, seed=seed)
+                if strategy != 'inference' and a.given:  # recommended settings, some of them decided
+                    params = recommend(d.X_train, d.y_train, 'cpu', strategy, **json.loads(a.given)).tuning_params | dict(show_progress=False)
+                    model_params |= dict(dropout=0.0)
                 pipe = TabularPipeline(tuning_strategy=strategy, tuning_params=None if strategy == 'inference' else params, model_params=model_params)
                 pipe.fit(d.X_train, d.y_train)
                 scores = classification_scores(d.y_test, pipe.predict_proba(d.X_test), pipe.classes_)
@@ -88,6 +91,7 @@ def main():
     s = sub.add_parser('suite'); s.set_defaults(run=suite)
     s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
     s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')
+    s.add_argument('--given', help='settings as JSON that are decided already, the others as with auto')
     s.add_argument('--out', type=Path, help='a CSV file to add each fit to')
     s = sub.add_parser('show'); s.set_defaults(run=show); s.add_argument('files', nargs='+', type=Path)
     a = ap.parse_args()
