@@ -41,7 +41,7 @@ notebooks: setup ## run every notebook from top to bottom, slow cells too, each 
 	@echo "notebooks: each from top to bottom"
 	@$(BIN)/python tools/run.py
 
-docs: setup .venv-docs/.stamp ## build the documentation: docs/_build/html/index.html
+docs: setup .venv-docs/.stamp ## build the documentation (after `make notebooks` with outputs): docs/_build/html/index.html
 	@echo "docs: notebooks and modules to HTML, warnings are errors"
 	@$(BIN)/python docs/build.py
 	@.venv-docs/bin/sphinx-build -W --keep-going -q -c docs docs/_build/src docs/_build/html

@@ -1,6 +1,6 @@
 """Small fair comparisons of what goes into pre-training: the same processor seconds, the same seeds, one change at a time.
 
-    python benchmarks/ablations.py --seconds 75 --seeds 0 1 [--only hints head] [--out benchmarks/ablations.csv]
+    python benchmarks/ablations.py --seconds 20 --seeds 0 1 [--only hints head] [--out benchmarks/ablations.csv]
 
 Each line of the table is one run of a 32 x 2 model: its change, its seed, steps and cells within the budget, and the loss on
 the held-out synthetic tables, by prior. Lines that are there already are not run again. The time is that of this process,
@@ -8,11 +8,12 @@ so that other work on the machine does not matter.
 """
 import argparse, tempfile, time
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import torch
 
-from tabtune import pretrain
+from tabtune import mitra, pretrain, priors
 from tabtune.config import MitraConfig
 from tabtune.priors import MIXTURE
 from tabtune.training import OPTIMIZERS, Callback, LoopSettings
@@ -55,6 +56,21 @@ class Both:
 
 OPTIMIZERS['muon'] = Both
 
+class BothHeads(mitra.RetrievalHead):
+    "The votes of similar rows, and a linear map of the label token."
+    def __init__(self, config):
+        super().__init__(config)
+        self.direct = torch.nn.Linear(config.d_model, config.n_classes)
+        torch.nn.init.zeros_(self.direct.weight), torch.nn.init.zeros_(self.direct.bias)
+    def forward(self, h_BQD, memory, cache): return super().forward(h_BQD, memory, cache) + self.direct(h_BQD)
+
+def by_size(d, score, c_B, named=priors.label):
+    "Labels whose names say how large the class is: 0 is the largest."
+    y = named(d, score, c_B)
+    return torch.nn.functional.one_hot(y, score.shape[-1]).sum(1).argsort(-1, descending=True).argsort(-1).gather(1, y)
+
+def third_wrong(d, y_BN, c_B): return torch.where(d.coin(0.3, *y_BN.shape), (d.uniform(0, 1, *y_BN.shape) * c_B[:, None]).long(), y_BN)
+
 VARIANTS = {  # name -> (question, what differs from the base)
     'base': ('', {}),
     'hints none': ('closed-form hints', dict(hints='none')),
@@ -68,6 +84,7 @@ VARIANTS = {  # name -> (question, what differs from the base)
     'rows first': ('order of the halves', dict(order='rows_first')),
     'linear head': ('head', dict(head='linear')),
     'hints none, linear head': ('head (without hints)', dict(hints='none', head='linear')),
+    'both heads': ('head', dict(patch=(mitra.HEADS, dict(retrieval=BothHeads)))),
     'random start': ('initialisation', dict(init=False)),
     'no log n': ('scale of attention', dict(row_scale='none')),
     'muon': ('optimiser', dict(optimizer='muon')),
@@ -76,6 +93,9 @@ VARIANTS = {  # name -> (question, what differs from the base)
     'cosine, averaged': ('schedule', dict(average=True)),
     'causal only': ('mixture of priors', dict(mixture=dict(causal=1))),
     'equal mixture': ('mixture of priors', dict(mixture={k: 0.25 for k in MIXTURE})),
+    'no wrong labels': ('noise of the priors', dict(patch=(vars(priors), dict(mislabel=lambda d, y_BN, c_B: y_BN)))),
+    'three labels in ten at random': ('noise of the priors', dict(patch=(vars(priors), dict(mislabel=third_wrong)))),
+    'classes named by their size': ('class shuffles', dict(patch=(vars(priors), dict(label=by_size)))),
     'large tables at once': ('sizes of tables', dict(sizes=dict(late=0.8))),
     'small tables to the end': ('sizes of tables', dict(sizes=dict(max_support=160, max_features=14))),
     'two classes to half': ('many classes early or late', dict(few_classes=True)),
@@ -86,14 +106,15 @@ def one(name: str, seed: int, seconds: float) -> dict:
     change = dict(VARIANTS[name][1])
     get = lambda key, default=None: change.pop(key, default)
     init, average, shape, few = get('init', True), get('average', False), get('shape', 'cosine'), get('few_classes', False)
-    mixture, sizes, optimizer = get('mixture'), get('sizes', {}), get('optimizer', 'adamw')
+    mixture, sizes, optimizer, (place, parts) = get('mixture'), get('sizes', {}), get('optimizer', 'adamw'), get('patch', ({}, {}))
     config = MitraConfig(**dict(d_model=32, num_layers=2, dropout=0.0) | change)
-    settings = Budget(n_steps=10 ** 9, learning_rate=3e-3, warmup_steps=100, optimizer=optimizer, bf16=True)
+    settings = Budget(n_steps=10 ** 9, learning_rate=3e-3, warmup_steps=20, optimizer=optimizer, bf16=True)
     settings.seconds, settings.shape = seconds, shape
     with tempfile.TemporaryDirectory() as out:
         make = pretrain.neighbour_init
         if not init: pretrain.neighbour_init = lambda m: m
-        run = pretrain.Pretraining(config, out, settings, seed, mixture, save_every=1e9, quiet=True, cells=12_000, **sizes)
+        with patch.dict(mitra.HEADS, parts if place is mitra.HEADS else {}):
+            run = pretrain.Pretraining(config, out, settings, seed, mixture, save_every=1e9, quiet=True, cells=12_000, **sizes)
         pretrain.neighbour_init = make
         model, run.trainer.callbacks = run.trainer.raw_model, []
         if average: run.trainer.callbacks.append(Average(model))
@@ -101,22 +122,22 @@ def one(name: str, seed: int, seconds: float) -> dict:
             class Few(Callback):
                 def on_step(self, state): run.trainer.episodes.max_classes = 2 if state.progress < 0.5 else 10
             run.trainer.callbacks.append(Few())
-        state = run.trainer.run()
+        with patch.dict(place, parts): state = run.trainer.run()  # the held-out tables are as ever
         by_prior = pretrain.validation_loss(model.eval(), run.val)
     return dict(question=VARIANTS[name][0], variant=name, seed=seed, loss=round(float(by_prior.mean()), 4), steps=state.step,
                 cells=state.cells, **by_prior.round(4))
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('--seconds', type=float, default=75)
+    ap.add_argument('--seconds', type=float, default=20)
     ap.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     ap.add_argument('--only', nargs='+', help='variants, by name')
     ap.add_argument('--out', type=Path, default=Path(__file__).with_suffix('.csv'))
     a = ap.parse_args()
     torch.set_num_threads(1)
     done = pd.read_csv(a.out) if a.out.exists() else pd.DataFrame(columns=['variant', 'seed'])
-    for seed in a.seeds:
-        for name in a.only or VARIANTS:
+    for name in a.only or VARIANTS:
+        for seed in a.seeds:
             if ((done.variant == name) & (done.seed == seed)).any(): continue
             row = one(name, seed, a.seconds) | dict(seconds=a.seconds)
             done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)

@@ -1,6 +1,9 @@
 """What more estimators bring, and what they cost: log loss and seconds on synthetic tables kept aside.
 
-    python benchmarks/ensembles.py [--pretrained medium] [--tables 3] [--sizes 1 2 4 8] [--out benchmarks/ensembles.csv]
+    python benchmarks/ensembles.py [--pretrained medium] [--tables 3] [--sizes 1 2 4 8] [--bends none rank asinh] [--out benchmarks/ensembles.csv]
+
+The views of an ensemble differ in the codes of the classes and in which columns are mirrored. `--bends` also tries a
+transform of the values in every second view: ranks within the support, or a squeezed distance from the median.
 """
 import argparse, time, warnings
 from pathlib import Path
@@ -8,14 +11,52 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tabtune.classifier import MitraClassifier
+from tabtune import classifier
 from tabtune.pretrain import validation_set
+
+def rank(support, x):
+    "Mid-ranks within the support, -1 to 1."
+    out = np.full(x.shape, np.nan)
+    for j, column in enumerate(np.asarray(support).T):
+        s, there = np.sort(column[~np.isnan(column)]), ~np.isnan(x[:, j])
+        below, upto = (np.searchsorted(s, x[there, j], side=side) for side in ('left', 'right'))
+        out[there, j] = (below + upto) / max(1, len(s)) - 1
+    return out
+
+def asinh(support, x):
+    "Distance from the median in units of the median distance, squeezed."
+    middle = np.nanmedian(support, 0)
+    width = np.nanmedian(np.abs(support - middle), 0)
+    return np.arcsinh(3 * (x - middle) / np.where(width > 0, width, 1))
+
+BENDS = dict(none=None, rank=rank, asinh=asinh)
+
+def bent(bend):
+    "A `Member` whose odd views see bent values."
+    class Bent(classifier.Member):
+        def __init__(self, i, rows, *args): super().__init__(i, rows, *args); self.bend = bend if i % 2 else None
+        def x(self, X):
+            x = X[:, self.columns].astype(np.float64)
+            if self.bend: x = self.bend(Bent.table[self.rows][:, self.columns].astype(np.float64), x)
+            return (x * self.sign).astype(np.float32)
+    return Bent
+
+def answer(pretrained, n, bend, X, y, Q):
+    "Classes, probabilities and seconds."
+    plain, start = classifier.Member, time.process_time()
+    if bend: classifier.Member = bent(bend)
+    try:
+        clf = classifier.MitraClassifier(pretrained, n_estimators=n).fit(X, y)
+        classifier.Member.table = clf.x_support_
+        return clf.classes_, clf.predict_proba(Q), time.process_time() - start
+    finally: classifier.Member = plain
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--pretrained', default='medium')
     ap.add_argument('--tables', type=int, default=3, help='per prior and size')
     ap.add_argument('--sizes', type=int, nargs='+', default=[1, 2, 4, 8])
+    ap.add_argument('--bends', nargs='+', default=['none'], choices=BENDS)
     ap.add_argument('--out', type=Path, default=Path(__file__).with_suffix('.csv'))
     a = ap.parse_args()
     warnings.simplefilter('ignore')
@@ -24,19 +65,18 @@ def main():
         for i in range(len(ep)):
             keep = ep.y_query[i] >= 0
             X, y, Q, z = (t.numpy() for t in (ep.x_support[i], ep.y_support[i], ep.x_query[i][keep], ep.y_query[i][keep]))
-            for n in a.sizes:
-                start = time.process_time()
-                clf = MitraClassifier(a.pretrained, n_estimators=n).fit(X, y)
-                p = clf.predict_proba(Q)
-                seconds, seen = time.process_time() - start, np.isin(z, clf.classes_)
-                at = np.searchsorted(clf.classes_, z[seen])
-                rows.append(dict(prior=prior, rows=len(X), n_estimators=n, loss=-np.log(p[seen, at].clip(1e-6)).mean(), seconds=seconds))
+            for bend in a.bends:
+                for n in a.sizes:
+                    classes, p, seconds = answer(a.pretrained, n, BENDS[bend], X, y, Q)
+                    seen = np.isin(z, classes)
+                    loss = -np.log(p[seen, np.searchsorted(classes, z[seen])].clip(1e-6)).mean()
+                    rows.append(dict(bend=bend, n_estimators=n, loss=loss, seconds=seconds))
     d = pd.DataFrame(rows)
-    base = d[d.n_estimators == a.sizes[0]].loss.to_numpy()
-    table = d.groupby('n_estimators').agg(loss=('loss', 'mean'), seconds=('seconds', 'median'), tables=('loss', 'size'))
-    gain = {n: base - d[d.n_estimators == n].loss.to_numpy() for n in a.sizes}
-    table['gain'] = [gain[n].mean() for n in table.index]
-    table['gain_error'] = [gain[n].std(ddof=1) / len(base) ** .5 for n in table.index]
+    first = d[(d.bend == a.bends[0]) & (d.n_estimators == a.sizes[0])].loss.to_numpy()
+    gains = {key: first - part.loss.to_numpy() for key, part in d.groupby(['bend', 'n_estimators'])}
+    table = d.groupby(['bend', 'n_estimators'], sort=False).agg(loss=('loss', 'mean'), seconds=('seconds', 'median'), tables=('loss', 'size'))
+    table['gain'] = [gains[key].mean() for key in table.index]
+    table['gain_error'] = [gains[key].std(ddof=1) / len(first) ** .5 for key in table.index]
     table.round(4).to_csv(a.out)
     print(table.round(4))
 

@@ -1,8 +1,8 @@
 """Score a checkpoint on held-out synthetic tables and on a suite of real ones, and write the table into its card.
 
-    python benchmarks/score.py runs/pretrain --suite ../shared/devsuite [--seeds 0 1 2] [--n_estimators 1] [--card]
+    python benchmarks/score.py runs/pretrain --suite ../shared/devsuite [--seeds 0 1 2] [--n_estimators 1] [--tuned base-ft peft] [--card]
 
-The suite is a folder with `splits.py`, `scoring.py` and `baselines.csv`. It is for looking, never for training.
+`--tuned` adds what tuning with `tuning_params='auto'` makes of it (minutes). The suite is a folder with `splits.py`, `scoring.py` and `baselines.csv`. It is for looking, never for training.
 """
 import argparse, json, sys, time, warnings
 from pathlib import Path
@@ -65,12 +65,24 @@ def against(scores: pd.DataFrame, baselines: pd.DataFrame, sign: dict) -> dict:
             out['win_tie_loss'].setdefault(rival, {})[metric] = f'{(d >= TIE).sum()}/{(d.abs() < TIE).sum()}/{(d <= -TIE).sum()}'
     return out
 
+def tuned(checkpoint, suite: Path, strategies, seeds) -> dict:
+    "By strategy: means over the data sets untuned and tuned, by data set too, and how often the tuned model was kept."
+    from tuning import compare, summary
+    out = {}
+    for strategy in strategies:
+        mean = summary(compare(suite, checkpoint, strategy, 'auto', seeds))
+        numbers = mean.drop(columns=['kept', 'gain'])
+        out[strategy] = dict(settings="tuning_params='auto'", **numbers.mean().round(4).to_dict(), worst_gain=round(mean.gain.min(), 4),
+                             by_dataset=numbers.round(4).join(mean.kept).T.to_dict())
+    return out
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('checkpoint', help='bundled name, directory or hub id')
     ap.add_argument('--suite', type=Path, required=True)
     ap.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     ap.add_argument('--n_estimators', type=int, default=1)
+    ap.add_argument('--tuned', nargs='*', default=[], choices=['base-ft', 'peft'], help="also tune, with tuning_params='auto'")
     ap.add_argument('--card', action='store_true', help="write the result into the checkpoint's card.json")
     a = ap.parse_args()
     warnings.simplefilter('ignore')
@@ -80,9 +92,11 @@ def main():
     scores = (real_numbers if number else real_tables)(a.checkpoint, a.suite, a.seeds, a.n_estimators)
     sign, shown = (NUMBER, [*NUMBER, 'coverage']) if number else (SIGN, [*SIGN, 'ece'])
     means = scores.groupby('dataset').mean(numeric_only=True)
-    result = dict(command=f"python benchmarks/score.py CHECKPOINT --suite SUITE --seeds {' '.join(map(str, a.seeds))} --n_estimators {a.n_estimators}",
+    result = dict(command=f"python benchmarks/score.py CHECKPOINT --suite SUITE --seeds {' '.join(map(str, a.seeds))} --n_estimators {a.n_estimators}"
+                          + (f" --tuned {' '.join(a.tuned)}" if a.tuned else ''),
                   datasets=len(means), mean=means[shown].mean().round(4).to_dict(), by_dataset=means[shown].round(4).T.to_dict(),
                   synthetic=synthetic.round(4).to_dict(), **against(scores, pd.read_csv(a.suite/'baselines.csv'), sign))
+    if a.tuned: result['tuned'] = tuned(a.checkpoint, a.suite, a.tuned, a.seeds)
     print(json.dumps({k: v for k, v in result.items() if k != 'by_dataset'}, indent=1))
     if a.card:
         dir = find_checkpoint(a.checkpoint)

@@ -1,11 +1,11 @@
 """How long tuning takes, what memory it needs, and whether it helps.
 
     python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
-    python benchmarks/tuning.py suite ../shared/devsuite [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...] [--out tuning.csv]
+    python benchmarks/tuning.py suite ../shared/devsuite [--model medium-regression] [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...] [--out tuning.csv]
 
 `speed` tunes on a random table with the default settings, each strategy in a process of its own, so that peak memory is its own.
-`suite` fits every data set untuned and tuned, and prints both, their difference, and which was kept; `--out` adds each fit to a file as it comes.
-It is for looking, never for choosing. `show tuning.csv ...` prints the summary of such files.
+`suite` fits every data set of the model's task untuned and tuned, and prints both, their difference, and which was kept; `--out` adds each fit to a file as it comes.
+It is for looking, never for choosing.
 """
 import argparse, json, resource, subprocess, sys, time, warnings
 from pathlib import Path
@@ -41,45 +41,50 @@ def speed(a):
         t, c, m = table.seconds, table.cpu_seconds, table.peak_gb
         print(f"peft / base-ft: training {t['peft'] / t['base-ft']:.2f}, processor time {c['peft'] / c['base-ft']:.2f}, memory {m['peft'] - m['base-ft']:+.2f} GB")
 
-def suite(a):
-    from tabtune import TabularPipeline, recommend
-    sys.path.insert(0, str(a.suite))
+SCORES = dict(classification=('auc', 'logloss'), regression=('r2', 'rmse'))  # the first: more is better; the second: less
+
+def scores_of(pipe, d) -> dict:
+    "Scores of a fitted pipeline on a split's test rows."
+    from scoring import classification_scores, regression_scores
+    if pipe.task_type == 'regression': return regression_scores(d.y_test, pipe.predict(d.X_test))
+    return classification_scores(d.y_test, pipe.predict_proba(d.X_test), pipe.classes_)
+
+def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seeds=(0, 1, 2), sets=None, out: Path = None) -> pd.DataFrame:
+    "One row per data set and seed: scores untuned (before) and tuned (after), which was kept, seconds."
+    from tabtune import TabularPipeline
+    from tabtune.checkpoints import find_checkpoint, read_config
+    sys.path.insert(0, str(suite))
     import splits
-    from scoring import classification_scores
-    params, rows = 'auto' if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False), []
-    for name in a.sets or splits.names('classification'):
-        for seed in a.seeds:
-            d, row = splits.split(name, seed), dict(dataset=name, seed=seed)
-            for strategy in ('inference', a.strategy):
-                start, model_params = time.perf_counter(), dict(pretrained=a.model, seed=seed)
-                if strategy != 'inference' and a.given:  # recommended settings, some of them decided
-                    params = recommend(d.X_train, d.y_train, 'cpu', strategy, **json.loads(a.given)).tuning_params | dict(show_progress=False)
-                    model_params |= dict(dropout=0.0)
-                pipe = TabularPipeline(tuning_strategy=strategy, tuning_params=None if strategy == 'inference' else params, model_params=model_params)
-                pipe.fit(d.X_train, d.y_train)
-                scores = classification_scores(d.y_test, pipe.predict_proba(d.X_test), pipe.classes_)
-                row |= {f"{k}_{'before' if strategy == 'inference' else 'after'}": scores[k] for k in ('auc', 'logloss')}
+    task, rows = read_config(find_checkpoint(model)).task, []
+    for name in sets or splits.names(task):
+        for seed in seeds:
+            d, row, start = splits.split(name, seed), dict(dataset=name, seed=seed), time.perf_counter()
+            for when, how in (('before', 'inference'), ('after', strategy)):
+                pipe = TabularPipeline(task_type=task, tuning_strategy=how, tuning_params=None if how == 'inference' else params,
+                                       model_params=dict(pretrained=model, seed=seed)).fit(d.X_train, d.y_train)
+                row |= {f'{k}_{when}': float(v) for k, v in scores_of(pipe, d).items() if k in SCORES[task]}
             told = pipe.describe()
-            rows.append(row | {k: told.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'turns', 'blend', 'best_step', 'steps')}
-                        | dict(seconds=round(time.perf_counter() - start, 1)))
-            r = rows[-1]
-            if a.out: pd.DataFrame([dict(strategy=a.strategy) | r]).to_csv(a.out, mode='a', index=False, header=not a.out.exists(), float_format='%.6g')
-            print(f"{name:16} seed {seed}  AUC {r['auc_before']:.4f} -> {r['auc_after']:.4f}  log loss {r['logloss_before']:.4f} -> {r['logloss_after']:.4f}  "
-                  f"{r['kept']} ({r['turns']} turns)  {r['seconds']} s", flush=True)
-    summary(pd.DataFrame(rows))
+            row |= {k: told.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'turns', 'blend', 'best_step', 'steps')}
+            rows.append(row | dict(seconds=round(time.perf_counter() - start, 1)))
+            if out: pd.DataFrame([dict(strategy=strategy) | rows[-1]]).to_csv(out, mode='a', index=False, header=not out.exists(), float_format='%.6g')
+            print(f'{name:16} seed {seed}  ' + '  '.join(f"{k} {row[k + '_before']:.4f} -> {row[k + '_after']:.4f}" for k in SCORES[task])
+                  + f"  {rows[-1]['kept']}  {rows[-1]['seconds']} s", flush=True)
+    return pd.DataFrame(rows)
 
-def summary(table):
-    "Means over seeds, and over data sets."
-    mean = table.groupby('dataset')[['auc_before', 'auc_after', 'logloss_before', 'logloss_after']].mean()
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    "Means over seeds by data set, and how often the tuned model was kept."
+    up = next(k for k, _ in SCORES.values() if f'{k}_before' in table)
+    mean = table.groupby('dataset')[[c for c in table if c.endswith(('_before', '_after'))]].mean()
     mean['kept'] = table.groupby('dataset').kept.apply(lambda k: f"{(k == 'tuned').sum()}/{len(k)}")
-    mean['gain'] = mean.auc_after - mean.auc_before
-    print(mean.round(4).to_string())
-    print(f"mean AUC {mean.auc_before.mean():.4f} -> {mean.auc_after.mean():.4f} ({mean.gain.mean():+.4f}), worst set {mean.gain.min():+.4f}; "
-          f"mean log loss {mean.logloss_before.mean():.4f} -> {mean.logloss_after.mean():.4f}; tuned model kept in {(table.kept == 'tuned').mean():.0%} of the fits")
+    mean['gain'] = mean[f'{up}_after'] - mean[f'{up}_before']
+    return mean
 
-def show(a):
-    "Summaries of files that `suite --out` wrote, one for each strategy."
-    for strategy, table in pd.concat(map(pd.read_csv, a.files)).groupby('strategy'): print(f'{strategy}, {len(table)} fits'); summary(table)
+def suite(a):
+    table = compare(a.suite, a.model, a.strategy, a.params if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False), a.seeds, a.sets, a.out)
+    mean = summary(table)
+    print(mean.round(4).to_string())
+    print('; '.join(f"mean {c[:-7]} {mean[c].mean():.4f} -> {mean[c[:-7] + '_after'].mean():.4f}" for c in mean if c.endswith('_before'))
+          + f"; worst set {mean.gain.min():+.4f}; tuned model kept in {(table.kept == 'tuned').mean():.0%} of the fits")
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,9 +96,7 @@ def main():
     s = sub.add_parser('suite'); s.set_defaults(run=suite)
     s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
     s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')
-    s.add_argument('--given', help='settings as JSON that are decided already, the others as with auto')
     s.add_argument('--out', type=Path, help='a CSV file to add each fit to')
-    s = sub.add_parser('show'); s.set_defaults(run=show); s.add_argument('files', nargs='+', type=Path)
     a = ap.parse_args()
     warnings.simplefilter('ignore')
     a.run(a)

@@ -23,6 +23,25 @@ def write(name, text):
     path.write_text(text, encoding='utf-8')
     return name
 
+SHOWN = ('image/png', 'text/html', 'text/plain')  # kinds of output that a page shows; widgets are code without a kernel
+
+def shown(output):
+    "An output of a cell as it should stand on a page, or None."
+    if output.output_type not in ('display_data', 'execute_result'): return output if output.get('name') == 'stdout' else None
+    if any('widget' in kind for kind in output.data): return None
+    kinds = [k for k in SHOWN if k in output.data]
+    output.data, output.metadata = {k: output.data[k] for k in kinds if k != 'text/plain' or len(kinds) == 1}, {}
+    return output if kinds else None
+
+def with_outputs(nb, page):
+    "Put in what came out of the cells when `make notebooks` ran them, where they are the same still."
+    kept = ROOT/'build'/'notebooks'/page.relative_to('nbs')
+    if not kept.is_file(): return nb
+    ran = {c.source: c.outputs for c in nbformat.read(kept, as_version=4).cells}
+    for c in nb.cells:
+        if c.cell_type == 'code': c.outputs = [o for o in map(shown, ran.get(c.source, [])) if o]
+    return nb
+
 def copy_notebooks():
     "Copy nbs/, without directives and hidden cells; the names of the pages, apart from the index (README.md takes its place)."
     pages = []
@@ -30,7 +49,7 @@ def copy_notebooks():
     for path in notebooks(ROOT):
         page = path.relative_to(ROOT)
         if page.name == 'index.ipynb': continue
-        nbformat.write(visible(nbformat.read(path, as_version=4)), SRC/page)
+        nbformat.write(visible(with_outputs(nbformat.read(path, as_version=4), page)), SRC/page)
         pages.append(page.with_suffix('').as_posix())
     return pages
 
@@ -50,7 +69,8 @@ def write_api():
         write(f'api/{p.stem}', f'# tabtune.{p.stem}\n\nWritten in {notebook_of(p)}, where each part is explained and tested.'
                                f'\n\n```{{eval-rst}}\n.. automodule:: tabtune.{p.stem}\n```\n')
     rows = [(f'[tabtune.{p.stem}]({p.stem}.md)', subtitle(p), notebook_of(p)) for p in paths]
-    index = write('api/index', '# All modules\n\nFrom the bottom up: a module uses only those above it.\n\n' + table(('module', 'what it is', 'notebook'), rows))
+    text = '# All modules\n\nFrom the bottom up: a module uses only those above it.\n\n'
+    index = write('api/index', text + table(('module', 'what it is', 'notebook'), rows))
     return [index, *(f'api/{p.stem}' for p in paths)]
 
 def bounds(m):
@@ -66,13 +86,14 @@ def settings_rows(cls):
 
 PROCESSOR_HELP = dict(
     imputation_strategy='what stands for a missing cell; unset: it stays missing, which the model can read',
-    categorical_encoding='what becomes of words; unset: codes', scaling_strategy='how numbers are scaled; unset: as the model does it anyway',
+    categorical_encoding='what becomes of words; unset: codes',
+    scaling_strategy='how numbers are scaled; unset: as the model does it anyway',
     feature_selection_strategy='which columns are kept', resampling_strategy='how rare classes are made up for, in the training rows only',
     n_features='how many columns selection keeps')
 
 def write_settings():
     "Tables of all settings, from the code that checks them."
-    from tabtune.builder import MODEL_HELP
+    from tabtune.choices import MODEL_HELP
     from tabtune.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
     from tabtune.processing import CHOICES, PROCESSOR_KEYS
     own = MitraConfig()
@@ -108,21 +129,39 @@ def scores(evaluation):
     "The table of a card's evaluation."
     by = {**evaluation.get('by_dataset', {}), **({'**mean**': evaluation['mean']} if 'mean' in evaluation else {})}
     names = list(next(iter(by.values()), {}))
-    return table(('table', *names), [(d, *(f'{m[n]:.3f}' if isinstance(m.get(n), float) else m.get(n, '') for n in names)) for d, m in by.items()])
+    text = lambda v: f'{v:.3f}' if isinstance(v, float) else v
+    return table(('table', *names), [(d, *(text(m.get(n, '')) for n in names)) for d, m in by.items()])
+
+RIVALS = dict(dummy='class frequencies', hgb='gradient boosting (scikit-learn)', knn='nearest neighbours', lgbm='LightGBM', xgb='XGBoost',
+              linear='linear model', rf='random forest', catboost='CatBoost')
+
+def rivals(evaluation):
+    "Mean rank among all, and wins, ties and losses against each other model."
+    metrics = list(evaluation['rank'])
+    rows = [('**mean rank of nine**', *(f'**{evaluation["rank"][m]:.2f}**' for m in metrics))]
+    rows += [(f'against {RIVALS.get(k, k)}: won / tied / lost', *(w[m].replace('/', ' / ') for m in metrics))
+             for k, w in evaluation['win_tie_loss'].items()]
+    return table(('', *metrics), rows)
 
 BASELINES = dict(frequencies='class frequencies', linear='logistic regression', forest='random forest')
 
 def card_page(name, card):
     "A checkpoint's card.json as a page to read."
     c, v, e = card.get('architecture', {}), card.get('validation', {}), card.get('evaluation', {})
-    out = [f'# Checkpoint: {name}', f"Bundled with the package: `load_checkpoint('{name}')`, or `TabularPipeline(model_params=dict(pretrained='{name}'))`.",
-           f"**{card.get('parameters', 0):,} parameters**, width {c.get('d_model')}, {c.get('num_layers')} block(s) of {c.get('num_heads')} heads, "
-           f"up to {c.get('n_classes')} classes at once. Pre-trained on {card.get('tables', 0):,} synthetic tables in {card.get('hours', 0):.1f} hours."]
+    task = "task_type='regression', " if card.get('task') == 'regression' else ''
+    call = f"TabularPipeline({task}model_params=dict(pretrained='{name}'))"
+    out = [f'# Checkpoint: {name}', f"Bundled with the package: `load_checkpoint('{name}')`, or `{call}`.",
+           f"**{card.get('parameters', 0):,} parameters**, width {c.get('d_model')}, {c.get('num_layers')} block(s) of "
+           f"{c.get('num_heads')} heads" + ('' if task else f", up to {c.get('n_classes')} classes at once")
+           + f". Pre-trained on {card.get('tables', 0):,} synthetic tables in {card.get('hours', 0):.1f} hours; the notes say more."]
     if v: out += ['## On synthetic tables', 'Log loss on tables from the priors that training never saw; lower is better.',
-                  table(('who', 'log loss'), [('**this model**', v.get('loss')), *((BASELINES.get(k, k), b) for k, b in v.get('baselines', {}).items())])]
+                  table(('who', 'log loss'), [('**this model**', v.get('loss')),
+                                              *((BASELINES.get(k, k), b) for k, b in v.get('baselines', {}).items())])]
     if v and draw_curve(name): out += [f'![Validation loss while pre-training {name}]({name}.png)']
     if v.get('by_prior'): out += [table(('prior', 'log loss of this model'), v['by_prior'].items())]
     if e: out += ['## On real tables', f"Made with `{e['command']}`." if 'command' in e else '', scores(e)]
+    if 'win_tie_loss' in e: out += ['## Beside others', f"Each with its default settings, on the same {e['datasets']} tables. "
+                                    'A difference below 0.002 is a tie.', rivals(e)]
     if card.get('notes'): out += ['## Notes', '\n'.join(f'- {n}' for n in card['notes'])]
     rest = {k: card[k] for k in card if k not in ('validation', 'evaluation', 'notes')}
     return '\n\n'.join([*out, '## How it was made', table(('key', 'value'), flat(rest))]) + '\n'
@@ -130,17 +169,19 @@ def card_page(name, card):
 def cards():
     "Name -> card of each bundled checkpoint."
     found = {p.parent.name: json.loads(p.read_text(encoding='utf-8')) for p in sorted((ROOT/'tabtune'/'weights').glob('*/card.json'))}
-    return dict(sorted(found.items(), key=lambda kv: kv[1].get('parameters', 0)))
+    return dict(sorted(found.items(), key=lambda kv: (kv[1].get('task', ''), kv[1].get('parameters', 0))))
 
 def write_cards():
     "A page for each checkpoint, and one that compares them."
     (SRC/'checkpoints').mkdir(parents=True)
     pages = [write(f'checkpoints/{name}', card_page(name, card)) for name, card in cards().items()]
-    rows = [(f'[{n}]({n}.md)', f"{c.get('parameters', 0):,}", c.get('architecture', {}).get('d_model'), c.get('architecture', {}).get('num_layers'),
-             c.get('validation', {}).get('loss', ''), *(c.get('evaluation', {}).get('mean', {}).get(k, '') for k in ('auc', 'accuracy', 'logloss')))
+    keys = ('auc', 'accuracy', 'logloss', 'r2')
+    rows = [(f'[{n}]({n}.md)', f"{c.get('parameters', 0):,}", *(c.get('architecture', {}).get(k) for k in ('d_model', 'num_layers')),
+             c.get('validation', {}).get('loss', ''), *(c.get('evaluation', {}).get('mean', {}).get(k, '–') for k in keys))
             for n, c in cards().items()]
-    head = ('name', 'parameters', 'width', 'blocks', 'synthetic log loss', 'real AUC', 'real accuracy', 'real log loss')
-    text = '# Bundled checkpoints\n\nWeights that come with the package. Each has a card that says how it was made and how well it does.\n\n'
+    head = ('name', 'parameters', 'width', 'blocks', 'synthetic log loss', 'real AUC', 'real accuracy', 'real log loss', 'real R²')
+    text = ('# Bundled checkpoints\n\nWeights that come with the package. Each has a card that says how it was made and how well '
+            'it does.\n\n')
     return [write('checkpoints/index', text + table(head, rows)), *pages]
 
 def speed():
@@ -153,16 +194,28 @@ def speed():
             f"128 + 128 rows, the comparison at the end included. Memory is that of the whole process, Python and PyTorch with it.\n\n"
             + table(('checkpoint', 'first answer', 'each later one', f'{n} rows', 'a step of tuning', 'memory, predicting', 'memory, tuning'), rows))
 
+def side_by_side(found, metrics):
+    "Checkpoints beside each other: a row for each table, a column for each score and checkpoint."
+    by = {n: c['evaluation']['by_dataset'] | {'**mean**': c['evaluation']['mean']} for n, c in found.items()}
+    rows = [(d, *(f'{by[n][d][m]:.3f}' for m in metrics for n in by)) for d in next(iter(by.values()))]
+    return table(('table', *(f'{text} {n}' for text in metrics.values() for n in by)), rows)
+
 def write_benchmarks():
     "The page of benchmarks: by hand, with the cards' numbers filled in."
-    parts = [f'## {name}\n\n{scores(c["evaluation"])}' for name, c in cards().items() if c.get('evaluation')]
+    found = {n: c for n, c in cards().items() if c.get('evaluation')}
+    classes, numbers = ({n: c for n, c in found.items() if (m in c['evaluation']['mean'])} for m in ('auc', 'r2'))
+    parts = ['## Classes\n\n' + side_by_side(classes, dict(auc='AUC,', logloss='log loss,', ece='ECE,')),
+             '## Numbers\n\n' + side_by_side(numbers, dict(r2='R²,', rmse='RMSE,', coverage='coverage of 90 % intervals,')),
+             '## Beside others\n\nThe `medium` checkpoint and eight models with their default settings, on the same tables and splits. '
+             'A difference below 0.002 is a tie. The other cards have the same table.\n\n' + rivals(found['medium']['evaluation'])]
     text = linked((ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8'))
     return write('pages/benchmarks', text.replace('{{scores}}', '\n\n'.join(parts)).replace('{{speed}}', speed()))
 
 def linked(text):
     "Chapters named `[text](chapter:NN)` as links to the tutorial of that number; those not written yet as plain text."
     found = {p.name[:2]: p.stem for p in (ROOT/'nbs'/'tutorials').glob('[0-9][0-9]_*.ipynb')}
-    return re.sub(r'\[([^\]]+)\]\(chapter:(\d\d)\)', lambda m: f'[{m[1]}](../nbs/tutorials/{found[m[2]]}.ipynb)' if m[2] in found else m[1], text)
+    link = lambda m: f'[{m[1]}](../nbs/tutorials/{found[m[2]]}.ipynb)' if m[2] in found else m[1]
+    return re.sub(r'\[([^\]]+)\]\(chapter:(\d\d)\)', link, text)
 
 def copy_pages():
     "The pages written by hand, apart from those that are filled in."
@@ -171,9 +224,14 @@ def copy_pages():
         if not p.name.endswith('.in.md'): names.append(write(f'pages/{p.stem}', linked(p.read_text(encoding='utf-8'))))
     return names
 
+def numbered(page):
+    "A notebook in a table of contents: its number, and its title."
+    title = next((c.source for c in nbformat.read(SRC/f'{page}.ipynb', as_version=4).cells if c.source.startswith('# ')), page)
+    return f"{Path(page).name[:2]} {title.splitlines()[0].lstrip('# ')} <{page}>"
+
 def toctree(caption, pages):
     "A table of contents in the side bar."
-    return '\n'.join(['', '```{toctree}', ':hidden:', f':caption: {caption}', ':maxdepth: 1', '', *pages, '```', '']) if pages else ''
+    return '\n'.join(['', '```{toctree}', ':hidden:', f':caption: {caption}', ':maxdepth: 1', '', *pages, '```', ''])
 
 def main():
     shutil.rmtree(SRC, ignore_errors=True)
@@ -183,8 +241,9 @@ def main():
     for name in ('CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE'): shutil.copy(ROOT/name, SRC)
     tutorials = [p for p in pages if p.startswith('nbs/tutorials/')]
     index = (ROOT/'README.md').read_text(encoding='utf-8')
-    index += toctree('Tutorials', tutorials) + toctree('Guide', guide) + toctree('Reference', api)
-    index += toctree('How it is built', [p for p in pages if p not in tutorials]) + toctree('The project', ['CONTRIBUTING', 'CHANGELOG'])
+    index += toctree('Tutorials', map(numbered, tutorials)) + toctree('Guide', guide) + toctree('Reference', api)
+    index += toctree('How it is built', [numbered(p) for p in pages if p not in tutorials])
+    index += toctree('The project', ['CONTRIBUTING', 'CHANGELOG'])
     (SRC/'index.md').write_text(index, encoding='utf-8')
     print(f'docs: {len(pages)} notebooks, {len(api)} pages of reference, {len(guide)} pages of guide')
 

@@ -16,6 +16,7 @@ copyright = settings['author']
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 html_theme = 'furo'
 html_title = f'{project} {release}'
+html_static_path, html_css_files = ['static'], ['wide.css']
 nb_execution_mode = 'off'
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 4

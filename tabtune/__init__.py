@@ -5,8 +5,9 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .classifier import MitraClassifier
 from .config import LoraSettings, MitraConfig, TuningConfig
 from .encode import TableEncoder
-from .explain import feature_importance, get_attention_weights, similar_rows
+from .explain import feature_importance, similar_rows
 from .leaderboard import TabularLeaderboard
+from .maps import get_attention_weights
 from .mitra import Mitra
 from .pipeline import TabularPipeline
 from .processing import TableProcessor

@@ -51,7 +51,14 @@ class Attention(nn.Module):
         "Project what can be looked at, once: it can be kept and asked many times."
         return tuple(self.split(f(x_BMCD)).flatten(2, 3).transpose(1, 2) for f in (self.k, self.v))  # (B, CH, M, d)
 
-    def forward(self, x_BLCD, kv, mask=None, n_B=None):
+    def kept(self, x_BMCD):
+        "`keys_values` that many queries will ask: each head's in one piece of memory, unless there are gradients to come."
+        kv = self.keys_values(x_BMCD)
+        return kv if torch.is_grad_enabled() else tuple(t.contiguous() for t in kv)
+
+    def forward(self, x_BLCD, kv, mask=None, n_B=None, asked=None):
+        "`asked`: the first so many of L matter, the others get what no attention gives."
         q = self.scale(self.split(self.q(x_BLCD)), n_B).flatten(2, 3).transpose(1, 2)
-        out = attend(q, *kv, mask).transpose(1, 2)  # (B, L, CH, d)
+        out = attend(q[:, :, :asked], *kv, mask).transpose(1, 2)  # (B, L, CH, d)
+        if out.shape[1] < q.shape[2]: out = F.pad(out, (0, 0, 0, 0, 0, q.shape[2] - out.shape[1]))
         return self.o(out.reshape(x_BLCD.shape))

@@ -94,7 +94,7 @@ STYLE = '''<style>.tt-board{overflow-x:auto;margin:1em 0}.tt-board table{font:14
 .tt-board th,.tt-board td{padding:.35em .7em;text-align:right;white-space:nowrap;border-bottom:1px solid #8884}
 .tt-board .text{text-align:left}.tt-board td.error{white-space:normal;min-width:24em;text-align:left}
 .tt-board tr.best{font-weight:bold}.tt-board tr.bad{opacity:.75}</style>'''
-TEXTS = dict(name='text', model='text', strategy='text', status='text', error='error')  # column -> class of its cells
+TEXTS = dict(name='text', model='text', strategy='text', kept='text', status='text', error='error')  # column -> class of its cells
 
 # %% ../nbs/79_boards.ipynb #eac093c3
 def cell_text(column: str, v) -> str:

@@ -48,7 +48,7 @@ def outputs_in_chunks(
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
         full = F.pad(x, (0, 0, 0, -len(x) % fill))
-        with torch.inference_mode(): out.append(model.predict_logits(cache, full[None])[0, :len(x)].float().cpu().double())
+        with torch.inference_mode(): out.append(model.predict_logits(cache, full[None], len(x))[0, :len(x)].float().cpu().double())
     return torch.cat(out)
 
 def predict_in_chunks(
@@ -111,7 +111,7 @@ def nearest_centre(x, centres) -> np.ndarray:  # (n,) region of each row
 class Member:
     "One view of the table: which rows and columns, which class codes, which columns are mirrored."
     def __init__(self, i: int, rows, columns, n_classes: int, seed: int):
-        rng = np.random.default_rng([seed, i])
+        rng = np.random.default_rng([seed, i]) if i else None
         self.rows, self.columns = rows, columns
         self.codes = rng.permutation(n_classes) if i else np.arange(n_classes)
         self.sign = (rng.choice([-1, 1], len(columns)) if i else np.ones(len(columns))).astype(np.float32)
@@ -188,6 +188,7 @@ def _check_settings(self: InContext):
     "Raise before anything is loaded."
     check_range('n_estimators', self.n_estimators, 1, 32)
     check_range('max_features', self.max_features, 1)
+    check_range('cache_budget', self.cache_budget, 0)
     if self.max_support is not None: check_range('max_support', self.max_support, 1)
     if not isinstance(self.random_state, (type(None), np.random.RandomState)): check_range('random_state', self.random_state, 0)
     check_choice('support_strategy', self.support_strategy, ['sample', 'nearest'])
@@ -248,10 +249,11 @@ def _draw_rows(self: InContext):
 
 InContext._keep, InContext._set_model, InContext._draw_rows = _keep, _set_model, _draw_rows
 
-# %% ../nbs/65_classifier.ipynb #7f4db930
-def _cache(self: InContext, key, x, y):
-    "The digested support: kept between calls while the budget lasts."
+# %% ../nbs/65_classifier.ipynb #107bae7d
+def _cache(self: InContext, key, support):
+    "The digested `support()`, rows and labels: kept between calls while the budget lasts."
     if key in self.caches_: return self.caches_[key]
+    x, y = support()
     with torch.inference_mode():
         cache = self.model_.encode_support(torch.as_tensor(x, device=self.device_)[None], torch.as_tensor(y, device=self.device_)[None])
     if cache.nbytes() + sum(c.nbytes() for c in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache
@@ -259,7 +261,8 @@ def _cache(self: InContext, key, x, y):
 
 def _views(self: InContext, region, x_query) -> list:
     "Each view's answer in one region."
-    return [self._ask((i, region), np.union1d(rows, self.near_[region]), x_query) for i, rows in enumerate(self.rows_)]
+    near = self.near_[region]
+    return [self._ask((i, region), np.union1d(rows, near) if len(near) else rows, x_query) for i, rows in enumerate(self.rows_)]
 
 def _by_region(self: InContext, x_query, answer, width: tuple = ()) -> np.ndarray:  # (Q, *width)
     "`answer(region, queries)` of each region, put together."
@@ -379,12 +382,13 @@ def _ask(self: MitraClassifier, key, rows, x_query) -> np.ndarray:  # (Q, K) log
     k, width = len(self.classes_), self.model_.config.n_classes
     if k == 1: return np.zeros((len(x_query), 1))
     m = Member(key[0], rows, self.columns_, k, self.seed_)
-    x, y = m.support(self.x_support_, self.y_support_)
-    if k <= width: return np.log(m.back(predict_in_chunks(self.model_, self._cache(key, x, y), m.x(x_query), k)))
+    support = lambda: m.support(self.x_support_, self.y_support_)
+    if k <= width: return np.log(m.back(predict_in_chunks(self.model_, self._cache(key, support), m.x(x_query), k)))
     words = class_words(k, width, N_WORDS, np.random.default_rng([self.seed_, key[0], 2]))
     total = 0.
     for i, word in enumerate(words):
-        p = predict_in_chunks(self.model_, self._cache((*key, i), x, word[self.y_support_[rows]]), m.x(x_query), width)
+        cache = self._cache((*key, i), lambda: (m.x(self.x_support_[rows]), word[self.y_support_[rows]]))
+        p = predict_in_chunks(self.model_, cache, m.x(x_query), width)
         total = total + np.log(np.clip(p, 1e-9, None))[:, word]
     return total / len(words)
 

@@ -39,7 +39,7 @@ def default_models(task: str = 'classification') -> list:
 def _text(lb: TabularLeaderboard) -> str:
     "The table for a terminal."
     text, few = shown(lb.results_), ['accuracy', 'roc_auc_score', 'log_loss', 'r2', 'rmse', 'mae']
-    keep = ['name', *dict.fromkeys([lb.rank_by_, *few]), 'fit_seconds', 'predict_seconds', 'status']
+    keep = ['name', 'kept', *dict.fromkeys([lb.rank_by_, *few]), 'fit_seconds', 'predict_seconds', 'status']
     lines = [text[[c for c in keep if c in text]].to_string()]
     return '\n'.join(lines + [f'{r["name"]}: {r.error}' for _, r in lb.results_.iterrows() if r.error])
 
@@ -50,8 +50,10 @@ def _board(df, target, task, test_size, cv, seed, **options) -> TabularLeaderboa
     df = df.dropna(subset=target)
     X, y = df.drop(columns=target), df[target]
     if cv: return TabularLeaderboard(X, y_train=y, task_type=task, cv=cv, **options)
-    if not 0 < test_size < 1: raise ConfigError(f'--test_size {test_size} must lie between 0 and 1: it is the share of rows to be asked about')
-    if len(df) < 2: raise InputError(f'{len(df)} rows have a value in {target!r}: at least 2 are needed, some to learn from and some to ask about')
+    if not 0 < test_size < 1:
+        raise ConfigError(f'--test_size {test_size} must lie between 0 and 1: it is the share of rows to be asked about')
+    if len(df) < 2:
+        raise InputError(f'{len(df)} rows have a value in {target!r}: at least 2 are needed, some to learn from and some to ask about')
     classes, fewest = y.value_counts() if task == 'classification' else None, len(df) * min(test_size, 1 - test_size)
     same = y if classes is not None and classes.min() > 1 and fewest >= len(classes) else None
     parts = train_test_split(X, y, test_size=test_size, random_state=seed, stratify=same)

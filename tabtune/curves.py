@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['FIELDS', 'COLOURS', 'INK', 'SMALL', 'HistoryRows', 'FileRows', 'rows_of', 'Curves', 'pull', 'column', 'smooth',
            'speed', 'now', 'quiet', 'new_figure', 'to_png', 'Picture', 'limits', 'settle', 'reach', 'draw', 'clock',
-           'number', 'mib', 'memory_words', 'tiles', 'small_table', 'result_rows']
+           'number', 'mib', 'memory_tiles', 'memory_words', 'tiles', 'small_table', 'result_rows']
 
-# %% ../nbs/86_curves.ipynb #8df5877e
-import base64
+# %% ../nbs/86_curves.ipynb #a734f755
 import html
 import io
 import json
@@ -56,6 +55,7 @@ class FileRows:
             f.seek(0); self.at, self.tail = 0, b''
             return f.read(), True
 
+# %% ../nbs/86_curves.ipynb #860a1b05
 def rows_of(source):  # a `History`, a metrics.jsonl, or the folder that holds it
     "Something with `new()`."
     return HistoryRows(source) if isinstance(source, History) else source if hasattr(source, 'new') else FileRows(source)
@@ -93,11 +93,14 @@ def pull(
     for row in rows: self.add(row)
     return bool(rows)
 
+Curves._validation, Curves.pull = _validation, pull
+
+# %% ../nbs/86_curves.ipynb #ebe29db0
 def column(self: Curves, name: str) -> np.ndarray:
     "One column, all points."
     return np.array([p[FIELDS.index(name)] for p in self.points]) if self.points else np.zeros(0)
 
-Curves._validation, Curves.pull, Curves.column = _validation, pull, column
+Curves.column = column
 
 # %% ../nbs/86_curves.ipynb #d919d400
 def smooth(
@@ -109,6 +112,7 @@ def smooth(
     i = np.arange(1, len(v) + 1); j = np.maximum(i - n, 0)
     return (total[i] - total[j]) / (i - j)
 
+# %% ../nbs/86_curves.ipynb #d5d9f6ae
 def speed(self: Curves) -> tuple:  # (values per point, 'rows/s' or 'cells/s')
     "Throughput."
     unit = 'rows' if np.isfinite(self.column('rows')).any() else 'cells'
@@ -120,23 +124,35 @@ def speed(self: Curves) -> tuple:  # (values per point, 'rows/s' or 'cells/s')
 
 Curves.speed = speed
 
+# %% ../nbs/86_curves.ipynb #6d7f0936
+def _get(self: Curves, name: str):
+    "The last value of a column; None where it is unknown."
+    v = self.last.get(name)
+    return float(v) if isinstance(v, (int, float)) and math.isfinite(v) else None
+
+def _memory(self: Curves) -> dict:
+    return {k[:-4]: self._get(k) for k in ('rss_mib', 'cuda_mib', 'cuda_reserved_mib', 'cuda_peak_mib') if k in self.last}
+
+def _time(self: Curves) -> dict:
+    done, seconds = self._get('progress') or 0.0, self._get('seconds') or 0.0
+    return dict(progress=done, seconds=seconds, eta=seconds * (1 - done) / done if done and seconds else None)
+
+Curves._get, Curves._memory, Curves._time = _get, _memory, _time
+
 # %% ../nbs/86_curves.ipynb #7739f4fa
 def now(self: Curves) -> dict:
     "Step, losses, rate, speed, time left, memory, as plain numbers; None where unknown."
-    r, v = self.last, self.speed()
-    get = lambda k: float(r[k]) if isinstance(r.get(k), (int, float)) and math.isfinite(r[k]) else None
-    done, seconds = get('progress'), get('seconds')
-    best = min(self.val, key=lambda p: p[1], default=(None, None))
-    memory = {k[:-4]: get(k) for k in ('rss_mib', 'cuda_mib', 'cuda_reserved_mib', 'cuda_peak_mib') if k in r}
-    return dict(step=int(r.get('step', 0)), epoch=int(r.get('epoch', 0)), progress=done or 0.0, seconds=seconds or 0.0,
-                eta=seconds * (1 - done) / done if done and seconds else None, loss=get('loss'), val_loss=get('val_loss'),
-                untuned=self.baseline, best=best[1], best_step=best[0], lr=get('lr'), grad_norm=get('grad_norm'),
-                speed=float(v[0][-1]) if len(v[0]) and math.isfinite(v[0][-1]) else None, speed_unit=v[1], memory_mib=memory)
+    count = lambda k: int(self.last.get(k, 0))
+    at, best = min(self.val, key=lambda p: p[1], default=(None, None))
+    v, unit = self.speed()
+    speed = float(v[-1]) if len(v) and math.isfinite(v[-1]) else None
+    return dict(step=count('step'), epoch=count('epoch')) | self._time() | {k: self._get(k) for k in ('loss', 'val_loss', 'lr', 'grad_norm')} | dict(
+        untuned=self.baseline, best=best, best_step=at, speed=speed, speed_unit=unit, memory_mib=self._memory())
 
 Curves.now = now
 
-# %% ../nbs/86_curves.ipynb #68301ef8
-COLOURS = dict(blue='#0072B2', orange='#E69F00', green='#009E73', red='#D55E00', pink='#CC79A7', sky='#56B4E9')
+# %% ../nbs/86_curves.ipynb #1b66bf6f
+COLOURS = dict(blue='#1780C2', orange='#E69F00', green='#009E73', red='#D55E00', pink='#CC79A7', sky='#56B4E9')
 INK = dict(auto='#7b7b7b', light='#333333')
 
 def quiet(ax, ink: str, x: str = '', y: str = ''):
@@ -145,6 +161,7 @@ def quiet(ax, ink: str, x: str = '', y: str = ''):
     ax.tick_params(colors=ink, labelsize=8, length=2.5); ax.grid(True, color=ink, alpha=0.18, lw=0.6); ax.set_axisbelow(True)
     ax.set_facecolor('none'); ax.set_xlabel(x, color=ink, fontsize=9); ax.set_ylabel(y, color=ink, fontsize=9)
 
+# %% ../nbs/86_curves.ipynb #a1dd60b1
 def new_figure(width: float = 10, height: float = 3.6, theme: str = 'auto'):
     "A figure that no window and no pyplot knows of, so that threads may draw into it."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -153,6 +170,7 @@ def new_figure(width: float = 10, height: float = 3.6, theme: str = 'auto'):
     FigureCanvasAgg(fig)
     return fig
 
+# %% ../nbs/86_curves.ipynb #605392bf
 def to_png(fig) -> bytes:
     "What is drawn, as PNG."
     from PIL import Image
@@ -166,26 +184,41 @@ SMALL = [('lr', 'learning rate'), ('grad_norm', 'gradient norm (L2)'), ('speed',
 class Picture:
     "Loss large; learning rate, gradient norm, speed and memory small."
     def __init__(self, theme: str = 'auto'):
-        self.fig, self.ink = new_figure(theme=theme), INK[theme]
+        self.fig, self.ink, self.moving, self.still, self.look = new_figure(theme=theme), INK[theme], [], None, {}
         grid = self.fig.add_gridspec(2, 4, left=0.06, right=0.99, top=0.9, bottom=0.14, wspace=0.5, hspace=0.3)
-        self.ax = self.fig.add_subplot(grid[:, :2]); quiet(self.ax, self.ink, 'step', 'log loss (nats per row)')
+        self.ax = self.fig.add_subplot(grid[:, :2])
         self.small = {k: self.fig.add_subplot(grid[i // 2, 2 + i % 2]) for i, (k, _) in enumerate(SMALL)}
-        for i, (k, label) in enumerate(SMALL): quiet(self.small[k], self.ink, 'step' if i > 1 else '', label)
-        for k in ('lr', 'grad_norm'): self.small[k].tick_params(labelbottom=False)
-        self.moving, self.still = [], None
-        self._lines()
+        self._axes(); self._lines()
 
-    def _lines(self):
-        c = COLOURS
-        def plot(ax, *a, **kw): self.moving += ax.plot([], [], *a, animated=True, **kw); return self.moving[-1]
-        self.raw = plot(self.ax, color=c['blue'], lw=0.7, alpha=0.35)
-        self.line = dict(train=plot(self.ax, color=c['blue'], lw=1.8, label='training'),
-                         val=plot(self.ax, 'o-', color=c['red'], lw=1.5, ms=4.5, label='validation'),
-                         untuned=plot(self.ax, '--', color=c['green'], lw=1.3, label='untuned'))
-        for (k, _), colour in zip(SMALL, ('sky', 'orange', 'pink', 'blue')): self.line[k] = plot(self.small[k], color=c[colour], lw=1.3)
-        self.reserved = plot(self.small['memory'], ':', color=c['red'], lw=1.2)
-        self.ax.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=self.ink,
-                       borderaxespad=0.1)
+# %% ../nbs/86_curves.ipynb #2e8947d8
+def _axes(self: Picture):
+    "Labels and ticks. Steps are whole numbers."
+    from matplotlib.ticker import MaxNLocator
+    quiet(self.ax, self.ink, 'step', 'loss (nats per row)')
+    for i, (k, label) in enumerate(SMALL): quiet(self.small[k], self.ink, 'step' if i > 1 else '', label)
+    for k in ('lr', 'grad_norm'): self.small[k].tick_params(labelbottom=False)
+    for ax, n in ((self.ax, 6), *((ax, 3) for ax in self.small.values())):
+        ax.xaxis.set_major_locator(MaxNLocator(n, integer=True)); ax.yaxis.set_major_locator(MaxNLocator(n))
+
+def _plot(self: Picture, ax, *style, **kw):
+    "A line that moves."
+    self.moving += ax.plot([], [], *style, animated=True, **kw)
+    return self.moving[-1]
+
+Picture._axes, Picture._plot = _axes, _plot
+
+# %% ../nbs/86_curves.ipynb #aebf9f4a
+def _lines(self: Picture):
+    c, large = COLOURS, self.ax
+    self.raw = self._plot(large, color=c['blue'], lw=0.8, alpha=0.45)
+    self.line = dict(train=self._plot(large, color=c['blue'], lw=1.8, label='training'),
+                     val=self._plot(large, 'o-', color=c['red'], lw=1.5, ms=4.5, label='validation'),
+                     untuned=self._plot(large, '--', color=c['green'], lw=1.3, label='untuned'))
+    for (k, _), colour in zip(SMALL, ('sky', 'orange', 'pink', 'blue')): self.line[k] = self._plot(self.small[k], color=c[colour], lw=1.3)
+    self.reserved = self._plot(self.small['memory'], ':', color=c['red'], lw=1.2)
+    large.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=self.ink, borderaxespad=0.1)
+
+Picture._lines = _lines
 
 # %% ../nbs/86_curves.ipynb #e14334a9
 def limits(*values) -> tuple:
@@ -197,12 +230,13 @@ def limits(*values) -> tuple:
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     return low, high if high > low else low + step
 
+# %% ../nbs/86_curves.ipynb #419bd72c
 def settle(ax, low: float, high: float):
     "New limits only where the values no longer fit, or fill less than half."
     a, b = ax.get_ylim()
     if not (a <= low and high <= b and high - low >= 0.5 * (b - a)): ax.set_ylim(low, high)
 
-def _set(line, x, y, floor=False, room=1.0):
+def _set(line, x, y, floor=False, room=1.1):
     line.set_data(x, y)
     low, high = limits(room * np.asarray(y))
     settle(line.axes, min(0, low) if floor else low, high)
@@ -220,30 +254,55 @@ def draw(
     n_steps: int = None,  # of the whole run, if known
 ) -> bytes:  # PNG
     "Move the lines and draw."
-    step, loss = curves.column('step'), curves.column('loss')
-    mean = smooth(loss, max(1, len(loss) // 25)) if len(loss) else loss
-    val = np.array(curves.val).reshape(-1, 2)
-    self.raw.set_data(step, loss); self.line['train'].set_data(step, mean); self.line['val'].set_data(val[:, 0], val[:, 1])
+    step = curves.column('step')
     end = reach(step[-1] if len(step) else 0, n_steps)
-    base = [curves.baseline] if curves.baseline is not None else []
-    self.line['untuned'].set_data([0, end] * len(base), base * 2)
-    inner = np.quantile(loss, [0.02, 0.98]) if len(loss) else loss
-    settle(self.ax, *limits(inner, mean, val[:, 1], base))
-    self._draw_small(step, curves)
+    self._draw_loss(step, curves, end); self._draw_small(step, curves); self._draw_memory(step, curves)
     for ax in (self.ax, *self.small.values()): ax.set_xlim(0, end)
     return self._paint()
 
-# %% ../nbs/86_curves.ipynb #3d28f6dc
+def _draw_loss(self: Picture, step, curves, end):
+    loss, val, base = curves.column('loss'), np.array(curves.val).reshape(-1, 2), [] if curves.baseline is None else [curves.baseline]
+    mean = smooth(loss, max(1, len(loss) // 25))
+    self.raw.set_data(step, loss); self.line['train'].set_data(step, mean)
+    self.line['val'].set_data(*val.T); self.line['untuned'].set_data([0, end] * len(base), base * 2)
+    inner = np.quantile(loss, [0.02, 0.98]) if len(loss) else loss
+    settle(self.ax, *limits(inner, mean, val[:, 1], base))
+
+Picture.draw, Picture._draw_loss = draw, _draw_loss
+
+# %% ../nbs/86_curves.ipynb #71fa5fe6
+def _cell(self: Picture, ax) -> tuple:  # rows and columns of pixels
+    "Where an axes and its labels lie."
+    at = lambda a: a.get_position()
+    w, h = self.fig.canvas.get_width_height()
+    rights = [0, *(at(a).x1 + 0.018 for a in (self.ax, self.small['lr'])), 1]  # columns end a little to the right of their axes
+    i = next(i for i in (2, 1, 0) if at(ax).x0 >= rights[i])
+    middle = (at(self.small['lr']).y0 + at(self.small['speed']).y1) / 2
+    top, bottom = (1, 0) if ax is self.ax else (1, middle) if at(ax).y0 > middle else (middle, 0)
+    return slice(round((1 - top) * h), round((1 - bottom) * h)), slice(round(rights[i] * w), round(rights[i + 1] * w))
+
+def _repaint(self: Picture, axes):
+    "Paint some axes again, the others stay."
+    canvas = self.fig.canvas
+    canvas.restore_region(self.still)
+    ground = np.round(255 * np.array(self.fig.get_facecolor())).astype(np.uint8)
+    if not ground[3]: ground[:] = (255, 255, 255, 0)
+    for ax in axes:
+        np.asarray(canvas.buffer_rgba())[self._cell(ax)] = ground
+        ax.draw(canvas.get_renderer())
+
+# %% ../nbs/86_curves.ipynb #2c484c07
 def _paint(self: Picture) -> bytes:
-    axes, canvas = self.fig.axes, self.fig.canvas
-    look = [(ax.get_xlim(), ax.get_ylim(), ax.get_ylabel()) for ax in axes]
-    if self.still is None or self.still[0] != look:
-        canvas.draw()
-        self.still = look, canvas.copy_from_bbox(self.fig.bbox)
-    canvas.restore_region(self.still[1])
+    canvas, look = self.fig.canvas, {ax: (ax.get_xlim(), ax.get_ylim(), ax.get_ylabel()) for ax in self.fig.axes}
+    changed = [ax for ax in look if look[ax] != self.look.get(ax)]
+    if self.still is None: canvas.draw()
+    elif changed: _repaint(self, changed)
+    if changed: self.still, self.look = canvas.copy_from_bbox(self.fig.bbox), look
+    canvas.restore_region(self.still)
     for line in self.moving: line.axes.draw_artist(line)
     return to_png(self.fig)
 
+Picture._cell = _cell
 Picture._paint = _paint
 
 # %% ../nbs/86_curves.ipynb #1912bceb
@@ -255,13 +314,18 @@ def _draw_small(self: Picture, step, curves):
     v, unit = curves.speed(); v = smooth(v, 5) if len(v) else v
     _set(self.line['speed'], step, v / 1e3 if len(v) and np.nanmax(v) >= 1e4 else v, floor=True)
     self.small['speed'].set_ylabel(f'thousand {unit}' if len(v) and np.nanmax(v) >= 1e4 else unit)
+
+Picture._draw_small = _draw_small
+
+# %% ../nbs/86_curves.ipynb #42078953
+def _draw_memory(self: Picture, step, curves):
     cuda = np.isfinite(curves.column('cuda_mib')).any()
     _set(self.line['memory'], step, curves.column('cuda_mib' if cuda else 'rss_mib') / 1024, floor=True, room=1.15)
     self.reserved.set_data(step, curves.column('cuda_reserved_mib') / 1024)
     if cuda: self.small['memory'].set_ylim(*limits([0], curves.column('cuda_reserved_mib') / 1024))
     self.small['memory'].set_ylabel('GPU memory (GiB)' if cuda else 'memory (GiB)')
 
-Picture.draw, Picture._draw_small = draw, _draw_small
+Picture._draw_memory = _draw_memory
 
 # %% ../nbs/86_curves.ipynb #154daad8
 def clock(seconds) -> str:
@@ -270,22 +334,27 @@ def clock(seconds) -> str:
     m, s = divmod(round(seconds), 60); h, m = divmod(m, 60)
     return f'{h}:{m:02}:{s:02}' if h else f'{m}:{s:02}'
 
+# %% ../nbs/86_curves.ipynb #52181f3e
 def number(v, digits: int = 4) -> str:
     "A number as people write it."
     if v is None: return '–'
     return f'{v:.{digits}f}' if 1e-3 <= abs(v) < 1e3 or v == 0 else f'{v:,.0f}' if abs(v) >= 1e3 else f'{v:.1e}'
 
+# %% ../nbs/86_curves.ipynb #1bea640b
 def mib(v) -> str:
     "MiB as text, GiB where large."
     return '–' if v is None else f'{v / 1024:.1f} GiB' if v >= 1024 else f'{v:.0f} MiB'
 
-# %% ../nbs/86_curves.ipynb #a3dbf8bf
-def memory_words(m: dict, total_mib=None) -> str:
+# %% ../nbs/86_curves.ipynb #44d89008
+def memory_tiles(m: dict, total_mib=None) -> list:  # (label, text)
     "Memory of the process, and of the GPU against what the card has."
-    if not m.get('cuda'): return mib(m.get('rss'))
-    card = f' of {mib(total_mib)}' if total_mib else ''
-    return f"GPU {mib(m['cuda'])} used, {mib(m.get('cuda_reserved'))} reserved, {mib(m.get('cuda_peak'))} peak{card}; process {mib(m.get('rss'))}"
+    if not m.get('cuda'): return [('memory', mib(m.get('rss')))]
+    gpu = [(f'GPU {k}', mib(m.get(f'cuda_{k}' if k != 'allocated' else 'cuda'))) for k in ('allocated', 'reserved', 'peak')]
+    return [*gpu, ('GPU in all', mib(total_mib)), ('memory of the process', mib(m.get('rss')))]
 
+def memory_words(m: dict, total_mib=None) -> str: return ', '.join(f'{k} {v}' for k, v in memory_tiles(m, total_mib)).removeprefix('memory ')
+
+# %% ../nbs/86_curves.ipynb #24bed5ac
 def tiles(
     pairs,  # (label, text)
 ) -> str:  # HTML
@@ -295,6 +364,7 @@ def tiles(
     inside = ''.join(one.format(html.escape(str(a)), html.escape(str(b))) for a, b in pairs)
     return f'<div style="display:flex;flex-wrap:wrap;gap:4px 18px;color:var(--jp-ui-font-color1,inherit)">{inside}</div>'
 
+# %% ../nbs/86_curves.ipynb #130135bc
 def small_table(rows: dict) -> str:  # HTML
     "A table of two columns, which stays in a saved notebook."
     cell = '<tr><td style="text-align:left;padding:1px 18px 1px 0;opacity:.75">{}</td><td style="text-align:left;padding:1px 0">{}</td></tr>'
@@ -302,9 +372,9 @@ def small_table(rows: dict) -> str:  # HTML
 
 # %% ../nbs/86_curves.ipynb #9ec6c43f
 def result_rows(n: dict, status: str) -> dict:
-    "The end of a run in words, from `Curves.now`."
-    gain = None if n['untuned'] is None or n['best'] is None else n['untuned'] - n['best']
-    return {'run': status, 'steps': f"{n['step']} in {clock(n['seconds'])} ({number(n['speed'], 0)} {n['speed_unit']})",
-            'validation log loss, untuned': number(n['untuned']),
-            'validation log loss, best': f"{number(n['best'])} at step {n['best_step']}",
-            'gain (nats per row)': number(gain), 'memory': memory_words(n['memory_mib'])}
+    "The end of a run in words, from `Curves.now`; a run without steps has little to tell."
+    if not n['step'] and n['best'] is None: return {'run': status}
+    out = {'run': status, 'steps': f"{n['step']} in {clock(n['seconds'])} ({number(n['speed'], 0)} {n['speed_unit']})"}
+    if n['untuned'] is not None: out['validation loss, untuned'] = f"{number(n['untuned'])} nats per row"
+    if n['best'] is not None: out['validation loss, best'] = f"{number(n['best'])} nats per row, at step {n['best_step']}"
+    return out | {'memory': memory_words(n['memory_mib'])}

@@ -6,8 +6,9 @@
 __all__ = ['TrainingDashboard', 'PipelineBuilder', 'EpisodeView', 'PriorView', 'LeaderboardView', 'AttentionView',
            'live_callback', 'Choices', 'Curves', 'Picture', 'Run']
 
-# %% ../nbs/90_dashboard.ipynb #b4577a6e
-from .builder import Choices, PipelineBuilder
+# %% ../nbs/90_dashboard.ipynb #fb93d5b6
+from .builder import PipelineBuilder
+from .choices import Choices
 from .curves import Curves, Picture
 from .live import Run, TrainingDashboard, live_callback
 from .views import AttentionView, EpisodeView, LeaderboardView, PriorView

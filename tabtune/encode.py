@@ -25,13 +25,13 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from .shapes import InputError
 
-# %% ../nbs/15_encode.ipynb #bfd06bf6
+# %% ../nbs/15_encode.ipynb #fe499607
 @contextmanager
 def _input_errors():
-    "Whatever is a ValueError inside is an `InputError` outside."
+    "Whatever is a ValueError or a TypeError inside is an `InputError` outside."
     try: yield
     except InputError: raise
-    except ValueError as e: raise InputError(str(e)) from e
+    except (ValueError, TypeError) as e: raise InputError(str(e)) from e
 
 # %% ../nbs/15_encode.ipynb #8768f803
 def _to_pandas(X):
@@ -45,19 +45,34 @@ def _rows(X):
     if len(lengths) > 1: raise InputError(f'the rows of X differ in length ({lengths[:5]}), but each needs a cell for every column')
     return A
 
-def _collected(X):
-    "Lazy tables, records and columns as something with rows."
-    if (isinstance(X, Mapping) and not hasattr(X, 'shape')) or (isinstance(X, (list, tuple)) and X and all(isinstance(r, Mapping) for r in X)): return pd.DataFrame(X)
-    lazy = nw.from_native(X, pass_through=True)
-    return lazy.collect().to_native() if isinstance(lazy, nw.LazyFrame) else X
+def _filled(X):
+    "An array in which the masked cells are missing."
+    if not isinstance(X, np.ma.MaskedArray): return X
+    return X.filled(np.nan) if X.dtype.kind == 'f' else np.where(np.ma.getmaskarray(X), None, X.data.astype(object))
 
+# %% ../nbs/15_encode.ipynb #5daf1eee
+def _is_records(X):
+    "Columns by name, or rows that name their cells."
+    if isinstance(X, (list, tuple)): return len(X) and all(isinstance(r, Mapping) for r in X)
+    return isinstance(X, Mapping) and not hasattr(X, 'shape')
+
+def _native(X):
+    "Tables of other libraries, lazy tables, records and columns as pandas; anything else as it is."
+    if _is_records(X): return pd.DataFrame(X)
+    if getattr(getattr(X, 'dtype', None), 'names', None): return pd.DataFrame({n: _filled(X[n]) for n in X.dtype.names})
+    if hasattr(X, 'read_all'): X = X.read_all()  # Arrow's reader
+    if hasattr(X, 'to_pandas'): return _to_pandas(X)
+    lazy = nw.from_native(X, pass_through=True)
+    return _to_pandas(lazy.collect()) if isinstance(lazy, nw.LazyFrame) else X
+
+# %% ../nbs/15_encode.ipynb #c4402fc1
 def _frame(X):
-    if isinstance(X, pd.DataFrame): return X
-    X = _collected(X)
-    if hasattr(X, 'to_pandas'): X = _to_pandas(X)
+    if not isinstance(X, pd.DataFrame): X = _native(X)
     if isinstance(X, pd.DataFrame): return X
     if isinstance(X, (list, tuple)): X = _rows(X)
-    A = check_array(X, dtype=None, ensure_all_finite=False, input_name='X', ensure_min_samples=0, ensure_min_features=0)
+    plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in 'fiub'
+    A = X if plain else check_array(_filled(X), dtype=None, ensure_all_finite=False, input_name='X', ensure_min_samples=0,
+                                    ensure_min_features=0)
     df = pd.DataFrame(A, columns=[f'x{i}' for i in range(A.shape[1])])
     df.attrs['unnamed'] = True
     return df
@@ -110,7 +125,7 @@ def distinct(
     if isinstance(s.dtype, pd.CategoricalDtype): codes, values = s.cat.codes.to_numpy(), s.cat.categories
     else:
         try: codes, values = pd.factorize(s)
-        except TypeError: codes, values = pd.factorize(s.map(str, na_action='ignore'))  # lists, dicts: not hashable
+        except (TypeError, NotImplementedError): codes, values = pd.factorize(s.map(str, na_action='ignore'))  # lists, dicts: not hashable
     return codes, list(values) if pt.infer_dtype(values) == 'string' else [_key(v) for v in values]
 
 def spread(
@@ -197,17 +212,17 @@ def fit_scale(
         c['ends'] = [float(v) for v in _curve(u[[0, -1]], c)]
     return c
 
-# %% ../nbs/15_encode.ipynb #2bd1c879
+# %% ../nbs/15_encode.ipynb #6dd0d5f3
 BOUND = 1e9
 
 def apply_scale(
-    x:np.ndarray,  # (n,) float64
+    x:np.ndarray,  # (n,) float64; or (n, k) with k columns' numbers in `c`
     c:dict,  # what `fit_scale` learnt
-)->np.ndarray: # (n,) float32, never infinite
+)->np.ndarray: # float32 like `x`, never infinite
     "Bring numbers near -1..1 as learnt; infinities go just beyond the ends."
     with np.errstate(over='ignore', under='ignore'): z = np.clip(_curve(x, c), -BOUND, BOUND)
     inf = np.isinf(x)
-    if inf.any(): z[inf] = np.where(x[inf] > 0, c['ends'][1] + 1, c['ends'][0] - 1)
+    if inf.any(): z = np.where(inf, np.where(x > 0, c['ends'][1] + 1, c['ends'][0] - 1), z)
     return z.astype(np.float32)
 
 # %% ../nbs/15_encode.ipynb #392c43d4
@@ -224,6 +239,8 @@ class Column:
         x = self._learn(s)
         self.missing = float(np.isnan(x).mean())
         return self
+
+    def straight(self): return False
 
     def encode(self, s, bad):
         "float32 columns for any rows; a column that was all missing at fit stays so."
@@ -283,6 +300,9 @@ class NumberColumn(Column):
         return x
 
     def _codes(self, s, bad): return [apply_scale(self._read(s, bad), self.scale)]
+    def straight(self):
+        "Nothing but a line: such columns can be encoded together."
+        return type(self) is NumberColumn and self.missing < 1 and self.base == 0 and not len(self.scale['knots'])
 
 # %% ../nbs/15_encode.ipynb #4cbca3e6
 WORDS = {w: float(i) for i, ws in enumerate((('0', 'false', 'f', 'no', 'n'), ('1', 'true', 't', 'yes', 'y'))) for w in ws}
@@ -442,7 +462,7 @@ def align(
     place = {n: i for i, n in enumerate(got)}
     missing, extra = [n for n in want if n not in place], [repr(n) for n in got if n not in set(want)]
     if missing: raise InputError('The feature names should match those that were passed during fit.\nFeature names seen at fit time, yet now '
-        f'missing:\n- ' + '\n- '.join(missing[:5]) + f'\n{len(missing)} of {len(want)} columns are missing. New in X: {_some(extra) or "none"}')
+        'missing:\n- ' + '\n- '.join(missing[:5]) + f'\n{len(missing)} of {len(want)} columns are missing. New in X: {_some(extra) or "none"}')
     if extra: warnings.warn(f'columns that were not there at fit are ignored: {_some(extra)}')
     return [place[n] for n in want]
 
@@ -456,10 +476,28 @@ def blocks(self:TableEncoder,
     check_is_fitted(self, 'columns_')
     df, bad = check_table(X), []
     where = align([c.name for c in self.columns_], column_names(df), hasattr(self, 'feature_names_in_'), _named(df))
+    types = df.dtypes.to_numpy()[where]
+    lines = [i for i, (c, t) in enumerate(zip(self.columns_, types)) if isinstance(t, np.dtype) and t.kind in 'fiub' and c.straight()]
     for start in range(0, len(df), n_rows or len(df)):
         part = df.iloc[start:start + (n_rows or len(df))]
-        yield np.stack([a for c, i in zip(self.columns_, where) for a in c.encode(part.iloc[:, i], bad)], axis=1)
+        z = _straight(part, [where[i] for i in lines], [self.columns_[i].scale for i in lines])
+        yield z if len(lines) == len(where) else self._stacked(part, where, dict(zip(lines, z.T)), bad)
     if bad: warnings.warn('cells that could not be read as what their column held at fit became missing: ' + _some(_by_column(bad)))
+
+@patch
+def _stacked(self:TableEncoder, part, where, found, bad):
+    "The columns found already, and all the others, side by side."
+    return np.stack([a for i, c in enumerate(self.columns_) for a in ([found[i]] if i in found else c.encode(part.iloc[:, where[i]], bad))], axis=1)
+
+def _straight(part, places, scales):
+    "Columns of plain numbers on straight lines, many at a time."
+    z, step = np.empty((len(part), len(places)), dtype=np.float32), max(1, 2 ** 20 // len(part))
+    for i in range(0, len(places), step):
+        some = places[i:i + step]
+        x = (part if some == list(range(part.shape[1])) else part.iloc[:, some]).to_numpy(dtype=np.float64)
+        c = {k: np.array([c[k] for c in scales[i:i + step]]).T for k in ('exp', 'low', 'mean', 'std', 'ends')}
+        z[:, i:i + step] = apply_scale(x, c | dict(knots=(), places=()))
+    return z
 
 def _by_column(bad):
     "One text per column: how many cells of it, and an example."
@@ -514,11 +552,12 @@ def from_state(cls:TableEncoder, state):
         if 'scale' in c: c['scale'] = {k: np.asarray(v, dtype=np.float64) if k in ('knots', 'places') else v for k, v in c['scale'].items()}
     return cls()._set([KINDS[c.pop('kind')](**c) for c in columns], state['named'])
 
-# %% ../nbs/15_encode.ipynb #c3787a30
+# %% ../nbs/15_encode.ipynb #f30048cd
 def _flat(y):
-    if y is None: raise InputError('fit requires y to be passed, but the target y is None')
+    if y is None: raise InputError('this call requires y to be passed, but the target y is None')
     if hasattr(y, 'to_pandas'): y = _to_pandas(y)
     if not isinstance(y, (pd.Series, pd.Index, pd.Categorical)):
+        y = _filled(y)
         with _input_errors(): y = column_or_1d(y if isinstance(y, (np.ndarray, pd.DataFrame)) else _listed(y), warn=True)
     return pd.Series(y).reset_index(drop=True)
 
@@ -542,7 +581,11 @@ def _check_labels(s):
         f'Unknown label type: continuous. Classification needs classes, but y holds fractions, the first {x[frac[0]]!r} in row {frac[0]}. '
         'For numbers use a regressor, or cut them into classes, e.g. pandas.qcut(y, 4)')
 
-# %% ../nbs/15_encode.ipynb #562df47b
+# %% ../nbs/15_encode.ipynb #874b17bb
+def _several(s):
+    types = sorted({type(v).__name__ for v in s})
+    return f'The labels in y are of several types: {types}' if len(types) > 1 else f'Labels of type {types[0]!r} can\'t be put in order'
+
 def encode_labels(
     y,  # Series, array or list of n ints, strings, booleans or categoricals
 )->tuple: # (codes (n,) int64, classes in sorted order)
@@ -552,8 +595,8 @@ def encode_labels(
     _check_labels(s)
     try: mixed, (codes, classes) = pt.infer_dtype(s), pd.factorize(s, sort=True)
     except TypeError: mixed, codes = 'mixed', None
-    if codes is None or mixed in ('mixed', 'mixed-integer'): raise InputError('Unknown label type: unknown. The labels in y are of '
-        f'several types: {sorted({type(v).__name__ for v in s})}. Make them all strings (y.astype(str)) or all integers')
+    if codes is None or mixed in ('mixed', 'mixed-integer'): raise InputError(f'Unknown label type: unknown. {_several(s)}. '
+        'Make them all strings (y.astype(str)) or all integers')
     classes = np.asarray(classes)
     return codes.astype(np.int64), classes.astype(dtype) if getattr(dtype, 'kind', '') in 'US' and isinstance(y, np.ndarray) else classes
 

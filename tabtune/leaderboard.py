@@ -27,8 +27,10 @@ from .boards import PLOTS, draw_board, html_page, html_table, mean_ranks
 from .telemetry import write_whole
 from .config import check_choice, check_keys, check_range
 from .encode import _flat, align, check_table, column_names, encode_labels
+from .metrics import axes_for
 from .models import find_model, installed, list_models, model_names, why_not
 from .pipeline import TabularPipeline
+from .regressor import check_target
 from .runs import LOWER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names
 from .shapes import ConfigError, InputError, TabTuneError
 
@@ -68,6 +70,7 @@ def _labels(y, n, name, task):
     if len(y) != n: raise InputError(f'{name} has {len(y)} rows, its table has {n}; the order is X_train, X_test, y_train, y_test')
     if task == 'classification': encode_labels(y)
     elif y.isna().any(): raise InputError(f'{name} has {int(y.isna().sum())} missing values: leave these rows out')
+    else: y = pd.Series(check_target(y), name=y.name)
     return y
 
 # %% ../nbs/80_leaderboard.ipynb #b8bcb64d
@@ -278,6 +281,16 @@ def _unbroken(records, jobs):
 
 TabularLeaderboard._consume = _consume
 
+# %% ../nbs/80_leaderboard.ipynb #42d50db3
+def _possible(self: TabularLeaderboard, options) -> list:
+    "Make the jobs; those that can run. The others fail at once, with their reason."
+    self.jobs = self._jobs(self.entries, options['cv'], options['seeds'])
+    problems = {e.name: self._problem(e, options['cv']) for e in self.entries}
+    for e in self.entries: self._tell(e, problems[e.name][1])
+    for j in self.jobs:
+        if problems[j.entry.name][0] != 'ok': self.records[j.key] = run_failed(j, *problems[j.entry.name][::-1])
+    return [j for j in self.jobs if problems[j.entry.name][0] == 'ok']
+
 # %% ../nbs/80_leaderboard.ipynb #680b265b
 def run(
     self: TabularLeaderboard,
@@ -291,30 +304,33 @@ def run(
     check_choice('rank_by', rank_by, score_names(self.task_type))
     if not self.entries: raise ConfigError('there are no models to compare: add some with add_model')
     if options.get('backend', self.options['backend']) == 'multiprocessing':
-        raise ConfigError("backend='multiprocessing' forks, and a forked process hangs where PyTorch runs threads; leave backend out for processes")
+        raise ConfigError("backend='multiprocessing' forks, and a forked process hangs where PyTorch runs threads; "
+                          'leave backend out for processes')
     options, self.rank_by_ = self.options | options, rank_by
     self.stopping.clear()
-    self.jobs = self._jobs(self.entries, options['cv'], options['seeds'])
-    problems = {e.name: self._problem(e, options['cv']) for e in self.entries}
-    for e in self.entries: self._tell(e, problems[e.name][1])
-    can = [j for j in self.jobs if problems[j.entry.name][0] == 'ok']
-    for j in self.jobs:
-        if j not in can: self.records[j.key] = run_failed(j, *problems[j.entry.name][::-1])
-    self._consume(self._recall(can, options['results_dir']), options, rank_by, callback)
+    self._consume(self._recall(self._possible(options), options['results_dir']), options, rank_by, callback)
     return self._table(rank_by)
 
-# %% ../nbs/80_leaderboard.ipynb #212a0f32
-TabularLeaderboard.run = run
+# %% ../nbs/80_leaderboard.ipynb #09654c6f
+TabularLeaderboard._possible, TabularLeaderboard.run = _possible, run
 
 # %% ../nbs/80_leaderboard.ipynb #a28bdb17
 COSTS = ['fit_seconds', 'predict_seconds', 'peak_memory_mb', 'peak_gpu_mb', 'parameters', 'trainable_parameters']
+
+# %% ../nbs/80_leaderboard.ipynb #694ac210
+def _kept(runs: pd.DataFrame) -> str:
+    "Which model answered after tuning: 'tuned', 'untuned', or in how many runs the tuned one; '' without tuning."
+    kept = runs['kept'].dropna() if 'kept' in runs else []
+    kept = [k for k in kept if k]
+    n = kept.count('tuned')
+    return f'tuned in {n} of {len(kept)}' if 0 < n < len(kept) else kept[0] if kept else ''
 
 # %% ../nbs/80_leaderboard.ipynb #49a59438
 def _row(self: TabularLeaderboard, e: Entry, runs: pd.DataFrame, scores, wanted) -> dict:
     ok = runs[runs.status == 'ok'] if len(runs) else runs
     bad = runs[runs.status != 'ok'] if len(runs) else runs
     status = bad.status.iloc[0] if len(bad) else 'ok' if len(ok) == wanted else 'stopped' if len(ok) else 'waiting'
-    row = dict(name=e.name, model=e.label, strategy=e.strategy)
+    row = dict(name=e.name, model=e.label, strategy=e.strategy, kept=_kept(ok))
     for s in scores:
         x = ok[s].astype(float) if status in ('ok', 'stopped') and len(ok) else pd.Series(dtype=float)
         row[s] = x.mean()
@@ -330,6 +346,7 @@ def _table(self: TabularLeaderboard, rank_by) -> pd.DataFrame:
     for j in self.jobs: by.setdefault(j.entry.name, []).append(self.records.get(j.key))
     rows = [self._row(e, pd.DataFrame([r for r in by[e.name] if r]), scores, wanted) for e in self.entries]
     t = pd.DataFrame(rows).sort_values(rank_by, ascending=rank_by in LOWER, kind='stable', na_position='last')
+    if not any(t.kept): t = t.drop(columns='kept')
     t.index = pd.RangeIndex(1, len(t) + 1, name='rank')
     last = ['runs', 'status', 'error']
     self.results_ = t[[c for c in t if c not in COSTS + last] + [c for c in COSTS if c in t] + last]
@@ -370,9 +387,7 @@ def plot(
     "Draw the results."
     check_choice('kind', kind, PLOTS)
     metric = self._metric(metric)
-    if ax is None:
-        import matplotlib.pyplot as plt
-        ax = plt.subplots(figsize=(7, 1.2 + 0.4 * len(self.entries)), layout='constrained')[1]
+    ax = axes_for(ax, figsize=(7, 1.2 + 0.4 * len(self.entries)))
     PLOTS[kind](self.results_, self.runs_, metric, ax)
     return ax
 

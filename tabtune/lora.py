@@ -161,8 +161,11 @@ def read_adapter(dir) -> tuple:  # config, weights, what the header says
     if missing: raise CheckpointError(f"'{dir}' is no adapter: it lacks {' and '.join(missing)}; save_adapter writes both")
     try:
         config = LoraConfig.from_pretrained(str(dir))
-        with safe_open(dir/ADAPTER_FILES[0], 'pt') as f: return config, {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
+        with safe_open(dir/ADAPTER_FILES[0], 'pt') as f: state, told = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
     except (SafetensorError, ValueError, TypeError, KeyError) as e: raise CheckpointError(f"'{dir}' can't be read ({type(e).__name__}: {e})") from e
+    if config.r > max([max(w.shape, default=0) for w in state.values()], default=0):  # before memory is taken for it
+        raise CheckpointError(f"the weights in '{dir}' have no rank r={config.r}, as its {ADAPTER_FILES[1]} says")
+    return config, state, told
 
 # %% ../nbs/40_lora.ipynb #e7afff3a
 def check_base(model, told: dict, dir):

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'N_PATTERNS', 'COLUMNS', 'READ_LABEL', 'LABELS', 'ORDERS', 'HEADS', 'OWN_SHARE', 'PARTS', 'QuantileCell',
-           'ValueRankCell', 'FourierCell', 'NoColumn', 'class_means', 'ClassMeans', 'sign_patterns', 'BoundColumns',
+           'ValueRankCell', 'FourierCell', 'NoColumn', 'mean_ranks', 'ClassMeans', 'sign_patterns', 'BoundColumns',
            'CellEmbedding', 'LabelEmbedding', 'TargetEmbedding', 'Block', 'LinearHead', 'RetrievalHead', 'TargetHead',
            'SupportCache', 'Mitra', 'encode_support', 'predict_logits', 'neighbour_init']
 
-# %% ../nbs/25_mitra.ipynb #c0863bac
+# %% ../nbs/25_mitra.ipynb #8cfbb4ab
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .attention import ROW_SCALES, Attention, attend
 from .config import MitraConfig
-from .hints import HINTS, TARGET_HINTS
+from .hints import HINTS, TARGET_HINTS, class_means
 from .shapes import InputError
-from .targets import N_CODES, N_WAVES, target_codes, waves
+from .targets import N_CODES, N_WAVES, bin_codes, target_codes, waves
 
 # %% ../nbs/25_mitra.ipynb #035783e3
 def _masked(x_BSF, mask_BS): return x_BSF if mask_BS is None else x_BSF.masked_fill(~mask_BS[..., None], math.nan)
@@ -103,11 +103,9 @@ class NoColumn(nn.Module):
     def fit(self, rank_BSF, observed_BSF, y_BS, table_KD, feature_mask=None): return None
     def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature): return z_BNFD
 
-def class_means(rank_BSF, observed_BSF, y_BS, n_classes):
+def mean_ranks(rank_BSF, observed_BSF, y_BS, n_classes):
     "Mean rank of each class in each column (B, F, K), shrunk towards 0, and the present cells behind it."
-    one_hot = F.one_hot(y_BS.long(), n_classes).to(rank_BSF.dtype)
-    count_BFK = observed_BSF.transpose(1, 2) @ one_hot
-    return (rank_BSF * observed_BSF).transpose(1, 2) @ one_hot / (count_BFK + 1), count_BFK
+    return class_means(rank_BSF, observed_BSF, F.one_hot(y_BS.long(), n_classes).to(rank_BSF.dtype))
 
 # %% ../nbs/25_mitra.ipynb #f3619a3d
 class ClassMeans(nn.Module):
@@ -118,7 +116,7 @@ class ClassMeans(nn.Module):
 
     def fit(self, rank_BSF, observed_BSF, y_BS, table_KD, feature_mask=None):
         "Signature of each column, from the support: (B, F, 2D)."
-        return self.signature(class_means(rank_BSF, observed_BSF, y_BS, len(table_KD))[0] @ table_KD)
+        return self.signature(mean_ranks(rank_BSF, observed_BSF, y_BS, len(table_KD))[0] @ table_KD)
 
     def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature):
         add, times = signature[:, None].chunk(2, -1)
@@ -141,7 +139,7 @@ class BoundColumns(ClassMeans):
     def place(self, rank_BSF, observed_BSF, y_BS, n_classes, feature_mask):
         "How many columns explain more (B, F); padded ones come last."
         wide = torch.float32 if rank_BSF.device.type == 'mps' else torch.float64
-        mean_BFK, count_BFK = class_means(rank_BSF.to(wide), observed_BSF.to(wide), y_BS, n_classes)
+        mean_BFK, count_BFK = mean_ranks(rank_BSF.to(wide), observed_BSF.to(wide), y_BS, n_classes)
         explained = (mean_BFK.square() * count_BFK).sum(-1) / count_BFK.sum(-1).clamp_min(1e-6) - (count_BFK.sum(-1) == 0).to(wide)
         if feature_mask is not None: explained = explained.masked_fill(~feature_mask, -2)
         explained = (explained * 1e9).round()  # free of the order in which rows were summed
@@ -178,7 +176,7 @@ class LabelEmbedding(nn.Module):
     def unknown(self, b, q): return self.y_mask.weight.expand(b, q, -1)  # (B, Q, D)
 
 READ_LABEL = {'class': lambda y, dtype, k: y.long(), 'number': lambda y, dtype, k: y[..., None].to(dtype),
-              'bin': lambda y, dtype, k: (y * k).long().clamp(0, k - 1)}
+              'bin': lambda y, dtype, k: bin_codes(y, k)}
 
 class TargetEmbedding(nn.Module):
     "Scaled target to a token, and an embedding of each eighth of the targets, for the columns' signatures."
@@ -210,9 +208,9 @@ class Block(nn.Module):
 
     def rows(self, z_BLTD, kv, cache, tokens, answers):
         h = self.layer_norm1(z_BLTD)
-        kv = kv or self.attention1.keys_values(h)
+        kv = kv or self.attention1.kept(h)
         if not answers: return None, kv
-        z = z_BLTD + self.dropout(self.attention1(h, kv, cache.row_mask, cache.n_B))
+        z = z_BLTD + self.dropout(self.attention1(h, kv, cache.row_mask, cache.n_B, cache.asked))
         return z + self.dropout(self.linear2(F.gelu(self.linear1(self.layer_norm2(z))))), kv
 
     def features(self, z_BLTD, kv, cache, tokens, answers):
@@ -266,7 +264,7 @@ class RetrievalHead(nn.Module):
 
 HEADS = dict(linear=LinearHead, retrieval=RetrievalHead)
 
-# %% ../nbs/25_mitra.ipynb #f75e0b59
+# %% ../nbs/25_mitra.ipynb #b2ea1c23
 class TargetHead(nn.Module):
     "Mean target of similar support rows, and the shape of the distribution around it."
     reads_support = True
@@ -314,6 +312,7 @@ class SupportCache:
     kv: list = None  # per block (B, CH, S, d) twice
     memory: tuple = None  # the head's
     hints: dict = None  # the closed-form learners, solved
+    asked: int = None  # queries that matter, if the rest only fill up
 
     def nbytes(self) -> int:
         "Bytes that the cache holds."
@@ -394,8 +393,10 @@ def predict_logits(
     self: Mitra,
     cache: SupportCache,  # from `encode_support`
     x_query: Tensor,  # (B, Q, F) float, NaN = missing cell
+    asked: int = None,  # the first so many queries matter, the rest fill up; None: all
 ) -> Tensor:  # (B, Q, K) logits
     "Answer queries about a digested support."
+    if asked is not None: cache = replace(cache, asked=max(asked, 2))  # one alone would be computed in another order
     if x_query.shape[::2] != (len(cache.n_B), cache.n_features):
         raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, as the support has')
     x = self.readable(x_query)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VALIDATION_SIZES', 'BASELINES', 'validation_set', 'validation_loss', 'baseline_losses', 'baseline_target_losses',
-           'grow', 'Yardstick', 'Pretraining', 'card', 'save', 'run', 'restore', 'arch_config', 'main']
+           'check_growth', 'grow', 'Yardstick', 'Pretraining', 'card', 'save', 'run', 'restore', 'arch_config', 'main']
 
 # %% ../nbs/60_pretrain.ipynb #0410bd05
 import json
@@ -61,6 +61,11 @@ def _table_loss(make, ep, i):
         p = m.predict_proba(ep.x_query[i][keep].numpy()).clip(1e-3); p /= p.sum(1, keepdims=True)
     return -np.log(p[np.arange(len(y)), y]).mean()
 
+def _mean_losses(models, loss_of, episodes):
+    tables = [(ep, i) for _, ep in episodes for i in range(len(ep))]
+    return {name: round(float(np.mean([loss_of(make, ep, i) for ep, i in tables])), 4) for name, make in models.items()}
+
+# %% ../nbs/60_pretrain.ipynb #819dd8be
 def baseline_losses(
     episodes: list,  # from `validation_set`
 ) -> dict:  # name -> loss
@@ -73,8 +78,7 @@ def baseline_losses(
     from sklearn.preprocessing import StandardScaler
     models = dict(frequencies=lambda: DummyClassifier(strategy='prior'), forest=lambda: RandomForestClassifier(100, random_state=0),
                   linear=lambda: make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=500)))
-    loss = lambda m: float(np.mean([_table_loss(m, ep, i) for _, ep in episodes for i in range(len(ep))]))
-    return {k: round(loss(m), 4) for k, m in models.items()}
+    return _mean_losses(models, _table_loss, episodes)
 
 # %% ../nbs/60_pretrain.ipynb #a19f6a39
 def _target_loss_of(make, ep, i):
@@ -87,6 +91,7 @@ def _target_loss_of(make, ep, i):
     t = np.abs(y_query - m.predict(x_query)) / width
     return np.mean(t + 2 * np.log1p(np.exp(-t)) + np.log(width))
 
+# %% ../nbs/60_pretrain.ipynb #1fad11b5
 def baseline_target_losses(episodes: list) -> dict:  # name -> loss
     "What the mean, ridge regression and a random forest lose on the same tables."
     from sklearn.dummy import DummyRegressor
@@ -97,8 +102,7 @@ def baseline_target_losses(episodes: list) -> dict:  # name -> loss
     from sklearn.preprocessing import StandardScaler
     models = dict(mean=DummyRegressor, forest=lambda: RandomForestRegressor(100, random_state=0, oob_score=True),
                   linear=lambda: make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), RidgeCV((0.1, 1, 10, 100))))
-    loss = lambda m: float(np.mean([_target_loss_of(m, ep, i) for _, ep in episodes for i in range(len(ep))]))
-    return {k: round(loss(m), 4) for k, m in models.items()}
+    return _mean_losses(models, _target_loss_of, episodes)
 
 BASELINES = dict(classification=baseline_losses, regression=baseline_target_losses)
 
@@ -119,6 +123,17 @@ def _grown(name, new, old, source, config):
     shares = name.endswith('weight') and new.ndim == 2 and not name.startswith('y_embedding')
     return old * (inputs / new.shape[1]) if shares else old
 
+# %% ../nbs/60_pretrain.ipynb #8c06641b
+def check_growth(source: MitraConfig, config: MitraConfig):
+    "Say what keeps a model from being grown to these sizes."
+    for key in ('d_model', 'd_ff', 'num_heads'):
+        if getattr(config, key) % getattr(source, key):
+            raise ConfigError(f'{key}={getattr(config, key)} is not a multiple of {getattr(source, key)}, which the start has')
+    if config.d_model * source.num_heads != source.d_model * config.num_heads:
+        raise ConfigError(f'num_heads={config.num_heads} makes heads {config.d_model // config.num_heads} wide, but the start has heads of '
+                          f'{source.d_model // source.num_heads}: try num_heads={config.d_model * source.num_heads // source.d_model}')
+    for key in ('task', 'cell', 'order', 'head', 'n_classes'): check_choice(key, getattr(config, key), [getattr(source, key)])
+
 # %% ../nbs/60_pretrain.ipynb #e1914e0f
 def grow(
     source: Mitra,  # trained
@@ -126,13 +141,7 @@ def grow(
     noise: float = 0.0,  # relative to each weight's own spread
 ) -> Mitra:  # a new model that answers as `source` does, but for the noise
     "Start a model from a smaller one, or from one with fewer parts."
-    for key in ('d_model', 'd_ff', 'num_heads'):
-        if getattr(config, key) % getattr(source.config, key):
-            raise ConfigError(f'{key}={getattr(config, key)} is not a multiple of {getattr(source.config, key)}, which the start has')
-    if config.d_model * source.config.num_heads != source.config.d_model * config.num_heads:
-        raise ConfigError(f'num_heads={config.num_heads} makes heads {config.d_model // config.num_heads} wide, but the start has heads of '
-                          f'{source.config.d_model // source.config.num_heads}: try num_heads={config.d_model * source.config.num_heads // source.config.d_model}')
-    for key in ('task', 'cell', 'order', 'head', 'n_classes'): check_choice(key, getattr(config, key), [getattr(source.config, key)])
+    check_growth(source.config, config)
     model, old, last = Mitra(config), source.state_dict(), source.config.num_layers - 1
     more = config.num_layers - 1 - last  # blocks to insert before the last one
     for name, new in model.state_dict().items():
@@ -242,6 +251,7 @@ def arch_config(arch: str, **given) -> MitraConfig:
     sizes = {k: getattr(PRESETS[arch], k) for k in ('d_model', 'num_layers')}
     return MitraConfig(**sizes | given | {'dropout': 0.0})
 
+# %% ../nbs/60_pretrain.ipynb #0746fbc8
 @call_parse
 def main(
     arch: str = 'medium',  # preset: small, medium, large
@@ -278,4 +288,5 @@ def main(
     run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes)
     state = run.run(resume)
     end = 'stopped' if state.stopped else 'done'
-    if run.main: print(f'{end} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}', flush=True)
+    if run.main: print(f'{end} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}',
+                       flush=True)

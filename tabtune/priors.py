@@ -168,6 +168,7 @@ def levels(d: Dice, x: Tensor, cloud: Tensor) -> Tensor:
     slope = standard(x) @ d.normal(b, x.shape[-1], 1) * d.uniform(0, 1, b, 1, 1) * d.coin(0.7, b, 1, 1) / math.sqrt(x.shape[-1])
     return torch.cat([cloud @ d.normal(b, c, 1) + slope, cloud[..., 1:]], -1)
 
+# %% ../nbs/30_priors.ipynb #b4fe7bb4
 def bend(d: Dice, y_BN):
     "Exponential, power, whole numbers, a floor or a ceiling: the scale of half of the targets."
     b, s = len(y_BN), d.log_uniform(0.4, 1.8, len(y_BN), 1)
@@ -179,6 +180,7 @@ def bend(d: Dice, y_BN):
     y = torch.where((kind > 0.42) & (kind < 0.5), (s * y).tanh(), y)
     return torch.where(d.coin(0.5, b, 1), y, -y)
 
+# %% ../nbs/30_priors.ipynb #035e2a20
 def target(
     d: Dice,
     score: Tensor,  # (B, N, C) scores

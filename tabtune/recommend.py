@@ -42,6 +42,7 @@ class Facts:
     strategy: str = 'base-ft'
     goal: str = 'balanced'  # one of `GOALS`
     model: MitraConfig = None  # already chosen, None: to be chosen
+    task: str = 'classification'  # or 'regression'
 
     @property
     def tight(self): return self.goal == 'memory' or self.memory < 4e9
@@ -61,12 +62,14 @@ def facts(
     strategy: str = 'base-ft',
     goal: str = 'balanced',
     model: MitraConfig = None,
+    task: str = 'classification',  # or 'regression'; that of `model` goes first
 ) -> Facts:
     "Look at a table and at this machine."
     n, f = check_table(X, y).shape
-    counts = np.array([1, 1]) if y is None else pd.Series(np.asarray(y).ravel()).value_counts(dropna=False).to_numpy()
-    device = pick_device(device)
-    return Facts(n, f, len(counts), None if y is None else int(counts.min()), device.type, machine_memory(device), strategy, goal, model)
+    task, device = model.task if model else task, pick_device(device)
+    unknown = y is None or task == 'regression'
+    counts = np.array([1, 1]) if unknown else pd.Series(np.asarray(y).ravel()).value_counts(dropna=False).to_numpy()
+    return Facts(n, f, len(counts), None if unknown else int(counts.min()), device.type, machine_memory(device), strategy, goal, model, task)
 
 # %% ../nbs/57_recommend.ipynb #509867f2
 SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_000, 'medium', 4, 256, 1000),
@@ -93,7 +96,8 @@ def preset_for(f: Facts) -> tuple:  # name, reason
            'memory': 'wider models need more memory for each cell'}.get(f.goal)
     why = why or ('a table this large can feed a wider model' if wish == 'large' else 'the medium model is the one to start from')
     if wish == 'large' and f.memory < 8e9: wish, why = 'medium', f'the large model wants 8 GB, here are {f.memory / 1e9:.1f}'
-    return (wish, why) if wish in bundled() else ('medium', f"{why}, but weights '{wish}' are not bundled")
+    weights = wish if f.task == 'classification' else f'{wish}-{f.task}'
+    return (wish, why) if weights in bundled() else ('medium', f"{why}, but weights '{weights}' are not bundled")
 
 # %% ../nbs/57_recommend.ipynb #7b82b6fb
 def model_rules(f: Facts) -> list:  # (setting, value, reason)
@@ -230,7 +234,8 @@ class Recommendation:
         "One line."
         f = self.facts
         cost = f', at most {duration(self.seconds)} here' if self.seconds is not None else ''
-        return (f'{f.rows:,} rows, {f.columns} columns, {f.classes} classes on {f.device}: {self.tuning_strategy} needs about '
+        target = 'a number to predict' if f.task == 'regression' else f'{f.classes} classes'
+        return (f'{f.rows:,} rows, {f.columns} columns, {target} on {f.device}: {self.tuning_strategy} needs about '
                 f'{self.memory_gb:.2g} GB of {f.memory / 1e9:.3g} GB{cost}')
 
     def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
@@ -283,14 +288,16 @@ def recommend(
     device: str = 'auto',  # 'auto', 'cpu', 'cuda', 'mps'
     tuning_strategy: str = 'base-ft',  # or 'peft'
     goal: str = 'balanced',  # 'accuracy', 'memory' or 'speed'
+    task_type: str = 'classification',  # or 'regression'
     **given,  # tuning parameters that are decided already
 ) -> Recommendation:  # `model_params`, `tuning_params`, and the reasons
     "Settings for this table and this machine."
     strategy = STRATEGY_ALIASES.get(tuning_strategy, tuning_strategy)
     check_choice('tuning_strategy', strategy, CAUTIOUS_RATES)
     check_choice('goal', goal, GOALS)
+    check_choice('task_type', task_type, ['classification', 'regression'])
     tuning_config(given, strategy)
-    return advise(facts(X, y, device, strategy, goal), **given)
+    return advise(facts(X, y, device, strategy, goal, task=task_type), **given)
 
 # %% ../nbs/57_recommend.ipynb #3782a06b
 CURES = {

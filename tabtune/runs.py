@@ -25,10 +25,9 @@ import pandas as pd
 import psutil
 import torch
 from sklearn.base import clone
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from .config import check_keys
-from .metrics import classification_metrics
+from .metrics import classification_metrics, regression_metrics
 from .models import ModelSpec, count_parameters, find_model, make_model, register
 from .pipeline import TabularPipeline
 from .shapes import ConfigError, TabTuneError
@@ -94,17 +93,16 @@ def _classified(est, X): return est.predict_proba(X)
 def _regressed(est, X): return est.predict(X)
 
 def _class_scores(est, y, proba): return classification_metrics(y, proba, est.classes_)
-def _number_scores(est, y, pred):
-    return dict(r2=float(r2_score(y, pred)), rmse=float(root_mean_squared_error(y, pred)), mae=float(mean_absolute_error(y, pred)))
+def _number_scores(est, y, pred): return regression_metrics(y, pred)
 
 ASK = dict(classification=_classified, regression=_regressed)  # what is timed as prediction
 SCORE = dict(classification=_class_scores, regression=_number_scores)
-LOWER = {'brier_score', 'log_loss', 'rmse', 'mae', 'ece', 'mce'}  # less is better
+LOWER = {'brier_score', 'log_loss', 'rmse', 'mae', 'median_absolute_error', 'ece', 'mce'}  # less is better
 
 # %% ../nbs/78_runs.ipynb #70af0c85
 def score_names(task: str = 'classification') -> list:
     "The scores that a leaderboard of this task can be ranked by."
-    if task == 'regression': return list(_number_scores(None, [1., 2.], [1., 2.]))
+    if task == 'regression': return list(regression_metrics([1., 2.], [1., 2.]))
     return list(classification_metrics(['a', 'b'], np.eye(2), ['a', 'b']))
 
 # %% ../nbs/78_runs.ipynb #fda28d30
@@ -172,7 +170,8 @@ def _measure(job: Job) -> dict:
         end = time.perf_counter()
     known, trained = count_parameters(est)
     return SCORE[job.task](est, y_test, answer) | dict(fit_seconds=fitted - start, predict_seconds=end - fitted, **memory.numbers(),
-                                                       parameters=known, trainable_parameters=trained)
+                                                       parameters=known, trainable_parameters=trained,
+                                                       kept=getattr(est, 'tuning_report_', {}).get('kept', ''))
 
 # %% ../nbs/78_runs.ipynb #9ab6e1d7
 def run_job(job: Job) -> dict:  # a record of plain values

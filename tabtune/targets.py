@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['N_CODES', 'N_WAVES', 'ANSWERS', 'squeeze', 'stretch', 'TargetScale', 'robust_scale', 'unit_scale', 'target_codes',
-           'waves', 'Mixture', 'quantile', 'target_mean', 'mixture_answer', 'point_answer', 'bins_answer']
+           'waves', 'Mixture', 'quantile', 'target_mean', 'bin_edges', 'bin_codes', 'mixture_answer', 'point_answer',
+           'bins_answer']
 
 # %% ../nbs/21_targets.ipynb #3f426724
 import math
@@ -73,7 +74,7 @@ def unit_scale(y: Tensor, mask: Tensor = None) -> TargetScale:
     low, high = y.nan_to_num(math.inf).amin(1), y.nan_to_num(-math.inf).amax(1)
     width = torch.where(high > low, high - low, torch.ones_like(low))
     zero = torch.zeros_like(low)
-    return TargetScale(low, width, zero, zero + 1, zero - 1, zero + 2)
+    return TargetScale(low, width, zero, zero + 1, zero - 10, zero + 11)  # a public head may go far beyond what it has seen
 
 # %% ../nbs/21_targets.ipynb #2fcd035f
 N_CODES = 8
@@ -142,6 +143,16 @@ def target_mean(
 
 Mixture.quantile, Mixture.target_mean = quantile, target_mean
 
+# %% ../nbs/21_targets.ipynb #9de4047a
+def bin_edges(k: int, device=None) -> Tensor: return torch.linspace(-0.5, 1.5, k + 1, device=device)  # (k + 1,)
+
+def bin_codes(
+    y: Tensor,  # targets, 0..1 in the support
+    k: int,  # how many bins
+) -> Tensor:  # int64 codes 0..k-1
+    "The bin of each target; an edge belongs to the bin below it."
+    return (torch.bucketize(y.float().contiguous(), bin_edges(k, y.device)) - 1).clamp(0, k - 1)
+
 # %% ../nbs/21_targets.ipynb #412de1ba
 def mixture_answer(out: Tensor) -> Mixture:  # out (B, Q, 3J + 2)
     "Weights, places and widths of J components around a location, in units of a spread."
@@ -156,9 +167,8 @@ def point_answer(out: Tensor) -> Mixture:  # out (B, Q, 1)
     return Mixture(torch.zeros_like(out), out, torch.full_like(out, 0.03))
 
 def bins_answer(out: Tensor) -> Mixture:  # out (B, Q, K)
-    "K equal bins from 0 to 1."
-    k = out.shape[-1]
-    middle = (torch.arange(k, device=out.device, dtype=out.dtype) + 0.5) / k
-    return Mixture(out.log_softmax(-1), middle.expand_as(out), torch.full_like(out, 0.25 / k))
+    "A narrow distribution at the middle of each of K bins."
+    edges = bin_edges(out.shape[-1], out.device).to(out.dtype)
+    return Mixture(out.log_softmax(-1), ((edges[1:] + edges[:-1]) / 2).expand_as(out), torch.full_like(out, 0.5 / out.shape[-1]))
 
 ANSWERS = dict(mixture=(robust_scale, mixture_answer), number=(unit_scale, point_answer), bin=(unit_scale, bins_answer))

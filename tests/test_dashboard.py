@@ -1,5 +1,5 @@
 "What a saved notebook keeps, and what the form finds wrong, without a browser."
-import json
+import base64, json, os, subprocess, sys, time
 
 import nbformat
 import numpy as np
@@ -8,7 +8,9 @@ import pytest
 from nbclient import NotebookClient
 
 from tabtune.dashboard import PipelineBuilder, TrainingDashboard
+from tabtune import TabularPipeline
 from tabtune.live import live_callback
+from tabtune.telemetry import History
 
 FIT = """from sklearn.datasets import load_iris
 from tabtune import TabularPipeline
@@ -25,6 +27,51 @@ def test_fit_leaves_picture_and_table_in_a_notebook(tmp_path):
     assert 'application/vnd.jupyter.widget-view+json' not in kinds  # nothing that needs the kernel
     assert len(json.dumps(outputs)) < 200_000
 
+def test_what_stays_of_a_long_run_is_small():
+    rng, h = np.random.default_rng(0), History()
+    h.rows = [dict(step=i, loss=1 + rng.normal(), lr=1e-4, grad_norm=rng.gamma(2), rows=100 * i, seconds=i / 9, rss_mib=500 + rng.normal(), progress=i / 30_000)
+              for i in range(1, 30_001)]
+    d = TrainingDashboard(h); d.end()
+    assert len(d.curves.points) < 1000
+    assert len(base64.b64encode(d.kept[0])) + len(d.kept[1]) < 200_000
+
+OTHER = """import sys, time
+from sklearn.datasets import load_iris
+from tabtune import TabularPipeline
+from tabtune.training import Callback
+class Slowly(Callback):
+    def on_step(self, state): time.sleep(0.05)
+X, y = load_iris(return_X_y=True)
+params = dict(epochs=50, steps_per_epoch=10, batch_size=1, n_episodes=10_000, checkpoint_dir=sys.argv[1], show_progress=False, early_stopping=False)
+TabularPipeline(tuning_strategy='base-ft', model_params=dict(d_model=32, num_layers=1), tuning_params=params | dict(callbacks=[Slowly()])).fit(X, y)"""
+
+def until(f, what, seconds=120):
+    end = time.monotonic() + seconds
+    while not f(): assert time.monotonic() < end, f'waited in vain for {what}'; time.sleep(0.05)
+
+def test_a_run_elsewhere_is_watched_and_outlives_its_process(tmp_path, root):
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get('PYTHONPATH')])])
+    other = subprocess.Popen([sys.executable, '-c', OTHER, str(tmp_path)], env=os.environ | dict(PYTHONPATH=path), cwd=root)
+    try:
+        d = TrainingDashboard(tmp_path); d.watch()  # before there is a file
+        until(lambda: d.state()['step'] >= 3, 'its first steps')
+        picture, step = d.image.value, d.state()['step']
+        until(lambda: d.image.value != picture and d.state()['step'] > step, 'its next steps')
+        assert (d.state()['status'], d.buttons['Stop'].disabled) == ('watching', True)
+        until(lambda: (tmp_path/'state.pt').exists(), 'its first checkpoint')
+    finally: other.kill(); other.wait()
+    d.run.done.set(); d.wait(30)
+    again = TrainingDashboard(tmp_path).state()  # what a new kernel sees
+    assert again['step'] >= 10 and again['untuned'] is not None
+    from sklearn.datasets import load_iris
+    params = dict(epochs=3, steps_per_epoch=10, batch_size=1, n_episodes=10_000, checkpoint_dir=str(tmp_path), resume=True, early_stopping=False)
+    pipe = TabularPipeline(tuning_strategy='base-ft', model_params=dict(d_model=32, num_layers=1), tuning_params=params)
+    on = TrainingDashboard(pipe, *load_iris(return_X_y=True))
+    assert on.state()['step'] >= 10, 'the earlier piece shows before Start'
+    on.start(); on.wait(200)
+    assert (on.state()['status'], on.state()['error']) == ('finished', None)
+    assert on.state()['step'] >= 30 and on.curves.column('step')[0] == 1
+
 @pytest.fixture
 def table():
     rng = np.random.default_rng(0)
@@ -33,15 +80,19 @@ def table():
     df.loc[:4, 'label'] = None
     return df
 
-@pytest.mark.parametrize('strategy', ['inference', 'peft'])
-def test_copied_code_gives_the_same_numbers(table, strategy):
-    b = PipelineBuilder(table, target='label', name='data').set(strategy=strategy, d_model=32, num_layers=1, epochs=1, steps_per_epoch=2, batch_size=1)
+@pytest.mark.parametrize('target, strategy', [('label', 'inference'), ('label', 'base-ft'), ('label', 'peft'), ('amount', 'inference'), ('amount', 'base-ft')])
+def test_copied_code_gives_the_same_numbers(table, target, strategy):
+    table['amount'] = table.a - 2 * table.b
+    table.loc[7:9, 'amount'] = np.nan
+    b = PipelineBuilder(table, target=target, name='data').set(strategy=strategy, epochs=1, steps_per_epoch=2, batch_size=1)
+    if target == 'label': b.set(d_model=32, num_layers=1)
     b.set(columns=['a', 'b', 'word'], scaling_strategy='robust', test_size=0.3)
     b.buttons['Start'].click(); b.wait(200)
     assert b.state()['status'] == 'finished', b.dashboard.state()['error']
     space = dict(data=table)
     exec(b.code().replace('pipe.evaluate(', 'scores = pipe.evaluate('), space)
     assert space['scores'] == b.scores
+    assert ('rmse' if target == 'amount' else 'accuracy') in b.scores
 
 def test_mistakes_stand_beside_their_fields(table):
     b = PipelineBuilder(table, target='label')

@@ -59,7 +59,8 @@ def test_chapters_are_linked_once_they_exist(build):
 def test_benchmarks_page_is_filled_in(build):
     build.write_benchmarks()
     text = (build.SRC/'pages'/'benchmarks.md').read_text()
-    assert '{{' not in text and ' MiB |' in text and text.count('**mean**') == sum('evaluation' in c for c in build.cards().values())
+    assert '{{' not in text and ' MiB |' in text and text.count('**mean**') == 2 and 'CatBoost' in text
+    for name, card in build.cards().items(): assert f"{card['evaluation']['mean'].get('logloss', card['evaluation']['mean'].get('r2')):.3f} |" in text, name
 
 def test_the_page_on_settings_agrees_with_recommend(root):
     from tabtune.config import PRESETS
@@ -78,3 +79,25 @@ def test_the_page_on_settings_agrees_with_recommend(root):
         assert advise(Facts(rows, 20), timed=False).tuning_params['n_episodes'] == episodes
         assert best.model_params['d_model'] == PRESETS['large'].d_model
         assert best.tuning_params['n_episodes'] == (episodes if rows < 500 else 2 * episodes)
+
+def test_pages_show_what_came_out_of_the_same_cells(build, tmp_path, monkeypatch):
+    from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
+    monkeypatch.setattr(build, 'ROOT', tmp_path)
+    picture = new_output('display_data', {'image/png': 'iVBOR', 'text/plain': '<Figure>'})
+    widget = new_output('display_data', {'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'Box()'})
+    said, warned = new_output('stream', name='stdout', text='hi'), new_output('stream', name='stderr', text='hm')
+    ran = new_notebook(cells=[new_code_cell('draw()', outputs=[picture, widget, said, warned]), new_code_cell('old()', outputs=[said])])
+    (tmp_path/'build'/'notebooks').mkdir(parents=True)
+    (tmp_path/'build'/'notebooks'/'a.ipynb').write_text(writes(ran))
+    page = new_notebook(cells=[new_code_cell('draw()'), new_code_cell('new()')])
+    drawn, new = build.with_outputs(page, build.Path('nbs/a.ipynb')).cells
+    assert [o.output_type for o in drawn.outputs] == ['display_data', 'stream'] and list(drawn.outputs[0].data) == ['image/png']
+    assert new.outputs == [] and build.with_outputs(page, build.Path('nbs/none.ipynb')) is page
+
+def test_what_was_run_is_kept(root, tmp_path, monkeypatch):
+    import nbformat, run
+    monkeypatch.setattr(run, 'KEPT', tmp_path/'kept')
+    path = tmp_path/'a.ipynb'
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('print(1 + 1)')]), path)
+    assert run.run(path, False) is None
+    assert nbformat.read(tmp_path/'kept'/'a.ipynb', as_version=4).cells[0].outputs[0].text == '2\n'

@@ -172,7 +172,7 @@ def test_forms():
     (np.ones(3), ValueError, 'Expected 2D array'), (DF.a, ValueError, 'Expected a 2-dimensional container'), (np.ones((0, 3)), InputError, r'Found array with 0 sample\(s\)'),
     (np.ones((3, 0)), InputError, r'0 feature\(s\) \(shape=\(3, 0\)\) while a minimum of 1 is required.'), (DF[:0], InputError, r'Found array with 0 sample\(s\)'),
     (np.ones((2, 2)) * 1j, ValueError, 'Complex data not supported'), (DF.assign(z=1j), ValueError, 'Complex data not supported'),
-    (sp.csr_array(np.eye(3)), TypeError, '[Ss]parse'), ([[1, 2], [3]], ValueError, 'differ in length'), (np.ones((2, 2, 2)), ValueError, 'dim 3')])
+    (sp.csr_array(np.eye(3)), InputError, '[Ss]parse'), (np.asmatrix(np.eye(3)), InputError, 'np.matrix'), ([[1, 2], [3]], ValueError, 'differ in length'), (np.ones((2, 2, 2)), ValueError, 'dim 3')])
 def test_not_a_table(X, error, text):
     with pytest.raises(error, match=text): TableEncoder().fit(X)
     with pytest.raises(error, match=text): check_table(X)

@@ -1,5 +1,9 @@
 "Explanations hold for every variant of the model, for ensembles, saved pipelines, and many classes."
+import importlib.util
 import itertools
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +13,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_wine
 from torch.overrides import TorchFunctionMode
 
-from tabtune import Mitra, MitraClassifier, MitraConfig, TabularPipeline
-from tabtune.explain import Watch, attention_weights, known_truth
+from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, TabularPipeline
+from tabtune.explain import known_truth
+from tabtune.maps import Watch, _view, attention_weights
 from tabtune.shapes import ConfigError, InputError
 
 class Replay(TorchFunctionMode):
@@ -47,6 +52,56 @@ def test_recorded_weights_give_the_output_back(order, head, hints):
     assert (spoilt - plain).abs().max() > .01
     assert [w.shape[-2:] for kind, w in seen if kind == 'columns'] == [(5, 5)] * 2
     assert [kind for kind, _ in seen].count('rows') == 2 and [kind for kind, _ in seen].count('head') == (head == 'retrieval')
+
+class ByMaps(TorchFunctionMode):
+    "Attention by the maps that users get; the other tokens' look at the rows, which is not in them, stays as it is."
+    def __init__(self, maps, order='features_first'):
+        super().__init__()
+        pairs = [dict(features=('columns', c), rows=('rows', r)) for c, r in zip(maps.columns, maps.rows)]
+        halves = ('features', 'rows') if order == 'features_first' else ('rows', 'features')
+        self.todo, self.heads = [p[h] for p in pairs for h in halves] + ([] if maps.head is None else [('head', maps.head)]), len(maps.rows[0])
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **kwargs or {})
+        if func is not F.scaled_dot_product_attention: return out
+        (kind, w), v = self.todo.pop(0), args[2]
+        w, n = torch.tensor(w), w.shape[1]
+        if kind == 'columns': out[:n] = w.transpose(0, 1)[:, :, :out.shape[-2]] @ v[:n]
+        else: out[0, :self.heads, :n] = w @ v[0, :self.heads]
+        return out
+
+def turned(maps, what):
+    "The same maps, one kind of them turned round."
+    w = getattr(maps, what)
+    return replace(maps, **{what: w[..., ::-1].copy() if what == 'head' else [m[..., ::-1].copy() for m in w]})
+
+def recomputed(est, maps, X, answer, order):
+    with ByMaps(maps, order) as replay: out = getattr(est, answer)(X)
+    assert replay.todo == []
+    return out
+
+@pytest.mark.parametrize('order, head, hints', list(itertools.product(
+    ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
+def test_the_maps_give_the_answer_back(wine, order, head, hints):
+    m = model(order=order, head=head, hints=hints)
+    clf, X = MitraClassifier(m).fit(wine[0], wine[1]), wine[2][:6]
+    proba, maps = clf.predict_proba(X), clf.get_attention_weights(X)
+    np.testing.assert_allclose(recomputed(clf, maps, X, 'predict_proba', order), proba, atol=1e-4)
+    for what in ('rows', 'columns') + (('head',) if head == 'retrieval' else ()):
+        assert abs(recomputed(clf, turned(maps, what), X, 'predict_proba', order) - proba).max() > 1e-3, what
+    x, y, xq = (t[None] for t in _view(clf, clf.rows_[0], clf.encoder_.transform(X)))
+    with torch.inference_mode():  # the rest of the answer: gate times evidence
+        cache = m.encode_support(x, y)
+        part = torch.zeros(1) if hints == 'none' else m.hints.answer(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.hints.evidence(m.cell(xq, cache.cells), cache.hints))[0]
+    np.testing.assert_allclose(maps.hint_logits, np.broadcast_to(part.numpy(), maps.logits.shape), atol=1e-3)
+    assert (abs(maps.hint_logits).max() > .01) == (hints == 'kernel')
+
+def test_the_maps_give_a_predicted_number_back(wine):
+    reg = MitraRegressor().fit(wine[0].iloc[:, 1:], wine[0].iloc[:, 0])
+    X = wine[2].iloc[:6, 1:]
+    y, maps = reg.predict(X), reg.get_attention_weights(X)
+    np.testing.assert_allclose(recomputed(reg, maps, X, 'predict', 'features_first'), y, rtol=1e-4)
+    for what in ('rows', 'columns', 'head'): assert abs(recomputed(reg, turned(maps, what), X, 'predict', 'features_first') - y).max() > 1e-3, what
 
 def test_padding_gets_no_weight():
     m, (x, y, xq), seen = model(), table(), []
@@ -107,8 +162,8 @@ def test_adapters_are_no_obstacle(wine):
     for a, b in zip(before.rows + before.columns, after.rows + after.columns): np.testing.assert_allclose(a, b, atol=1e-5)
 
 def test_no_more_than_memory_holds(wine, monkeypatch):
-    from tabtune import explain
-    monkeypatch.setattr(explain, 'MAX_NUMBERS', 10_000)
+    from tabtune import maps
+    monkeypatch.setattr(maps, 'MAX_NUMBERS', 10_000)
     clf = MitraClassifier(model()).fit(wine[0], wine[1])
     with pytest.raises(InputError, match='rows of X at a time'): clf.get_attention_weights(wine[2])
 
@@ -119,6 +174,9 @@ def test_importance_of_a_table_whose_truth_is_known():
     assert by_look.strong > by_look.weak > by_look.noise
     without_y = pipe.feature_importance(X[400:], 'permutation', n_rows=100, n_repeats=2)
     assert min(without_y.strong, without_y.weak) > without_y.noise >= 0
+    pytest.importorskip('shap')
+    by_shap = pipe.feature_importance(X[400:], 'shap', n_rows=8, n_permutations=1)
+    assert min(by_shap.strong, by_shap.weak, by_shap[['pair_a', 'pair_b']].mean()) > by_shap.noise
 
 def test_words_and_holes_in_every_method():
     pytest.importorskip('shap')
@@ -128,6 +186,8 @@ def test_words_and_holes_in_every_method():
     values = pipe.shap_values(X[150:151], n_permutations=1)
     assert values.shape == (1, 9, 2)
     np.testing.assert_allclose(values.sum(-1), 0, atol=1e-6)  # what one class gains the other loses
+    empty = X[150:151].astype(object).mask(np.ones((1, 9), dtype=bool), None)
+    np.testing.assert_allclose(pipe.predict_proba(empty) + values.sum(1), pipe.predict_proba(X[150:151]), atol=1e-5)  # from a row of holes to this one
     assert set(pipe.feature_importance(X[150:], 'permutation', y[150:], n_repeats=1).index) == set(X)
 
 def test_regions_and_steps_before_the_model():
@@ -158,3 +218,17 @@ def test_wrong_settings_are_named(wine):
         with pytest.raises(ConfigError, match=words): clf.feature_importance(wine[2], **settings)
     with pytest.raises(ConfigError, match='n=-1'): clf.similar_rows(wine[2][:1], n=-1)
     with pytest.raises(ConfigError, match='view=1'): clf.embed_support(view=1)
+
+def suite():
+    "The folder of development tables: TABTUNE_SUITE, or ../shared/devsuite beside the project."
+    return Path(os.environ.get('TABTUNE_SUITE') or Path(__file__).resolve().parents[2]/'shared'/'devsuite')
+
+@pytest.mark.skipif(not (suite()/'splits.py').is_file(), reason='needs the development tables, which are no part of the project: set TABTUNE_SUITE')
+@pytest.mark.parametrize('name', ['vehicle', 'breast_cancer'])  # two of the eight on which it holds; benchmarks/embeddings.csv has all twelve
+def test_neighbours_in_the_embedding_beat_raw_columns_on_development_tables(root, monkeypatch, name):
+    monkeypatch.syspath_prepend(str(suite()))
+    spec = importlib.util.spec_from_file_location('embeddings', root/'benchmarks'/'embeddings.py')
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    m = bench.contest(importlib.import_module('splits').split(name, 1), 300, 'medium')
+    assert m['logloss_embedding'] < m['logloss_raw'] - .02

@@ -1,8 +1,9 @@
 """Random tables: a valid prediction or one of our errors, nothing else.
 
-50 tables in `make test`, always the same ones; TABTUNE_FUZZ=500 (or `make fuzz`) draws that many new ones.
+50 tables in `make test`, always the same ones; `make fuzz` (or TABTUNE_FUZZ=500) draws that many new ones each time.
 """
 import os, warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -15,22 +16,34 @@ from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_check
 from tabtune.processing import CHOICES
 from tabtune.shapes import TabTuneError
 
-N = int(os.environ.get('TABTUNE_FUZZ', 50))
-fuzz = settings(max_examples=N, derandomize=N <= 50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+ASKED = os.environ.get('TABTUNE_FUZZ')
+N = int(ASKED or 50)
+fuzz = settings(max_examples=N, derandomize=ASKED is None, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 WORDS = st.text(max_size=6) | st.sampled_from(['', '?', 'nan', '1', '1e400', '2024-01-01', '2024-13-45', 'yes', '\x00', '5-9'])
 TIMES = st.datetimes(min_value=pd.Timestamp('1700-01-01').to_pydatetime(), max_value=pd.Timestamp('2200-01-01').to_pydatetime())
-ANY = st.none() | FLOATS | st.integers() | WORDS | st.booleans() | TIMES | st.binary(max_size=3) | st.lists(st.integers(), max_size=2) | st.just(pd.NA)
+ANY = st.none() | FLOATS | st.integers() | WORDS | st.booleans() | TIMES | st.binary(max_size=3) | st.lists(st.integers(), max_size=2) | st.just(pd.NA) \
+    | st.decimals(-9, 9, places=2) | st.dictionaries(WORDS, st.integers(), max_size=1) | st.just(Decimal('1e400')) | st.just(pd.Period('2024-02'))
 CELLS = dict(float=FLOATS, small=st.integers(-3, 3), int64=st.integers(-2 ** 63, 2 ** 63 - 1), uint=st.integers(0, 2 ** 64 - 1), word=WORDS, maybe=st.none() | WORDS,
     bool=st.booleans(), hole=st.none(), time=TIMES, gap=st.none() | TIMES, span=st.timedeltas(), constant=st.just(7), any=ANY, big=st.sampled_from([1e300, -1e300, 1e-300, 0.]))
-DTYPES = [None, None, None, 'category', 'string', 'object', 'Int64', 'Float64', 'boolean', 'float32', 'int8', 'bool', 'datetime64[ns]', 'datetime64[ns, Asia/Tokyo]', 'timedelta64[us]']
+DTYPES = [None, None, None, 'category', 'string', 'object', 'Int64', 'Float64', 'boolean', 'float32', 'int8', 'bool', 'datetime64[ns]', 'datetime64[ns, Asia/Tokyo]', 'timedelta64[us]', 'period[M]', 'float16', 'Sparse[float]', 'uint64']
 
 def cast(s, dtype):
     "A column as another dtype, where pandas can do that."
     if dtype is None: return s
     try: return s.astype(dtype)
-    except (ValueError, TypeError, OverflowError, NotImplementedError, ArithmeticError): return s
+    except (ValueError, TypeError, NotImplementedError, ArithmeticError, AttributeError): return s
+
+def _polars(X): import polars as pl; return pl.from_pandas(X)
+def _arrow(X): import pyarrow as pa; return pa.Table.from_pandas(X, preserve_index=False)
+FORMS = dict(pandas=lambda X: X, polars=_polars, lazy=lambda X: _polars(X).lazy(), arrow=_arrow, records=lambda X: X.to_dict('records'), fields=lambda X: X.to_records(index=False),
+    masked=lambda X: np.ma.masked_array(X.to_numpy(dtype=object), mask=X.isna().to_numpy()), nullable=lambda X: X.convert_dtypes())
+
+def formed(X, form):
+    "A table in another form, where that can hold it."
+    try: return FORMS[form](X)
+    except Exception: return X
 
 @st.composite
 def columns(draw, n, name):
@@ -51,7 +64,7 @@ def problems(draw):
     rare = draw(st.sampled_from([None] * 8 + ['no rows', 'no columns', 'complex', 'lengths']))
     n, names = 0 if rare == 'no rows' else draw(st.integers(1, 24)), [] if rare == 'no columns' else draw(NAMES)
     X = draw(frames(n, names))
-    if rare == 'complex': X[draw(st.sampled_from(['c', 'zc']))] = 1j
+    if rare == 'complex': X = pd.concat([X, pd.Series(1j, index=X.index, name=draw(st.sampled_from(['c', 'zc'])))], axis=1)
     m = n + (rare == 'lengths')
     y = cast(pd.Series(draw(st.lists(draw(st.sampled_from(LABELS)), min_size=m, max_size=m)), dtype=object).infer_objects(), draw(st.sampled_from([None, 'category', 'string'])))
     Q = X.iloc[::-1]
@@ -71,7 +84,7 @@ def model(): return load_checkpoint('small')
 @pytest.fixture(scope='module')
 def numbers(): return load_checkpoint('medium-regression')
 
-def outcome(make, X, y, Q):
+def outcome(make, X, y, Q, n=None):
     "The probabilities, or one of our errors; anything else is raised."
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -81,7 +94,8 @@ def outcome(make, X, y, Q):
         except TabTuneError as e:
             assert len(str(e)) > 20, e
             return None
-    assert p.shape == (len(Q), len(clf.classes_)) and labels.shape == (len(Q),)
+    n = len(Q) if n is None else n
+    assert p.shape == (n, len(clf.classes_)) and labels.shape == (n,)
     assert np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(1), 1)
     assert set(labels) <= set(clf.classes_)
     return p
@@ -89,11 +103,12 @@ def outcome(make, X, y, Q):
 SEEN = []
 
 @fuzz
-@given(problem=problems())
-def test_random_tables(model, problem):
+@given(problem=problems(), forms=st.tuples(*[st.sampled_from(['pandas'] * 8 + [*FORMS])] * 2))
+def test_random_tables(model, problem, forms):
     X, y, Q = problem
     before = X.copy(deep=True), y.copy(deep=True)
-    SEEN.append(outcome(lambda: MitraClassifier(model, device='cpu'), X, y, Q) is not None)
+    with warnings.catch_warnings(action='ignore'): X2, Q2 = formed(X, forms[0]), formed(Q, forms[1]) if isinstance(Q, pd.DataFrame) else Q
+    SEEN.append(outcome(lambda: MitraClassifier(model, device='cpu'), X2, y, Q2, len(Q)) is not None)
     pd.testing.assert_frame_equal(X, before[0]); pd.testing.assert_series_equal(y, before[1])
 
 TARGETS = dict(cells=FLOATS, real=st.floats(-1e6, 1e6), small=st.floats(-1e-300, 1e-300), large=st.floats(-1e150, 1e150), whole=st.integers(-9, 9),

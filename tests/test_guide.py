@@ -1,7 +1,13 @@
-"""The calls that a user's guide shows, with the same parameters, on small data: on a machine without CUDA they warn and use the CPU.
+"""Every Python sample of the user's guide, run as it is written, on a small table, on a machine without CUDA.
 
-Epochs, sizes and rates are the guide's own. What would take minutes is shortened by one extra setting, named in `QUICK`.
+The guide lies beside the project (`shared/mitra-guide.md` in a folder above) and is read, never copied: where it is absent,
+the second half of this file makes the same calls with the same settings, shortened by `QUICK`. The samples' own training takes
+minutes in all, so here an epoch ends after a few steps; TABTUNE_GUIDE=whole trains as long as the samples say.
 """
+import os, re, warnings
+from dataclasses import replace
+from pathlib import Path
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -10,22 +16,115 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from tabtune import TabularLeaderboard, TabularPipeline
+from tabtune.checkpoints import bundled
 
-QUICK = dict(steps_per_epoch=2)  # the one thing that is not the guide's: fewer steps of each epoch
+GUIDE = next((g for p in Path(__file__).resolve().parents if (g := p/'shared'/'mitra-guide.md').is_file()), None)
+SAMPLES = re.findall(r'^```python\n(.*?)^```', GUIDE.read_text(encoding='utf-8'), re.M | re.S) if GUIDE else []
 SCORES = {'accuracy', 'f1_score', 'roc_auc_score', 'precision', 'recall', 'mcc', 'brier_score', 'log_loss'}
-pytestmark = pytest.mark.filterwarnings('ignore:device=.*is not available')
+CPU = "device='cuda' is not available on this machine; using the CPU"
+NO_CUDA = not torch.cuda.is_available()
 
-@pytest.fixture(scope='module')
-def shop(tmp_path_factory):
-    "A small table of orders in a file, split in two."
-    r, n = np.random.default_rng(0), 240
+def orders(n, seed=0):
+    "A small table of orders."
+    r = np.random.default_rng(seed)
     t = pd.DataFrame(dict(amount=r.lognormal(3, 1, n).round(2), items=r.integers(1, 9, n), country=r.choice(['NO', 'IT', 'PE'], n), night=r.random(n) < .3))
     t['target'] = np.where((t.amount > 25) ^ t.night, 'kept', 'returned')
     t.loc[::11, 'amount'] = None
-    path = tmp_path_factory.mktemp('shop')/'orders.csv'
-    t.to_csv(path, index=False)
-    t = pd.read_csv(path)
-    return train_test_split(t.drop('target', axis=1), t['target'], test_size=0.2, random_state=42)
+    return t
+
+def halves(t): return train_test_split(t.drop('target', axis=1), t['target'], test_size=0.2, random_state=42)
+
+# --- as written
+
+@pytest.fixture(scope='module')
+def reader(tmp_path_factory):
+    "What somebody has at hand who reads the guide: a table in a file and in memory, the usual imports, a fitted pipeline."
+    place = tmp_path_factory.mktemp('reader')
+    orders(60).to_csv(place/'structured_data.csv', index=False)
+    names = dict(zip(('X_train', 'X_test', 'y_train', 'y_test'), halves(pd.read_csv(place/'structured_data.csv'))))
+    pipeline = TabularPipeline().fit(names['X_train'], names['y_train'])
+    return place, names | dict(X_new=names['X_test'], np=np, pd=pd, TabularPipeline=TabularPipeline, TabularLeaderboard=TabularLeaderboard, pipeline=pipeline)
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    "End each epoch after three steps."
+    if os.environ.get('TABTUNE_GUIDE') == 'whole': return
+    import tabtune.pipeline as room
+    whole = room.tune
+    monkeypatch.setattr(room, 'tune', lambda model, x, y, config, *more: whole(model, x, y, replace(config, steps_per_epoch=min(3, config.steps_per_epoch)), *more))
+
+def settings_in(names):
+    "The arguments that a sample of settings, without a pipeline, stands for."
+    out = {k: names[k] for k in ('model_params', 'tuning_params', 'tuning_strategy') if k in names}
+    lora = names.get('peft_config') or {k: names[k] for k in ('target_modules',) if k in names}
+    if lora: out['tuning_params'] = dict(peft_config=lora)
+    if 'tuning_params' in out: out['tuning_strategy'] = 'peft' if lora else 'base-ft'
+    return out
+
+def check_pipeline(pipe, names):
+    "Fitted with what was asked for, and able to answer."
+    asked, config = pipe.model_params or {}, pipe.model.config
+    assert all(getattr(config, k) == v for k, v in asked.items() if k in ('d_model', 'd_ff', 'num_heads', 'num_layers'))
+    scores, labels = pipe.evaluate(names['X_test'], names['y_test']), pipe.predict(names['X_test'])
+    assert set(scores) >= SCORES and scores['accuracy'] == (labels == names['y_test']).mean() and np.isfinite(scores['log_loss'])
+    told = pipe.describe()
+    assert told['device'] == 'cpu' or not NO_CUDA
+    if pipe.tuning_strategy == 'inference': assert told['trained'] == 0 and not hasattr(pipe, 'history_')
+    else:
+        assert 0 < len(pipe.history_) and np.isfinite(pipe.history_.loss.dropna()).all()
+        assert (told['trained'] < told['parameters']) == (pipe.tuning_strategy == 'peft')
+
+def run(code, names):
+    "Run a sample; then fit what it leaves for the reader to fit."
+    before = dict(names)
+    exec(compile(code, 'sample', 'exec'), names)
+    new = {k: v for k, v in names.items() if k != '__builtins__' and v is not before.get(k)}
+    X, y, pipe = names['X_train'], names['y_train'], new.get('pipeline')
+    if settings_in(new): pipe = TabularPipeline(**settings_in(new))
+    if pipe is not None and not hasattr(pipe, 'estimator_'): pipe.fit(X, y)
+    return new, pipe
+
+@pytest.mark.skipif(not GUIDE, reason='the guide is not here')
+def test_the_guide_has_samples(): assert len(SAMPLES) == 19
+
+@pytest.mark.parametrize('i', range(len(SAMPLES)), ids=lambda i: f'{i}: ' + next(l for l in SAMPLES[i].splitlines() if l and l[0] != '#')[:40])
+def test_sample_runs_as_written(i, reader, few_steps, monkeypatch, capsys):
+    (place, names), code = reader, SAMPLES[i]
+    names = dict(names)
+    if 'num_layers\': 4' in code and 'large' not in bundled(): pytest.skip('no large weights in this build')
+    monkeypatch.chdir(place)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        new, pipe = run(code, names)
+    said = {str(w.message) for w in seen if issubclass(w.category, UserWarning)}
+    assert (CPU in said) == (NO_CUDA and "'cuda'" in code)
+    assert all("'dropout' belongs in model_params" in s for s in said - {CPU}) and (len(said - {CPU}) > 0) == ("'dropout': 0.2" in code)
+    if pipe is not None: check_pipeline(pipe, names)
+    printed = capsys.readouterr().out
+    if 'metrics' in new: assert set(new['metrics']) >= SCORES
+    if 'Accuracy:' in code: assert f"Accuracy: {new['metrics']['accuracy']:.4f}\nF1 Score: {new['metrics']['f1_score']:.4f}\n" in printed
+    if 'predictions' in new: assert set(new['predictions']) <= set(names['y_train']) and len(new['predictions']) == len(names['X_test'])
+    if 'loaded' in new:
+        assert (place/'mitra_production.joblib').is_file()
+        assert np.array_equal(new['loaded'].predict_proba(names['X_new']), pipe.predict_proba(names['X_new']))
+    if 'lb' in new:
+        table = new['lb'].results_
+        assert len(table) == code.count('add_model(') and table.accuracy.notna().all() and table.accuracy.is_monotonic_decreasing
+    if 'get_attention_weights' in code:
+        maps = new['attention_weights'] if 'attention_weights' in new else new['attention']
+        assert maps.shape == names['X_test'].shape and (maps > 0).all() and (maps.sum(1) < 1).all()
+        assert (f'Attention shape: {maps.shape}' if 'attention_weights' in new else 'Top 10 features: ') in printed
+    assert pipe is not None or 'lb' in new or 'get_attention_weights' in code
+
+# --- where the guide is absent: the same calls, shortened
+
+QUICK = dict(steps_per_epoch=2)  # the one thing that is not the guide's: fewer steps of each epoch
+here = pytest.mark.skipif(bool(GUIDE), reason='the samples themselves are run')
+
+@pytest.fixture(scope='module')
+def shop():
+    "Orders, split in two."
+    return halves(orders(240))
 
 def fitted(shop, **kw):
     "A pipeline fitted on the training rows; without CUDA a wish for it warns."
@@ -49,19 +148,27 @@ def size(pipe): c = pipe.model.config; return c.d_model, c.num_layers, c.num_hea
 
 TUNE = dict(device='cuda', epochs=3, learning_rate=1e-5, support_size=128, query_size=128, batch_size=4)
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_all_model_params(shop):
     pipe = fitted(shop, model_params=dict(d_model=64, d_ff=128, num_heads=4, num_layers=2, dropout=0.1, use_synthetic_prior=True, seed=42))
     assert size(pipe) == (64, 2, 4, 128)
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_all_tuning_params(shop):
     pipe = fitted(shop, tuning_strategy='base-ft', model_params=dict(d_model=32, num_layers=1),
         tuning_params=TUNE | dict(optimizer='adamw', n_episodes=500, show_progress=True) | QUICK)
     assert len(pipe.history_) and pipe.describe()['device'] == ('cuda' if torch.cuda.is_available() else 'cpu')
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_prediction_without_tuning(shop):
     pipe = fitted(shop, tuning_strategy='inference', model_params=dict(d_model=64, num_layers=2, use_synthetic_prior=True))
     assert pipe.tuning_strategy == 'inference' and not hasattr(pipe, 'history_')
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_base_tuning(shop):
     pipe = fitted(shop, tuning_strategy='base-ft', tuning_params=TUNE | dict(show_progress=True) | QUICK)
     assert size(pipe) == (64, 2, 4, 128) and pipe.history_.step.max() == 6
@@ -70,11 +177,15 @@ def lora(r, alpha, dropout, **more):
     "The guide's settings for small memory."
     return dict(device='cuda', epochs=3, learning_rate=2e-5, support_size=64, query_size=64, batch_size=2, peft_config=dict(r=r, lora_alpha=alpha, lora_dropout=dropout)) | more
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 @pytest.mark.parametrize('params', [lora(8, 16, 0.05), lora(4, 8, 0.1, steps_per_epoch=30)])
 def test_adapters(shop, params):
     pytest.importorskip('tabtune.lora')
     assert len(fitted(shop, tuning_strategy='peft', tuning_params=params | QUICK).history_)
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 @pytest.mark.parametrize('targets', [None, ['x_embedding', 'layers', 'final_layer']])
 def test_adapters_sit_in_three_groups(shop, targets):
     pytest.importorskip('tabtune.lora')
@@ -83,15 +194,17 @@ def test_adapters_sit_in_three_groups(shop, targets):
     pipe = fitted(shop, tuning_strategy='peft', model_params=dict(d_model=32, num_layers=1), tuning_params=params | QUICK)
     assert 0 < pipe.describe()['trained'] < pipe.describe()['parameters']
 
-def large_is_bundled():
-    from tabtune.checkpoints import bundled
-    return 'large' in bundled()
+def large_is_bundled(): return 'large' in bundled()
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_another_architecture(shop):
     if not large_is_bundled(): pytest.skip('no large weights in this build')
     pipe = fitted(shop, tuning_strategy='base-ft', model_params=dict(d_model=128, num_layers=4, num_heads=8, d_ff=256), tuning_params=dict(epochs=5, learning_rate=1e-5) | dict(steps_per_epoch=1))
     assert size(pipe) == (128, 4, 8, 256)
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_three_architectures_are_compared(shop):
     X_train, X_test, y_train, y_test = shop
     lb = TabularLeaderboard(X_train, X_test, y_train, y_test)
@@ -101,6 +214,8 @@ def test_three_architectures_are_compared(shop):
     table = lb.run(rank_by='accuracy')
     assert len(table) == len(sizes) and table.accuracy.is_monotonic_decreasing and table.accuracy.notna().all()
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_saved_and_loaded_for_production(shop, tmp_path):
     pipe = fitted(shop, tuning_strategy='base-ft', tuning_params=dict(device='cuda', epochs=5, support_size=128, batch_size=4, learning_rate=1e-5) | QUICK)
     file = str(tmp_path/'in_production.joblib')
@@ -117,6 +232,8 @@ ADVICE = [  # what to change when something goes wrong: (strategy, model_params,
     ('base-ft', {}, dict(weight_decay=0.1, dropout=0.2)),
 ]
 
+@here
+@pytest.mark.filterwarnings('ignore:device=.*is not available')
 @pytest.mark.filterwarnings("ignore:'dropout' belongs in model_params")
 @pytest.mark.parametrize('strategy, model_params, tuning_params', ADVICE)
 def test_advice_for_trouble(shop, strategy, model_params, tuning_params):

@@ -73,6 +73,34 @@ def test_unclean_notebook_is_caught_and_cleaned(project, words, change):
     (project/NB).write_text(check.cleaned((project/NB).read_text()))
     assert check.problems(project) == []
 
+def room(root, name, *cells):
+    "A notebook with a module and some exported cells."
+    from nbformat.v4 import new_code_cell, new_notebook, writes
+    (root/'nbs').mkdir(exist_ok=True)
+    cells = [f'#| default_exp {name[3:]}', *(f'#| export\n{c}' for c in cells)]
+    (root/'nbs'/f'{name}.ipynb').write_text(writes(new_notebook(cells=[new_code_cell(c) for c in cells])))
+
+@pytest.mark.parametrize('cell', ['from tabtune.attic import stair', 'from tabtune import attic', 'def f():\n    import tabtune.attic as a\n    return a',
+                                  "from importlib import import_module\nhouse = import_module('tabtune.attic')"])
+def test_a_room_that_looks_upwards_is_caught(tmp_path, cell):
+    room(tmp_path, '90_attic', 'stair = 1')
+    room(tmp_path, '30_cellar', cell)
+    found = [*check.room_problems(tmp_path)]
+    assert len(found) == 1 and found[0].startswith('nbs/30_cellar.ipynb: imports tabtune.attic, which is 90_attic.ipynb')
+    room(tmp_path, '95_roof', cell)  # downwards is fine
+    assert [*check.room_problems(tmp_path)] == found
+
+def test_a_cell_that_is_too_long_is_caught(tmp_path):
+    room(tmp_path, '30_cellar', '\n'.join(f'x{i} = {i}' for i in range(60)), '\n\n'.join(f'y{i} = {i}' for i in range(61)))
+    found = [*check.room_problems(tmp_path)]
+    assert len(found) == 1 and found[0].startswith('nbs/30_cellar.ipynb: 61 lines in the cell "y0 = 0"')
+
+def test_the_check_of_rooms_is_one_of_all(root, monkeypatch):
+    monkeypatch.setattr(check, 'UPWARDS', set())
+    for part in ('module_problems', 'readme_problems', 'notebook_problems'): monkeypatch.setattr(check, part, lambda root: [])
+    assert check.problems(root) == ['nbs/62_tuning.ipynb: imports tabtune.dashboard, which is 90_dashboard.ipynb. '
+                                    'Mend: a room imports only from smaller numbers']
+
 def test_readme_hides_directives_and_moves_links():
     from nbformat.v4 import new_code_cell, new_notebook
     nb = readme.visible(new_notebook(cells=[new_code_cell('#| hide\nimport os'), new_code_cell('#| eval: false\n1 + 1')]))

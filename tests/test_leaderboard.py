@@ -52,7 +52,7 @@ def test_backends_without_a_stream_of_results_come_in_waves(iris, serial):
 def test_a_dask_cluster_of_two_workers_gives_the_serial_table(iris, serial):
     distributed = pytest.importorskip('dask.distributed')
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        with distributed.Client(cluster) as client:
+        with distributed.Client(cluster):
             lb = board(iris, backend='dask')
             pd.testing.assert_frame_equal(lb.run('log_loss')[SCORES], serial[SCORES], check_exact=True)
             where = set(lb.runs_['where'].dropna())
@@ -185,6 +185,7 @@ def test_tuned_rows(iris):
     t = lb.run().set_index('name')
     assert t.status.to_dict() == dict(tuned='ok', typo='error', unknown='error')
     assert t.trainable_parameters['tuned'] == t.parameters['tuned'] > 0
+    assert t.kept['tuned'] in ('tuned', 'untuned') and t.kept['typo'] == '' and f'>{t.kept["tuned"]}<' in lb.to_html()
     assert "did you mean 'epochs'" in t.error['typo'] and 'tuning_strategy' in t.error['unknown']
 
 def test_a_regression_board_with_an_adapter(iris):
@@ -209,6 +210,8 @@ def test_command_line_as_installed(tmp_path, iris):
     assert set(pd.read_csv(tmp_path/'out'/'r.csv').name) == {'Mitra', 'Ridge'}
     done = subprocess.run([*ask, '--test_size', '2'], capture_output=True, text=True)
     assert done.returncode != 0 and 'must lie between 0 and 1' in done.stderr and 'Traceback' not in done.stderr
+    for size in ('0', '1', '-0.2'):
+        with pytest.raises(SystemExit, match='--test_size.* must lie between 0 and 1'): main(str(tmp_path/'t.csv'), target=iris[0].columns[3], task='regression', test_size=float(size))
 
 def test_command_line_with_more_classes_than_rows_to_ask(tmp_path):
     pd.DataFrame(dict(a=range(24), y=[f'c{i % 12}' for i in range(24)])).to_csv(tmp_path/'t.csv', index=False)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics as skm
 
 from tabtune.metrics import calibration_metrics, classification_metrics, fairness_metrics, plot_confusion, plot_reliability, plot_roc
-from tabtune.shapes import InputError
+from tabtune.shapes import ConfigError, InputError
 
 def draw(classes, n=300, seed=0):
     rng = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ def test_unseen_labels_count_as_wrong():
     with pytest.raises(InputError, match='no label in y_true'): classification_metrics(['z'] * 300, p, list('abc'))
 
 @pytest.mark.parametrize('proba,text', [(np.ones((3, 2)), 'rows do not'), (np.full((3, 2), np.nan), 'rows do not'), (np.array([[2., -1]] * 3), 'rows do not'),
-    (np.full((3, 3), 1 / 3), r'\(3, 2\)'), (np.full((2, 2), .5), r'\(3, 2\)'), (np.full(3, .5), r'\(3, 2\)')])
+    (np.full((3, 3), 1 / 3), r'\(3, 2\)'), (np.full((2, 2), .5), '3 labels for 2 rows'), (np.full(3, .5), r'\(3, 2\)')])
 def test_not_probabilities(proba, text):
     with pytest.raises(InputError, match=text): classification_metrics([0, 1, 0], proba, [0, 1])
 
@@ -79,7 +79,8 @@ def test_calibration(n_bins):
 def test_calibration_ends():
     m = calibration_metrics([0, 1], np.eye(2), [0, 1])
     assert m['ece'] == m['mce'] == 0 and m['bins'].rows.iloc[-1] == 2
-    with pytest.raises(InputError, match='n_bins=0'): calibration_metrics([0, 1], np.eye(2), [0, 1], 0)
+    for n in (0, 2.5, 'a'):
+        with pytest.raises(ConfigError, match='n_bins='): calibration_metrics([0, 1], np.eye(2), [0, 1], n)
 
 def test_fairness():
     y, p = draw([0, 1]); g = np.random.default_rng(1).choice(['f', 'm', None], 300); h = p.argmax(1)

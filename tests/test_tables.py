@@ -55,7 +55,7 @@ def test_labels_of_a_dask_table_are_those_of_pandas(fitted):
 def test_sparse_and_other_things_are_refused_in_words():
     import scipy.sparse as sp
     for X, words in ((sp.eye(4).tocsr(), 'dense'), ('table.csv', '2D'), (None, '2D|None'), (np.ones((2, 2, 2)), 'dim 3')):
-        with pytest.raises((InputError, TypeError), match=words): MitraClassifier('small').fit(X, [0, 1, 0, 1])
+        with pytest.raises(InputError, match=words): MitraClassifier('small').fit(X, [0, 1, 0, 1])
 
 @pytest.mark.parametrize('columns', [1, 2000])
 def test_from_one_column_to_two_thousand(columns):

@@ -1,5 +1,5 @@
 "What people rely on: files, repeatable answers, calibrated answers, steps that are saved, settings in the wrong place."
-import json, os, pickle, subprocess, sys, warnings, zipfile
+import io, json, os, pickle, subprocess, sys, warnings, zipfile
 
 import numpy as np
 import pandas as pd
@@ -168,6 +168,49 @@ def test_a_pickle_in_any_place_is_refused_unread(saved):
     saved.write_bytes(bomb)
     with pytest.raises(CheckpointError, match='no whole TabTune pipeline'): TabularPipeline.load(saved)
     assert not os.path.exists('executed')
+
+@pytest.mark.parametrize('name', ['../evil', 'adapters/../../evil', '/tmp/evil', 'adapters\\..\\evil', 'C:evil', 'adapters//evil', 'model/./evil'])
+def test_names_that_lead_elsewhere_are_refused(saved, name):
+    rezip('bad.tabtune', parts(saved) | {name: b'x'})
+    with pytest.raises(CheckpointError, match='leads elsewhere'): TabularPipeline.load('bad.tabtune')
+
+def repack(data, **parts_of_it):
+    "A state with other parts, stored as they are."
+    b = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as z: inner = {n: z.read(n) for n in z.namelist()} | parts_of_it
+    with zipfile.ZipFile(b, 'w', parts_of_it.get('how', zipfile.ZIP_STORED)) as z:
+        for n, d in inner.items(): z.writestr(n, str(d) if n == 'how' else d)
+    return b.getvalue()
+
+def test_sizes_that_the_file_can_not_hold_are_refused(saved):
+    whole = parts(saved)
+    with zipfile.ZipFile('bad.tabtune', 'w', zipfile.ZIP_DEFLATED) as z:
+        for n, d in (whole | {'manifest.json': b' ' * 10 ** 7 + whole['manifest.json']}).items(): z.writestr(n, d)
+    with pytest.raises(CheckpointError, match='packed'): TabularPipeline.load('bad.tabtune')
+    rezip('bad.tabtune', whole | {'state.skops': repack(whole['state.skops'], how=zipfile.ZIP_DEFLATED)})
+    with pytest.raises(CheckpointError, match='packed'): TabularPipeline.load('bad.tabtune')
+    for key in ('dim', 'd_ff', 'n_layers', 'dim_output'):
+        rezip('bad.tabtune', whole | {'model/config.json': json.dumps(json.loads(whole['model/config.json']) | {key: 2 ** 20})})
+        with pytest.raises(CheckpointError, match='fewer numbers'): TabularPipeline.load('bad.tabtune')
+    array = next(n for n in zipfile.ZipFile(io.BytesIO(whole['state.skops'])).namelist() if n.endswith('.npy'))
+    for shape in ((10 ** 13,), (2 ** 62, 2 ** 62)):
+        np.lib.format.write_array_header_1_0(h := io.BytesIO(), dict(descr='<f8', fortran_order=False, shape=shape))
+        rezip('bad.tabtune', whole | {'state.skops': repack(whole['state.skops'], **{array: h.getvalue() + bytes(72)})})
+        with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
+
+def test_nested_without_end_is_refused(saved):
+    rezip('bad.tabtune', parts(saved) | {'manifest.json': '[' * 200_000})
+    with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
+
+def test_a_context_whose_parts_do_not_belong_together_is_refused(stepped):
+    from tabtune.pipeline import CONTEXT, _check_context
+    good = {k: getattr(stepped.estimator_, k + '_') for k in CONTEXT}
+    _check_context(good, 'p')
+    for change in (dict(y_support=good['y_support'][:-1]), dict(rows=[np.array([10 ** 6])]), dict(columns=np.array([99])), dict(classes=good['classes'][:1]), dict(near=[np.array([-1])])):
+        with pytest.raises(CheckpointError, match='belong together'): _check_context(good | change, 'p')
+
+def test_saving_into_a_folder_is_an_error_in_words(stepped, tmp_path):
+    with pytest.raises(InputError, match='is a folder: give the name of a file in it'): stepped.save(tmp_path)
 
 def test_a_missing_part_is_named(saved):
     whole = parts(saved)

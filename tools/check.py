@@ -3,6 +3,7 @@
 1. Each module in tabtune/ is what its notebook exports.
 2. README.md is what nbs/index.ipynb gives.
 3. Notebooks are clean: no outputs, no execution counts, no widget state.
+4. A room imports only from rooms with a smaller number, and no exported cell has more than 60 lines.
 """
 import json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
@@ -69,10 +70,41 @@ def notebook_problems(root):
         if found: yield f'{name}: has {found}. Mend: python tools/clean.py {name}'
         elif cleaned(text) != text: yield f"{name}: isn't in nbdev_clean's form. Mend: python tools/clean.py {name}"
 
+LONGEST = 60  # lines of an exported cell
+UPWARDS = {('tuning', 'dashboard')}  # a live view is looked for when a notebook trains, and training does without it
+
+def rooms(root):
+    "Name of each library module -> (its notebook, the sources of its exported cells)."
+    out = {}
+    for path in sorted((root/'nbs').glob('[0-9]*.ipynb')):
+        code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+        names = [m[1] for s in code if (m := re.search(r'^\s*#\s*\|\s*default_exp\s+(\S+)', s, re.M))]
+        if names: out[names[0]] = path, [s for s in code if re.search(r'^\s*#\s*\|\s*exporti?\b', s, re.M)]
+    return out
+
+def imported(source):
+    "Modules of the package that a cell imports, at its top or inside a function."
+    found = re.findall(r'(?:from|import)\s+tabtune\.(\w+)', source) + re.findall(r"""import_module\(['"]tabtune\.(\w+)""", source)
+    lists = re.findall(r'from\s+tabtune\s+import\s+([\w, ]+)', source)
+    return {*found, *(name.split()[0] for names in lists for name in names.split(',') if name.strip())}
+
+def room_problems(root):
+    "Imports upwards, and exported cells that are too long to read."
+    known = rooms(root)
+    number = {name: int(path.name[:2]) for name, (path, _) in known.items()}
+    for name, (path, cells) in known.items():
+        where = path.relative_to(root).as_posix()
+        for other in sorted(set().union(*map(imported, cells)) & set(known)):
+            if number[other] >= number[name] and (name, other) not in UPWARDS:
+                yield f'{where}: imports tabtune.{other}, which is {known[other][0].name}. Mend: a room imports only from smaller numbers'
+        for cell in cells:
+            lines = [line for line in cell.splitlines() if line.strip() and not line.lstrip().startswith('#|')]
+            if len(lines) > LONGEST: yield f'{where}: {len(lines)} lines in the cell "{lines[0][:50]}". Mend: split it, at most {LONGEST}'
+
 def problems(root):
     "All that is wrong in `root`, one line each."
     root = Path(root)
-    return [*module_problems(root), *readme_problems(root), *notebook_problems(root)]
+    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *room_problems(root)]
 
 if __name__ == '__main__':
     found = problems(ROOT)

@@ -1,4 +1,5 @@
-"""Run notebooks from top to bottom, each in a kernel of its own, as a reader would. The files stay as they are.
+"""Run notebooks from top to bottom, each in a kernel of its own, as a reader would. The files stay as they are; copies
+with what came out are kept in build/notebooks, from where the documentation takes its pictures.
 
     python tools/run.py [NOTEBOOK ...]      (default: all under nbs/)
 """
@@ -18,6 +19,14 @@ def skipped(source, has_cuda):
     flags = re.findall(r'^\s*#\s*\|\s*(.+?)\s*$', source, re.M)
     return 'eval: false' in flags or ('cuda' in flags and not has_cuda)
 
+KEPT = ROOT/'build'/'notebooks'
+
+def keep(nb, path):
+    "Write what was run to where the documentation looks for it."
+    to = KEPT/path.relative_to(ROOT/'nbs') if path.is_relative_to(ROOT/'nbs') else KEPT/path.name
+    to.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, to)
+
 def run(path, has_cuda):
     "Run one notebook; the text of the error, or None."
     nb = nbformat.read(path, as_version=4)
@@ -26,6 +35,7 @@ def run(path, has_cuda):
                             resources=dict(metadata=dict(path=str(path.parent))))
     try: client.execute()
     except CellExecutionError as e: return str(e)
+    finally: keep(nb, path)
 
 def main(args):
     import torch

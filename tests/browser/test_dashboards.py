@@ -88,6 +88,54 @@ def test_builder_in_lab(page, lab, home):
     assert sum('image/png' in o.get('data', {}) for o in kept) >= 2, 'curves and results stay in the saved notebook'
     assert len(json.dumps(kept)) < 400_000
 
+def write_notebook(path, *cells):
+    cells = [dict(cell_type='code', id=f'c{i}', metadata={}, execution_count=None, outputs=[], source=s) for i, s in enumerate(cells)]
+    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
+
+NUMBERS = """from sklearn.datasets import load_diabetes, load_wine
+from tabtune import TabularLeaderboard, TabularPipeline
+from tabtune.dashboard import AttentionView, EpisodeView, LeaderboardView, PipelineBuilder, PriorView
+form = PipelineBuilder(load_diabetes(as_frame=True, scaled=False).frame.iloc[:200], target='target')
+form"""
+WINES = """X, y = load_wine(return_X_y=True, as_frame=True)
+y = y.map(dict(enumerate(['Barolo', 'Grignolino', 'Barbera'])))
+EpisodeView(X, y)"""
+RACE = """board = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2])
+board.add_model('Mitra', model_params=dict(d_model=32, num_layers=1)); board.add_model('LogisticRegression'); board.add_model('RandomForest')
+LeaderboardView(board)"""
+ATTENTION = "AttentionView(TabularPipeline().fit(X[::2], y[::2]), X[1::2], table=X[::2])"
+
+def view_of(page, words): return code_cell(page, words).locator('.jp-OutputArea').first
+
+def picture(page, out, name):
+    "A picture of one output."
+    out.evaluate("e => e.scrollIntoView({block: 'start'})"); time.sleep(0.3)
+    page.screenshot(path=SHOTS/f'{name}.png')
+
+def test_views_in_lab(page, lab, home):
+    write_notebook(home/'views.ipynb', NUMBERS, WINES, 'PriorView()', RACE, ATTENTION)
+    open_notebook(page, lab, 'views.ipynb')
+    cells = ('load_diabetes', 'EpisodeView(X', 'PriorView()', 'LeaderboardView(b', 'AttentionView(T')
+    for words in cells: run_cell(page, words)
+    form, episode, prior, race, looked = views = [view_of(page, words) for words in cells]
+    for out in views: out.locator('.jupyter-widgets').first.wait_for()
+    picture(page, form, 'numbers')
+    form.get_by_role('button', name='Start', exact=True).click(); form.get_by_text('On the test rows').wait_for()
+    assert form.get_by_text('rmse', exact=True).locator('visible=true').count(), 'numbers have scores of their own'
+    picture(page, form, 'numbers-results')
+    picture(page, episode, 'episode')
+    before = image_bytes(prior.locator('img')); prior.get_by_role('button', name='Draw again').click()
+    until(lambda: image_bytes(prior.locator('img')) != before, 'other tables')
+    picture(page, prior, 'prior')
+    race.get_by_role('button', name='Start', exact=True).click(); race.get_by_text('3 of 3 models').wait_for()
+    race.locator('select').select_option(label='fit_seconds'); picture(page, race, 'leaderboard')
+    rows = lambda: looked.locator('table').last.inner_text()
+    before = rows(); looked.locator('select').locator('option').nth(40).click()
+    until(lambda: rows() != before, 'what another query looked at')
+    picture(page, looked, 'attention')
+    command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1)
+    for out, name in zip(views, ('numbers', 'episode', 'prior', 'leaderboard', 'attention')): picture(page, out, f'{name}-dark')
+
 LOAD = """from sklearn.datasets import load_wine
 from tabtune import TabularPipeline
 X, y = load_wine(return_X_y=True)"""
@@ -102,7 +150,10 @@ def test_fit_shows_itself(page, lab, home):
     page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[0].innerText.trim() == '[1]:'")
     run_cell(page, 'pipe = TabularPipeline')
     page.locator('img.widget-image').wait_for(); time.sleep(3); shot(page, 'fit')
-    command(page, 'notebook:interrupt-kernel')  # fit holds the kernel, so this is how to stop it
+    button = lambda name: page.locator(OUT).get_by_role('button', name=name, exact=True)
+    button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()  # fit holds the kernel, and yet
+    button('Resume').click(); page.locator(OUT).get_by_text('· training').wait_for()
+    button('Stop').click()
     page.locator(OUT).get_by_text("'stopped'").wait_for()
     page.locator('.jp-RenderedImage img').wait_for(); shot(page, 'fit-done')
     outputs = save(page, home/'fit.ipynb')['cells'][1]['outputs']
@@ -111,13 +162,20 @@ def test_fit_shows_itself(page, lab, home):
     assert 'application/vnd.jupyter.widget-view+json' not in kinds, 'the picture takes the place of the widget'
     assert (home/'fit.ipynb').stat().st_size < 200_000
 
+def app_of(path):
+    "The tutorial up to its form: an app under Voila, which runs every cell."
+    nb = json.loads(path.read_text())
+    at = next(i for i, c in enumerate(nb['cells']) if c['cell_type'] == 'code' and 'builder.set(' in ''.join(c['source']))
+    path.write_text(json.dumps(nb | dict(cells=nb['cells'][:at])))
+
 def test_voila(page, browser, home):
     pytest.importorskip('voila')
+    app_of(home/'app.ipynb')
     port = free_port()
     command = [sys.executable, '-m', 'voila', str(home/'app.ipynb'), '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1']
     with server(command, f'http://127.0.0.1:{port}/voila/static/voila.js', home):
         page.goto(f'http://127.0.0.1:{port}/', timeout=120_000)
-        page.get_by_role('button', name='Copy as code').first.wait_for(timeout=120_000)
-        page.get_by_role('button', name='Copy as code').first.click()
-        assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').first.input_value()
-        page.screenshot(path=SHOTS/'voila.png')
+        button = lambda name: page.get_by_role('button', name=name, exact=True)
+        button('Copy as code').wait_for(); button('Copy as code').click()
+        assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').input_value()
+        button('Start').click(); page.get_by_text('On the test rows', exact=True).wait_for(); shot(page, 'voila')

@@ -1,0 +1,71 @@
+"""How many cells a training step digests in a second, and what each way of computing it brings: ratios of one run.
+
+    python benchmarks/train.py [--sizes 64x2 128x4] [--batches 5] [--threads 1] [--compile] [--out benchmarks/train.csv]
+
+A batch is what `tabtune-pretrain` sees (12,000 cells at the start). Every way takes the same batches, in turn, after one batch
+to warm up; times are those of the processor, so that other work on the machine matters less. A step is the drawing of the
+tables, forward, backward and the optimiser.
+"""
+import argparse, copy, time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from tabtune.config import MitraConfig
+from tabtune.episodes import PriorEpisodes
+from tabtune.mitra import Mitra, neighbour_init
+from tabtune.training import episode_loss
+
+def compiled(model):
+    for block in model.layers: block.forward = torch.compile(block.forward, dynamic=True)
+
+WAYS = {  # name -> (variant, bfloat16 in linear layers, tables drawn for so many batches at once, change)
+    'float32, no hints': (dict(hints='none'), False, 1, None),
+    'bfloat16 in linear layers': (dict(hints='none'), True, 1, None),
+    'and tables for four batches drawn at once': (dict(hints='none'), True, 4, None),
+    'and compiled blocks': (dict(hints='none'), True, 4, compiled),
+    'with hints, 256 landmarks': ({}, True, 4, None),
+}
+
+def stepper(d_model, num_layers, variant, bf16, ahead, change):
+    "A function that does one step and says (seconds, cells)."
+    torch.manual_seed(0)
+    model = neighbour_init(Mitra(MitraConfig(d_model=d_model, num_layers=num_layers, dropout=0.0, **variant))).train()
+    if hasattr(model.hints, 'limit'): model.hints.limit = 256
+    if change: change(model)
+    opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, ahead=ahead, cells=12_000)
+    def step():
+        start = time.process_time()
+        ep = next(stream)
+        with torch.autocast('cpu', torch.bfloat16, enabled=bf16): loss = episode_loss(model, ep)
+        loss.backward(); opt.step(); opt.zero_grad()
+        return time.process_time() - start, ep.cells
+    return step
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('--sizes', nargs='+', default=['64x2', '128x4'])
+    ap.add_argument('--batches', type=int, default=5, help='times four')
+    ap.add_argument('--threads', type=int, default=1)
+    ap.add_argument('--compile', action='store_true', help='also compiled blocks (minutes of compiling)')
+    ap.add_argument('--out', type=Path, default=Path(__file__).with_suffix('.csv'))
+    a = ap.parse_args()
+    torch.set_num_threads(a.threads)
+    rows = []
+    for size in a.sizes:
+        ways = {k: stepper(*map(int, size.split('x')), *w) for k, w in WAYS.items() if a.compile or w[3] is None}
+        for step in ways.values(): [step() for _ in range(4)]
+        for i in range(4 * a.batches):
+            for name, step in ways.items():
+                seconds, cells = step()
+                rows.append(dict(size=size, way=name, turn=i // 4, seconds=seconds, cells=cells))
+    turns = pd.DataFrame(rows).groupby(['size', 'way', 'turn'], sort=False).sum()  # four batches: one drawing of tables
+    turns['per_second'] = turns.cells / turns.seconds
+    table = turns.groupby(['size', 'way'], sort=False).per_second.median().round(-2).to_frame('cells_per_second')
+    first = table.groupby('size', sort=False).cells_per_second.transform('first')
+    table['ratio'] = (table.cells_per_second / first).round(2)
+    table.to_csv(a.out)
+    print(table)
+
+if __name__ == '__main__': main()
