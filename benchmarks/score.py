@@ -72,7 +72,7 @@ def tuned(checkpoint, suite: Path, strategies, seeds) -> dict:
     for strategy in strategies:
         mean = summary(compare(suite, checkpoint, strategy, 'auto', seeds))
         numbers = mean.drop(columns=['kept', 'gain'])
-        out[strategy] = dict(settings="tuning_params='auto'", **numbers.mean().round(4).to_dict(), worst_gain=round(mean.gain.min(), 4),
+        out[strategy] = dict(settings="tuning_params='auto'", **numbers.mean().round(4).to_dict(), worst_gain=round(mean.gain.min(), 4) + 0.0,
                              by_dataset=numbers.round(4).join(mean.kept).T.to_dict())
     return out
 

@@ -302,8 +302,8 @@ def watch(self: TrainingDashboard):
 
 TrainingDashboard.watch = watch
 
-# %% ../nbs/87_live.ipynb #f8922b02
-SHARE, START = 0.008, 0.04  # drawing takes this share of the run's time at most, after so many seconds
+# %% ../nbs/87_live.ipynb #e5e6e54d
+SHARE, START = 0.01, 0.04  # drawing takes this share of the run's time at most, after so many seconds
 
 def _affords(self: TrainingDashboard, begun: tuple) -> bool:
     "Is there time for another picture?"
