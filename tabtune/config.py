@@ -239,7 +239,7 @@ def check_listeners(callbacks):
     if not isinstance(callbacks, (list, tuple)): raise ConfigError(f'callbacks={callbacks!r} must be a list')
     for c in callbacks:
         if isinstance(c, type): raise ConfigError(f'callbacks holds the class {c.__name__}: give an object, {c.__name__}()')
-        if not hasattr(c, 'on_step'): raise ConfigError(f'callbacks holds {c!r}, which is none: derive it from tabtune.training.Callback')
+        if not hasattr(c, 'on_step'): raise ConfigError(f'callbacks holds {c!r}, which is none: derive it from Callback')
 
 # %% ../nbs/10_config.ipynb #8b66185e
 @dataclass

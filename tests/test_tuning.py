@@ -157,7 +157,7 @@ def test_rows_that_resampling_copied_do_not_tune():
     y[:] = X[:, 0] > 1.2  # rare
     pipe = pipeline(processor_params=dict(resampling_strategy='over')).fit(X, y)
     told = pipe.describe()
-    assert told['rows'] > 150 >= told['train_rows'] + told['val_rows'] + told['compared_rows']
+    assert told['rows'] > 150 > told['train_rows'] + told['val_rows'] and told['compared_rows'] <= 150  # turns compare on different rows
 
 # adapters
 
@@ -182,6 +182,16 @@ def test_adapters_alone_train(adapted, plain):
     before = plain.model.state_dict()
     for name, w in adapted.model.state_dict().items():
         if 'lora_' not in name: assert torch.equal(w, before[name.replace('.base_layer', '')]), name
+
+def test_new_adapters_are_drawn_from_the_seed_and_the_users_generator_stays():
+    X, y = rings(150)
+    def losses(seed):
+        torch.manual_seed(seed)
+        told = peft_pipeline(tuning_params=QUICK | dict(epochs=1)).fit(X, y).history_.loss.dropna().tolist()
+        return told, torch.rand(1).item()
+    (one, drawn), (two, _) = losses(3), losses(4)
+    torch.manual_seed(3)
+    assert one == two and drawn == torch.rand(1).item()
 
 @pytest.mark.parametrize('way', ['pickle', 'deepcopy', 'joblib', 'save', 'save_joblib'])
 def test_an_adapted_pipeline_travels(adapted, tmp_path, way): test_a_tuned_pipeline_travels(adapted, tmp_path, way)
@@ -219,6 +229,39 @@ def test_an_adapter_that_does_not_help_is_switched_off(plain, tmp_path):
     again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
     assert np.allclose(again.predict_proba(X), pipe.predict_proba(X), atol=1e-6)
     assert pipe.save_adapter(tmp_path/'a').is_dir() and again.use_adapter('default').adapter_on_
+
+# turns
+
+class Turn(Callback):
+    "Notes the runs that listen to it."
+    def __init__(self): self.starts = 0
+    def on_start(self, state): self.starts += 1
+
+def verdicts(monkeypatch, *gains):
+    "Let the turns of the next run end with these gains, on 20 rows each; the untuned model costs a nat for each row."
+    todo = list(gains)
+    monkeypatch.setattr(tuning.Tuning, 'scored', lambda self: ((np.ones(20), 0.8), (np.ones(20) - todo.pop(0) + 0.01 * np.sin(np.arange(20)), 0.8)))
+
+@pytest.mark.parametrize('gains, turns, kept', [([-0.1], 1, 'untuned'), ([0.1, -0.2], 2, 'untuned'), ([0.1] * 5, 5, 'tuned'), ([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned')])
+def test_a_small_table_takes_turns_while_a_gain_is_in_sight(monkeypatch, gains, turns, kept):
+    verdicts(monkeypatch, *gains)
+    x, y = rings(150)
+    heard = Turn()
+    result = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=2, callbacks=[heard]))
+    assert (result.report['turns'], result.report['kept'], result.report['compared_rows']) == (turns, kept, 20 * turns)
+    assert heard.starts == 1 and result.report['steps'] == result.history.step.max() == 2  # told of the first turn only
+
+def test_ctrl_c_in_a_later_turn_ends_all_turns(monkeypatch):
+    verdicts(monkeypatch, 0.1, 0.1, 0.1)
+    x, y = rings(150)
+    turned = tuning.Tuning.turned
+    def interrupted(self, turn):
+        other = turned(self, turn)
+        if turn == 2: other.extra.append(At(1, lambda state: os.kill(os.getpid(), signal.SIGINT)))
+        return other
+    monkeypatch.setattr(tuning.Tuning, 'turned', interrupted)
+    report = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=4)).report
+    assert report['turns'] == 2 and report['ended'] == 'complete'
 
 # interrupted
 
