@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 RATES = {'base-ft': (1e-5, 1e-4, 3e-4, 1e-3, 3e-3), 'peft': (2e-5, 3e-4, 1e-3, 3e-3, 1e-2)}
 REAL = dict(diamonds='cut', Participation='lfp', Computers='premium')
@@ -57,7 +56,8 @@ def scores(model, xa, ya, xb, yb):
 
 def rates(a):
     from tabtune import load_checkpoint
-    from tabtune.tuning import TRAINABLE, Tuning, tuning_config
+    from tabtune.config import tuning_config
+    from tabtune.tuning import Tuning
     rows, a.before = [], Path(a.out).read_text() if a.append else ''
     for strategy in a.strategies:
         for name, xa, ya, xb, yb in tables(a.tables):

@@ -2,11 +2,13 @@
 
     python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
     python benchmarks/tuning.py suite ../shared/devsuite [--model medium-regression] [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
+                                                         [--out tuning.csv]
 
 `speed` tunes on a random table with the default settings, each strategy in a process of its own, so that peak memory is its own.
-`suite` fits every data set of the model's task untuned and tuned, and prints both, their difference, and which was kept. It is for looking, never for choosing.
+`suite` fits every data set of the model's task untuned and tuned, and prints both, their difference, and which was kept; `--out`
+adds each fit to a file as it comes. It is for looking, never for choosing. `show tuning.csv ...` prints the summary of such files.
 """
-import argparse, json, logging, resource, subprocess, sys, time, warnings
+import argparse, json, resource, subprocess, sys, time, warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ import pandas as pd
 
 def one_speed(strategy, rows, columns, model, params):
     "Seconds and peak memory of one fit, in this process."
-    from tabtune import TabularPipeline, lora  # both strategies with the same libraries in memory
+    import tabtune.lora  # both strategies with the same libraries in memory
+    from tabtune import TabularPipeline
     r = np.random.default_rng(0)
     X = pd.DataFrame(r.normal(size=(rows, columns)).astype(np.float32), columns=[f'c{i}' for i in range(columns)])
     y = (X.c0 + X.c1 * X.c2 + r.normal(size=rows) > 0).astype(int)
@@ -47,7 +50,7 @@ def scores_of(pipe, d) -> dict:
     if pipe.task_type == 'regression': return regression_scores(d.y_test, pipe.predict(d.X_test))
     return classification_scores(d.y_test, pipe.predict_proba(d.X_test), pipe.classes_)
 
-def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seeds=(0, 1, 2), sets=None) -> pd.DataFrame:
+def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seeds=(0, 1, 2), sets=None, out=None) -> pd.DataFrame:
     "One row per data set and seed: scores untuned (before) and tuned (after), which was kept, seconds."
     from tabtune import TabularPipeline
     from tabtune.checkpoints import find_checkpoint, read_config
@@ -61,7 +64,10 @@ def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seed
                 pipe = TabularPipeline(task_type=task, tuning_strategy=how, tuning_params=None if how == 'inference' else params,
                                        model_params=dict(pretrained=model, seed=seed)).fit(d.X_train, d.y_train)
                 row |= {f'{k}_{when}': float(v) for k, v in scores_of(pipe, d).items() if k in SCORES[task]}
-            rows.append(row | dict(kept=pipe.describe()['kept'], seconds=round(time.perf_counter() - start, 1)))
+            told = pipe.describe()
+            rows.append(row | {k: told.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'turns', 'blend', 'best_step', 'steps')}
+                        | dict(seconds=round(time.perf_counter() - start, 1)))
+            if out: pd.DataFrame([dict(strategy=strategy) | rows[-1]]).to_csv(out, mode='a', index=False, header=not out.exists(), float_format='%.6g')
             print(f'{name:16} seed {seed}  ' + '  '.join(f"{k} {row[k + '_before']:.4f} -> {row[k + '_after']:.4f}" for k in SCORES[task])
                   + f"  {rows[-1]['kept']}  {rows[-1]['seconds']} s", flush=True)
     return pd.DataFrame(rows)
@@ -74,12 +80,20 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     mean['gain'] = mean[f'{up}_after'] - mean[f'{up}_before']
     return mean
 
-def suite(a):
-    table = compare(a.suite, a.model, a.strategy, a.params if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False), a.seeds, a.sets)
+def say(table: pd.DataFrame):
+    "Print the summary."
     mean = summary(table)
     print(mean.round(4).to_string())
     print('; '.join(f"mean {c[:-7]} {mean[c].mean():.4f} -> {mean[c[:-7] + '_after'].mean():.4f}" for c in mean if c.endswith('_before'))
           + f"; worst set {mean.gain.min():+.4f}; tuned model kept in {(table.kept == 'tuned').mean():.0%} of the fits")
+
+def suite(a):
+    params = a.params if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False)
+    say(compare(a.suite, a.model, a.strategy, params, a.seeds, a.sets, a.out))
+
+def show(a):
+    "Summaries of files that `suite --out` wrote, one for each strategy."
+    for strategy, table in pd.concat(map(pd.read_csv, a.files)).groupby('strategy'): print(f'{strategy}, {len(table)} fits'); say(table)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,6 +105,8 @@ def main():
     s = sub.add_parser('suite'); s.set_defaults(run=suite)
     s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
     s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')
+    s.add_argument('--out', type=Path, help='a CSV file to add each fit to')
+    s = sub.add_parser('show'); s.set_defaults(run=show); s.add_argument('files', nargs='+', type=Path)
     a = ap.parse_args()
     warnings.simplefilter('ignore')
     a.run(a)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from .config import MitraConfig, config_from_json, config_to_json, did_you_mean
 from .mitra import Mitra
 from .shapes import CheckpointError, ConfigError
+from .telemetry import write_whole
 
 # %% ../nbs/55_checkpoints.ipynb #9a3883c6
 WEIGHTS = Path(__file__).parent / 'weights' if '__file__' in globals() else Path('../tabtune/weights')
@@ -27,12 +28,6 @@ def bundled() -> dict:  # name -> directory
     return {p.parent.name: p.parent for p in sorted(WEIGHTS.glob('*/model.safetensors'))}
 
 # %% ../nbs/55_checkpoints.ipynb #fdb83d0e
-def _write(path: Path, write):
-    "Write to a temporary name, then rename."
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}')
-    try: write(tmp); tmp.chmod(0o644); os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
-
 def save_checkpoint(
     model: Mitra,
     dir,  # directory, made if absent
@@ -42,9 +37,9 @@ def save_checkpoint(
     "Write model.safetensors, config.json and card.json."
     dir = Path(dir); dir.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in model.state_dict().items()}
-    _write(dir / 'model.safetensors', lambda p: save_file(weights, p))
+    write_whole(dir / 'model.safetensors', lambda p: save_file(weights, p))
     for name, d in (('config.json', config_to_json(model.config)), ('card.json', card)):
-        if d is not None: _write(dir / name, lambda p: p.write_text(json.dumps(d, indent=1) + '\n'))
+        if d is not None: write_whole(dir / name, lambda p: p.write_text(json.dumps(d, indent=1) + '\n'))
     return dir
 
 # %% ../nbs/55_checkpoints.ipynb #8d3b4aa5

@@ -51,6 +51,7 @@ def outputs_in_chunks(
         with torch.inference_mode(): out.append(model.predict_logits(cache, full[None], len(x))[0, :len(x)].float().cpu().double())
     return torch.cat(out)
 
+# %% ../nbs/65_classifier.ipynb #33d2612c
 def predict_in_chunks(
     model: Mitra,
     cache,  # `SupportCache` of one table
@@ -102,6 +103,7 @@ def neighbourhoods(
     centres = MiniBatchKMeans(k, random_state=seed, n_init=1, batch_size=4096).fit(some).cluster_centers_.astype(np.float32)
     return centres, list(np.sort(NearestNeighbors(n_neighbors=min(n_near, n)).fit(z).kneighbors(centres, return_distance=False), 1))
 
+# %% ../nbs/65_classifier.ipynb #c613a697
 def nearest_centre(x, centres) -> np.ndarray:  # (n,) region of each row
     "The region of each row."
     if len(centres) == 1: return np.zeros(len(x), dtype=np.int64)
@@ -143,6 +145,7 @@ def sharpen(
     z = np.exp(z - z.max(1, keepdims=True))
     return z / z.sum(1, keepdims=True)
 
+# %% ../nbs/65_classifier.ipynb #0416869e
 def fit_temperature(
     log_p: np.ndarray,  # (n, K) log-probabilities of held-out rows
     y: np.ndarray,  # (n,) their class codes
@@ -195,6 +198,7 @@ def _check_settings(self: InContext):
     check_choice('calibrate', self.calibrate, [True, False])
     check_processor_params(self.processor_params)
 
+# %% ../nbs/65_classifier.ipynb #66039971
 def _load(self: InContext) -> Mitra:
     "The weights that were asked for, if they are for this task."
     model = copy.deepcopy(self.pretrained) if isinstance(self.pretrained, Mitra) else load_checkpoint(self.pretrained)
@@ -234,11 +238,13 @@ def _set_model(self: InContext, model):
     "Ask this model from now on."
     self.model_, self.caches_ = model.to(self.device_).eval(), {}
 
+# %% ../nbs/65_classifier.ipynb #eba2fdec
 def _draw_rows(self: InContext):
     "The support rows of each view, and of each region."
     n, groups = len(self.x_support_), self._groups()
     limit = self.max_support or default_max_support(len(self.columns_) + 1, self.model_.config.d_model, self.device_)
-    if limit < self.least: warnings.warn(f'max_support={limit} is less than the {self.least} classes: {self.least} rows are kept, one of each')
+    if limit < self.least:
+        warnings.warn(f'max_support={limit} is less than the {self.least} classes: {self.least} rows are kept, one of each')
     limit, near = max(limit, self.least), self.support_strategy == 'nearest' and n > limit
     if n > limit: log.info('%d rows are more than max_support=%d: %s', n, limit, 'the context of a query is those nearby' if near else
                            'a stratified sample is the context' + (', one per estimator' if self.n_estimators > 1 else ''))
@@ -264,6 +270,7 @@ def _views(self: InContext, region, x_query) -> list:
     near = self.near_[region]
     return [self._ask((i, region), np.union1d(rows, near) if len(near) else rows, x_query) for i, rows in enumerate(self.rows_)]
 
+# %% ../nbs/65_classifier.ipynb #5afa0eb5
 def _by_region(self: InContext, x_query, answer, width: tuple = ()) -> np.ndarray:  # (Q, *width)
     "`answer(region, queries)` of each region, put together."
     if len(self.centres_) == 1: return answer(0, x_query)
@@ -285,7 +292,8 @@ def _hold_out(self: InContext) -> tuple:  # row positions: held out, kept
 def _probe(self: InContext, kept):
     "This estimator, knowing no other rows than some."
     probe = copy.copy(self)
-    probe.rows_, probe.near_, probe.centres_, probe.caches_, probe.cache_budget = [kept] * len(self.rows_), [kept[:0]], np.zeros((1, 1)), {}, 0
+    probe.rows_, probe.near_, probe.centres_ = [kept] * len(self.rows_), [kept[:0]], np.zeros((1, 1))
+    probe.caches_, probe.cache_budget = {}, 0
     return probe
 
 InContext._hold_out, InContext._probe = _hold_out, _probe
@@ -433,6 +441,7 @@ def labels(df: pd.DataFrame, est) -> pd.Series:
     "A partition's labels."
     return pd.Series(est.predict(df) if len(df) else est.classes_[:0], index=df.index, name='label')
 
+# %% ../nbs/65_classifier.ipynb #ae5c24d0
 def by_partition(
     X,  # Dask DataFrame
     est,  # fitted estimator
@@ -454,6 +463,7 @@ def predict_proba(
     if is_dask(X): return by_partition(X, self, probabilities)
     return np.concatenate([sharpen(self._log_proba(x), self.temperature_) for x in self.encoder_.blocks(X, BLOCK)])
 
+# %% ../nbs/65_classifier.ipynb #7b0e3140
 def predict(
     self: MitraClassifier,
     X,  # table with the columns of `fit`

@@ -6,11 +6,13 @@
 __all__ = ['log', 'VARIANTS', 'PRESETS', 'MODEL_RANGES', 'MODEL_KEYS', 'ARCHITECTURE', 'DEVICE_NAMES', 'STRATEGY_ALIASES',
            'PRECISION_ALIASES', 'MODE_ALIASES', 'TUNING_KEYS', 'did_you_mean', 'check_keys', 'check_range',
            'check_choice', 'MitraConfig', 'config_to_json', 'config_from_json', 'check_model_params', 'architecture',
-           'setting', 'settings_table', 'check_settings', 'LoraSettings', 'TuningConfig', 'tuning_config']
+           'setting', 'settings_table', 'check_settings', 'LoraSettings', 'also_known', 'check_listeners',
+           'TuningConfig', 'tuning_config']
 
-# %% ../nbs/10_config.ipynb #11690837
+# %% ../nbs/10_config.ipynb #daae8f96
 import difflib
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 
@@ -62,6 +64,7 @@ def check_range(
 VARIANTS = dict(task=('classification', 'regression'), cell=('quantile', 'value_rank', 'fourier'), column=('none', 'class_means', 'bound'),
                 order=('rows_first', 'features_first'), row_scale=('none', 'log_n'), head=('linear', 'retrieval'), hints=('none', 'kernel'))
 
+# %% ../nbs/10_config.ipynb #5c0e3758
 def check_choice(
     name: str,  # the parameter
     value,  # what was given
@@ -185,6 +188,7 @@ def setting(
                 optional=default is None)
     return field(default_factory=lambda: list(default), metadata=meta) if isinstance(default, list) else field(default=default, metadata=meta)
 
+# %% ../nbs/10_config.ipynb #6d932ffc
 def settings_table(cls) -> dict:  # name -> default, kind, low, high, choices, slider, log, help
     "The settings of a dataclass made with `setting`: what a form needs."
     value = lambda f: f.default if f.default_factory is MISSING else f.default_factory()
@@ -228,6 +232,16 @@ STRATEGY_ALIASES = {'finetune': 'base-ft', 'lora': 'peft'}
 PRECISION_ALIASES = {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16'}
 MODE_ALIASES = {'meta_learning': 'meta-learning', 'episodic': 'meta-learning'}
 
+def also_known(aliases: dict, value): return aliases.get(value, value) if isinstance(value, (str, bool)) else value
+
+def check_listeners(callbacks):
+    "Raise `ConfigError` unless these are callbacks."
+    if not isinstance(callbacks, (list, tuple)): raise ConfigError(f'callbacks={callbacks!r} must be a list')
+    for c in callbacks:
+        if isinstance(c, type): raise ConfigError(f'callbacks holds the class {c.__name__}: give an object, {c.__name__}()')
+        if not hasattr(c, 'on_step'): raise ConfigError(f'callbacks holds {c!r}, which is none: derive it from Callback')
+
+# %% ../nbs/10_config.ipynb #8b66185e
 @dataclass
 class TuningConfig:
     "Everything that decides how a model is tuned (`tuning_params`)."
@@ -255,12 +269,13 @@ class TuningConfig:
     finetune_mode: str = setting('meta-learning', 'episodes, or one fixed support', choices=('meta-learning', 'sft'))
 
     def __post_init__(self):
-        self.mixed_precision = PRECISION_ALIASES.get(self.mixed_precision, self.mixed_precision)
-        self.finetune_mode = MODE_ALIASES.get(self.finetune_mode, self.finetune_mode)
+        self.mixed_precision = also_known(PRECISION_ALIASES, self.mixed_precision)
+        self.finetune_mode = also_known(MODE_ALIASES, self.finetune_mode)
         self.peft_config = LoraSettings.from_params(self.peft_config)
         check_settings(self)
         check_choice('device', str(self.device).split(':')[0], DEVICE_NAMES)
-        if not isinstance(self.callbacks, (list, tuple)): raise ConfigError(f'callbacks={self.callbacks!r} must be a list')
+        check_listeners(self.callbacks)
+        if not isinstance(self.checkpoint_dir, (str, os.PathLike, type(None))): raise ConfigError(f'checkpoint_dir={self.checkpoint_dir!r} must be a path')
         if self.resume and self.checkpoint_dir is None: raise ConfigError('resume=True needs checkpoint_dir, the directory to go on from')
 
 # %% ../nbs/10_config.ipynb #af55c223

@@ -175,7 +175,7 @@ def to_png(fig) -> bytes:
     "What is drawn, as PNG."
     from PIL import Image
     out = io.BytesIO()
-    Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).save(out, 'png', compress_level=3)
+    Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).save(out, 'png', compress_level=1)
     return out.getvalue()
 
 # %% ../nbs/86_curves.ipynb #c9a93b01
@@ -198,7 +198,7 @@ def _axes(self: Picture):
     for i, (k, label) in enumerate(SMALL): quiet(self.small[k], self.ink, 'step' if i > 1 else '', label)
     for k in ('lr', 'grad_norm'): self.small[k].tick_params(labelbottom=False)
     for ax, n in ((self.ax, 6), *((ax, 3) for ax in self.small.values())):
-        ax.xaxis.set_major_locator(MaxNLocator(n, integer=True)); ax.yaxis.set_major_locator(MaxNLocator(n))
+        for axis, whole in ((ax.xaxis, True), (ax.yaxis, False)): axis.set_major_locator(MaxNLocator(n, integer=whole, steps=[1, 2, 5, 10]))
 
 def _plot(self: Picture, ax, *style, **kw):
     "A line that moves."

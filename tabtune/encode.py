@@ -256,8 +256,11 @@ def note(self:Column):
     "Anything a person should know."
     return 'all missing' if self.missing == 1 else 'constant' if self.n_distinct == 1 else 'spread by ranks' if self.by_ranks else ''
 
-# %% ../nbs/15_encode.ipynb #bb593807
-def _tidy(s): return s.infer_objects() if s.dtype == object else s
+# %% ../nbs/15_encode.ipynb #106917b3
+def _tidy(s):
+    if s.dtype != object: return s
+    try: return s.infer_objects()
+    except UnicodeEncodeError: return s  # half a character, which Arrow's strings can't hold
 
 def _parse(s, parse, name, bad):
     "Each distinct cell through `parse`; what it can't read is noted."
@@ -559,7 +562,7 @@ def _flat(y):
     if not isinstance(y, (pd.Series, pd.Index, pd.Categorical)):
         y = _filled(y)
         with _input_errors(): y = column_or_1d(y if isinstance(y, (np.ndarray, pd.DataFrame)) else _listed(y), warn=True)
-    return pd.Series(y).reset_index(drop=True)
+    with _input_errors(): return pd.Series(y).reset_index(drop=True)
 
 def _listed(y):
     "A list as an array, without turning a missing label among strings into the string 'nan'."

@@ -46,7 +46,7 @@ def split_tables(
     ys, yq, n_classes = compact(tables.y[:, :n_support], tables.y[:, n_support:], int(tables.n_classes.max()))
     return Episode(tables.x[:, :n_support], ys, tables.x[:, n_support:], yq, n_classes)
 
-# %% ../nbs/35_episodes.ipynb #eff4cc0d
+# %% ../nbs/35_episodes.ipynb #e9a946c3
 def split_targets(
     tables: Tables,  # B synthetic tables with numbers for targets
     n_support: int,  # rows to show, the rest are asked
@@ -149,6 +149,7 @@ def support_counts(sizes, n_support, rng):
     for _ in range(n.sum() - n_support): n[n.argmax()] -= 1
     return n
 
+# %% ../nbs/35_episodes.ipynb #57da892a
 def deal(
     self: ClassIndex,
     classes: np.ndarray,  # those of the episode
@@ -256,12 +257,15 @@ def sizes_for(self: TableEpisodes, index: ClassIndex, classes) -> tuple:
         self.warned = True
     return s, q
 
+TableEpisodes.sizes_for = sizes_for
+
+# %% ../nbs/35_episodes.ipynb #813fe870
 def deal_anew(self: TableEpisodes, i: int, rng) -> tuple:
     "Classes, support rows and query rows of episode `i`, drawn anew."
     classes = self.index.pick_classes(self.n_classes, rng)
     return classes, *self.index.deal(classes, *self.sizes_for(self.index, classes), rng)
 
-TableEpisodes.sizes_for, TableEpisodes.deal_anew = sizes_for, deal_anew
+TableEpisodes.deal_anew = deal_anew
 
 # %% ../nbs/35_episodes.ipynb #04b067c7
 def one(self: TableEpisodes, i: int) -> tuple:
@@ -273,13 +277,16 @@ def one(self: TableEpisodes, i: int) -> tuple:
     columns = rng.permutation(self.x.shape[1])[:self.max_features]
     return support, code[self.y[support]], query, code[self.y[query]], columns
 
+TableEpisodes.one = one
+
+# %% ../nbs/35_episodes.ipynb #aae09a84
 def following(self: TableEpisodes) -> Episode:
     "The next `batch_size` episodes of this process."
     first = self.position + self.rank * self.batch_size
     self.position += self.world * self.batch_size
     return gather(self.x, [self.one(i) for i in range(first, first + self.batch_size)])
 
-TableEpisodes.one, TableEpisodes.__next__ = one, following
+TableEpisodes.__next__ = following
 
 # %% ../nbs/35_episodes.ipynb #f197baca
 class FixedSupport:
@@ -307,7 +314,7 @@ class FixedSupport:
         if self.order.get(g, (None,))[0] != p: self.order[g] = p, np.random.default_rng([self.seed, 0, 1 + g, p]).permutation(n)
         return self.order[g][1]
 
-# %% ../nbs/35_episodes.ipynb #eb622cc2
+# %% ../nbs/35_episodes.ipynb #81ad3bf5
 def target_groups(
     y: np.ndarray,  # (n,) numbers
     n_groups: int = 10,
@@ -317,6 +324,7 @@ def target_groups(
     middle = (np.searchsorted(order, y) + np.searchsorted(order, y, side='right')) / (2 * len(y))
     return np.unique((middle * min(n_groups, max(1, len(y) // 2))).astype(np.int64), return_inverse=True)[1]
 
+# %% ../nbs/35_episodes.ipynb #449be90e
 def scaled_targets(
     y_support: np.ndarray,
     y_query: np.ndarray,
@@ -326,6 +334,7 @@ def scaled_targets(
     s = scale(torch.tensor(y_support, dtype=torch.float64)[None])
     return tuple(s.to_model(torch.tensor(y, dtype=torch.float64)[None])[0].clamp(-8, 8).float().numpy() for y in (y_support, y_query))
 
+# %% ../nbs/35_episodes.ipynb #976c11cb
 class TargetEpisodes(TableEpisodes):
     "`TableEpisodes` of a table with numbers for targets."
     def __init__(self, x, y, *args, scale=robust_scale, **kwargs):

@@ -24,7 +24,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 # %% ../nbs/80_leaderboard.ipynb #1eb87470
 from .boards import PLOTS, draw_board, html_page, html_table, mean_ranks
-from .checkpoints import _write
+from .telemetry import write_whole
 from .config import check_choice, check_keys, check_range
 from .encode import _flat, align, check_table, column_names, encode_labels
 from .metrics import axes_for
@@ -226,7 +226,7 @@ def _keep(self: TabularLeaderboard, record, folder):
     self.records[record['key']] = record
     if folder is None: return
     path = Path(folder) / f"{record['key']}.json"
-    _write(path, lambda p: p.write_text(json.dumps(_plain(record), indent=1) + '\n'))
+    write_whole(path, lambda p: p.write_text(json.dumps(_plain(record), indent=1) + '\n'))
 
 # %% ../nbs/80_leaderboard.ipynb #9a622aba
 def _recall(self: TabularLeaderboard, jobs, folder):
@@ -414,7 +414,7 @@ def to_html(
     if path is not None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, lambda p: p.write_text(page, encoding='utf-8'))
+        write_whole(path, lambda p: p.write_text(page, encoding='utf-8'))
     return page
 
 # %% ../nbs/80_leaderboard.ipynb #bcf59a2e

@@ -18,7 +18,6 @@ import re
 import tempfile
 from pathlib import Path
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -60,6 +59,7 @@ def resolve_targets(
         if not any(covers(wish, n) for n in names): raise ConfigError(nothing_there(wish, names))
     return [n for n in names if any(covers(w, n) for w in wishes)]
 
+# %% ../nbs/40_lora.ipynb #a692f6b9
 def nothing_there(wish: str, names: list) -> str:
     "The message for a wish that covers nothing."
     groups, ends = dict.fromkeys(n.split('.')[0] for n in names), dict.fromkeys(n.split('.')[-1] for n in names)
@@ -71,6 +71,7 @@ class LoraLinearHead(LoraLinear):
     "`LinearHead` with adapters."
     reads_support, memory = LinearHead.reads_support, LinearHead.memory
 
+# %% ../nbs/40_lora.ipynb #c0537626
 def lora_config(
     model,  # a `Mitra`
     settings: LoraSettings,
@@ -98,6 +99,7 @@ def attach(model, config: LoraConfig, name: str) -> PeftModel:
     training = model.training
     return get_peft_model(copy.deepcopy(model), config, adapter_name=name).train(training)
 
+# %% ../nbs/40_lora.ipynb #52e31c4d
 def apply_lora(
     model,  # a `Mitra` (it is copied), or what `apply_lora` gave
     settings=None,  # `LoraSettings`, or a dict as in `peft_config`
@@ -125,6 +127,7 @@ def base_digest(model) -> str:
         h.update(n.encode()); h.update(p.detach().cpu().float().numpy().tobytes())
     return h.hexdigest()[:16]
 
+# %% ../nbs/40_lora.ipynb #049d4ae6
 def the_adapter(model, name=None) -> str:
     "Name of an adapter that is there; None: the one in use."
     if not isinstance(model, PeftModel): raise ConfigError(f'a {type(model).__name__} has no adapters: give what apply_lora or load_adapter gave')
@@ -132,6 +135,7 @@ def the_adapter(model, name=None) -> str:
     if name not in model.peft_config: raise ConfigError(f"no adapter '{name}': {did_you_mean(name, model.peft_config)}")
     return name
 
+# %% ../nbs/40_lora.ipynb #7d941462
 def save_adapter(
     model,  # with adapters
     dir,  # folder, made if needed
@@ -163,6 +167,7 @@ def read_adapter(dir) -> tuple:  # config, weights, what the header says
         raise CheckpointError(f"the weights in '{dir}' have no rank r={config.r}, as its {ADAPTER_FILES[1]} says")
     return config, state, told
 
+# %% ../nbs/40_lora.ipynb #e7afff3a
 def check_base(model, told: dict, dir):
     "Is this the base that an adapter was made for?"
     was, now = json.loads(told.get('base', '{}')), config_to_json(model.config)
@@ -171,6 +176,7 @@ def check_base(model, told: dict, dir):
     if told.get('base_digest', base_digest(model)) != base_digest(model):
         log.warning("the adapter in '%s' was trained beside other weights of this architecture: check that it helps", dir)
 
+# %% ../nbs/40_lora.ipynb #eebe5bc2
 def load_adapter(
     model,  # a `Mitra` (it is copied), or one with adapters
     dir,  # from `save_adapter`
@@ -183,11 +189,12 @@ def load_adapter(
     targets = config.target_modules if isinstance(config.target_modules, str) else sorted(config.target_modules)
     resolve_targets(model, targets)
     config.inference_mode = False
-    model, (training, known) = attach(model, with_head(config), name), (model.training, None)
+    training, model = model.training, attach(model, with_head(config), name)
     fill(model, state, name, dir)
     for n, p in model.named_parameters(): p.requires_grad_(trainable and f'.{name}.' in n)
     return model.train(training)
 
+# %% ../nbs/40_lora.ipynb #37fea620
 def fill(model, state: dict, name: str, dir):
     "Copy weights into an adapter; all of them must fit."
     want = set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
@@ -206,6 +213,7 @@ def use_adapter(
     model.base_model.enable_adapter_layers(); model.set_adapter(name)
     return model
 
+# %% ../nbs/40_lora.ipynb #c47209a7
 def adapters(model) -> list:
     "Names of the adapters that are there."
     return list(model.peft_config) if isinstance(model, PeftModel) else []

@@ -39,7 +39,8 @@ def check_proba(
         f'{len(classes)} classes need shape ({len(codes)}, {len(classes)}), with at least one row')
     _check_rows(p)
     new = list(dict.fromkeys(_flat(y_true).to_numpy(dtype=object)[codes < 0]))[:5] if (codes < 0).any() else []
-    if (codes < 0).all(): raise InputError(f'no label in y_true is among the classes {np.asarray(classes).tolist()[:10]}; y_true holds {new}')
+    if (codes < 0).all():
+        raise InputError(f'no label in y_true is among the classes {np.asarray(classes).tolist()[:10]}; y_true holds {new}')
     if new: warnings.warn(f'{(codes < 0).sum()} of {len(codes)} rows have labels that training never saw ({new}): they count as wrong')
     return codes, p / p.sum(1, keepdims=True)
 
@@ -224,7 +225,8 @@ def plot_precision_recall(
     "Precision against recall of the positive class, or of each class against the rest."
     codes, p = check_proba(y_true, proba, classes)
     ax, ks = axes_for(ax), [1] if p.shape[1] == 2 else [int(k) for k in np.unique(codes) if k >= 0]
-    if not (codes == ks[-1]).any(): raise InputError(f'a precision-recall curve needs rows of {str(classes[1])!r} in y_true; there are none')
+    if not (codes == ks[-1]).any():
+        raise InputError(f'a precision-recall curve needs rows of {str(classes[1])!r} in y_true; there are none')
     for k in ks: skm.PrecisionRecallDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]),
                                                              plot_chance_level=len(ks) == 1, ax=ax)
     ax.set(xlabel='recall', ylabel='precision')
@@ -234,10 +236,13 @@ def plot_precision_recall(
 def check_numbers(y_true, pred) -> tuple:  # both as (n,) float64
     "Targets and predictions of the same length, all finite."
     y, p = check_target(y_true), np.asarray(pred, dtype=np.float64).ravel()
-    if len(y) != len(p) or not len(y): raise InputError(f'{len(y)} true values and {len(p)} predictions: there must be as many, at least one')
-    if (bad := np.flatnonzero(~np.isfinite(p))).size: raise InputError(f'the predictions must be finite numbers; row {bad[0]} is {p[bad[0]]}')
+    if len(y) != len(p) or not len(y):
+        raise InputError(f'{len(y)} true values and {len(p)} predictions: there must be as many, at least one')
+    if (bad := np.flatnonzero(~np.isfinite(p))).size:
+        raise InputError(f'the predictions must be finite numbers; row {bad[0]} is {p[bad[0]]}')
     return y, p
 
+# %% ../nbs/70_metrics.ipynb #4b9ffae6
 def regression_metrics(
     y_true,  # n true values
     pred,  # (n,) predicted means

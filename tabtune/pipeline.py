@@ -30,9 +30,9 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .checkpoints import _write, bundled_for, check_task, find_checkpoint, load_checkpoint, read_config, save_checkpoint
+from .checkpoints import bundled_for, check_task, find_checkpoint, load_checkpoint, read_config, save_checkpoint
 from .classifier import MitraClassifier
-from .regressor import MitraRegressor
+from .regressor import MitraRegressor, check_target
 from .config import (ARCHITECTURE, MODEL_KEYS, STRATEGY_ALIASES, TUNING_KEYS, architecture, check_choice, check_model_params,
                             tuning_config)
 from .encode import check_table
@@ -42,6 +42,7 @@ from .mitra import Mitra, neighbour_init
 from .recommend import advise, facts
 from .processing import PROCESSOR_KEYS, TRUSTED, check_processor_params, encoder_from_state, processing_summary
 from .shapes import CheckpointError, ConfigError, InputError, TabTuneError
+from .telemetry import write_whole
 from .tuning import tune
 
 log = logging.getLogger('tabtune')
@@ -60,11 +61,13 @@ def pick_weights(
     if source is not None: return _matching(source, params)
     config = replace(architecture(params), task=task)
     if params.get('use_synthetic_prior', True): return bundled_for(config)
-    if not tuned: warnings.warn('use_synthetic_prior=False: the model starts from random weights, and without tuning its predictions mean nothing')
+    if not tuned:
+        warnings.warn('use_synthetic_prior=False: the model starts from random weights, and without tuning its predictions mean nothing')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.get('seed', 42))
         return neighbour_init(Mitra(config))
 
+# %% ../nbs/75_pipeline.ipynb #089c51b3
 def _matching(source, params):
     "`source`, if its architecture does not contradict `params`."
     config = read_config(find_checkpoint(source))
@@ -89,7 +92,8 @@ def check_places(**given):  # each of the dictionaries, by name
         for key in params if isinstance(params, Mapping) else ():
             home = next((h for h, keys in HOMES.items() if key in keys), what)
             if key in HOMES[what] or home == what: continue
-            if (what, key) == ('tuning_params', 'dropout'): warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
+            if (what, key) == ('tuning_params', 'dropout'):
+                warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
             else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../nbs/75_pipeline.ipynb #f704f7ce
@@ -133,18 +137,21 @@ def _check_choices(self: TabularPipeline):
     check_choice('tuning_strategy', self.tuning_strategy, STRATEGIES)
     check_choice('finetune_mode', self.finetune_mode, ['meta-learning', 'sft'])
 
+# %% ../nbs/75_pipeline.ipynb #a2140659
 def _check(self: TabularPipeline) -> dict:  # checked model_params
     "Find wrong settings before any work."
     self._check_choices()
     check_places(**{k: getattr(self, k) for k in HOMES})
     self._tuning_config()
     check_processor_params(self.processor_params)
-    extra = {'dropout': self.tuning_params['dropout']} if isinstance(self.tuning_params, Mapping) and 'dropout' in self.tuning_params else {}
+    given = self.tuning_params if isinstance(self.tuning_params, Mapping) else {}
+    extra = {k: v for k, v in given.items() if k == 'dropout'}
     params = check_model_params(self.model_params)
     if self.task_type == 'regression' and params.get('calibrate'):
         raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
     return extra | params
 
+# %% ../nbs/75_pipeline.ipynb #76d59c11
 def fit(
     self: TabularPipeline,
     X,  # table: DataFrame, array, ...
@@ -160,6 +167,7 @@ def fit(
     self._adopt(est.fit(X, y))  # from here on the pipeline can be used, whatever interrupts the rest
     return self if strategy == 'inference' else self._tune(strategy, params, len(check_table(X)))
 
+# %% ../nbs/75_pipeline.ipynb #6dce0082
 def _tuning_config(self: TabularPipeline):
     "The `tuning_params`, checked."
     params = {} if isinstance(self.tuning_params, str) and self.tuning_params == 'auto' else self.tuning_params
@@ -196,6 +204,7 @@ def predict_proba(self: TabularPipeline, X) -> np.ndarray:  # (n_rows, n_classes
     check_is_fitted(self)
     return self.estimator_.predict_proba(X)
 
+# %% ../nbs/75_pipeline.ipynb #b464964f
 def predict(
     self: TabularPipeline,
     X,  # table
@@ -203,9 +212,11 @@ def predict(
 ) -> np.ndarray:  # n_rows labels or numbers
     "The most probable class of each row, or its number."
     check_is_fitted(self)
-    if kwargs and self.task_type != 'regression': raise InputError(f"predict(X, {next(iter(kwargs))}=...) is for a regression; for classes use predict_proba(X)")
+    if kwargs and self.task_type != 'regression':
+        raise InputError(f"predict(X, {next(iter(kwargs))}=...) is for a regression; for classes use predict_proba(X)")
     return self.estimator_.predict(X, **kwargs)
 
+# %% ../nbs/75_pipeline.ipynb #b4e4c485
 def evaluate(
     self: TabularPipeline,
     X,  # table
@@ -250,13 +261,14 @@ def predict_interval(
 def score(self: TabularPipeline, X, y, sample_weight=None) -> float:
     "Accuracy, or R² for a regression."
     from sklearn.metrics import accuracy_score, r2_score
-    return float(dict(classification=accuracy_score, regression=r2_score)[self.task_type](y, self.predict(X), sample_weight=sample_weight))
+    y, measure = (check_target(y), r2_score) if self.task_type == 'regression' else (y, accuracy_score)
+    return float(measure(y, self.predict(X), sample_weight=sample_weight))
 
 TabularPipeline.predict_interval, TabularPipeline.score = predict_interval, score
 
 # %% ../nbs/75_pipeline.ipynb #cf58db74
 def _tune(self: TabularPipeline, strategy: str, params: dict, n: int):
-    "Tune the model in use on the table in use; copies that resampling added after its `n` rows would leak into held-out rows, and stay out."
+    "Tune the model on the table in use; copies that resampling added after its `n` rows stay out, or held-out rows would be known."
     est = self.estimator_
     x, y = np.ascontiguousarray(est.x_support_[:n, est.columns_]), est.y_support_[:n]
     config, dropout = self._recommended(strategy) if isinstance(self.tuning_params, str) else (self._tuning_config(), 0.1)
@@ -267,6 +279,7 @@ def _tune(self: TabularPipeline, strategy: str, params: dict, n: int):
     self._use(result.model)
     return self
 
+# %% ../nbs/75_pipeline.ipynb #7d8ef2b3
 def _recommended(self: TabularPipeline, strategy: str) -> tuple:  # TuningConfig, dropout
     "Settings for the table and the model in use."
     e = self.estimator_
@@ -293,7 +306,8 @@ def plot_history(
     ax, h = axes_for(ax, figsize=(6, 3)), self.history_
     if len(h):
         val = h[h.validated.eq(True)]
-        ax.plot(h.step, h.loss, lw=0.8, alpha=0.7, label='training episodes'); ax.plot(val.step, val.val_loss, 'o-', label='validation rows')
+        ax.plot(h.step, h.loss, lw=0.8, alpha=0.7, label='training episodes')
+        ax.plot(val.step, val.val_loss, 'o-', label='validation rows')
         ax.axvline(self.tuning_report_['best_step'], ls=':', c='grey', label='best weights')
     ax.set(xlabel='step', ylabel='log loss', title=f"kept: {self.tuning_report_['kept']}"); ax.legend()
     return ax
@@ -310,7 +324,8 @@ def evaluate_checkpoints(
     check_is_fitted(self)
     dir = self.tuning_params.get('checkpoint_dir') if isinstance(self.tuning_params, dict) else None
     found = sorted(Path(dir).glob('epoch-*')) if dir else []
-    if not found: raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
+    if not found:
+        raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
     rows = {}
     for path in found:
         other = copy.copy(self); other.estimator_ = copy.copy(self.estimator_)
@@ -336,7 +351,8 @@ def save_adapter(
 ) -> Path:
     "Save one adapter alone: adapter_model.safetensors and adapter_config.json."
     path = self._lora().save_adapter(self.adapted_, path, name)
-    if not self.adapter_on_: log.warning("an adapter is saved in '%s' that this pipeline does not use: on held-out rows it was no better", path)
+    if not self.adapter_on_:
+        log.warning("an adapter is saved in '%s' that this pipeline does not use: on held-out rows it was no better", path)
     return path
 
 TabularPipeline._lora, TabularPipeline.save_adapter = _lora, save_adapter
@@ -352,6 +368,7 @@ def load_adapter(
     self.adapted_ = lora.load_adapter(copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_, path, name)
     return self.use_adapter(name)
 
+# %% ../nbs/75_pipeline.ipynb #46cd3817
 def use_adapter(
     self: TabularPipeline,
     name,  # an adapter that is there, or None for the model without any
@@ -393,6 +410,7 @@ def evaluate_calibration(
     out = calibration_metrics(y, p, self.classes_, n_bins)
     return out | dict(ax=plot_reliability(y, p, self.classes_, n_bins, ax)) if plot or ax is not None else out
 
+# %% ../nbs/75_pipeline.ipynb #4c115169
 def evaluate_fairness(
     self: TabularPipeline,
     X,  # table
@@ -426,7 +444,7 @@ def plot(
     ax=None,  # where to draw
     **kwargs,  # for the plot, e.g. normalize='true'
 ):  # Axes
-    "Confusion matrix (the default), ROC curves, precision-recall curves, or reliability diagram; for numbers predicted against true, residuals, or intervals."
+    "Confusion matrix, ROC or precision-recall curves, or reliability diagram; for numbers predicted against true, residuals, or intervals."
     if self.task_type == 'regression':
         check_choice('kind', kind or 'predicted', list(NUMBER_PLOTS))
         told = self.predict(X, output='full')
@@ -475,10 +493,11 @@ def save(
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == '.joblib':
         import joblib
-        _write(path, lambda p: joblib.dump(self, p))
-    else: _write(path, self._write_zip)
+        write_whole(path, lambda p: joblib.dump(self, p))
+    else: write_whole(path, self._write_zip)
     return path
 
+# %% ../nbs/75_pipeline.ipynb #8567824a
 def _plain(x):
     "NumPy numbers, paths and devices as what JSON knows."
     if isinstance(x, dict): return {str(k): _plain(v) for k, v in x.items()}
@@ -486,6 +505,7 @@ def _plain(x):
     if isinstance(x, np.generic): return x.item()
     return x if isinstance(x, (str, int, float, bool, type(None))) else str(x)
 
+# %% ../nbs/75_pipeline.ipynb #eda7a280
 def _write_zip(self: TabularPipeline, path):
     import skops.io
     from tabtune import __version__
@@ -495,13 +515,16 @@ def _write_zip(self: TabularPipeline, path):
                     **self._plain_tuning())
     state = skops.io.dumps(dict(encoder=e.encoder_.state_dict(), **{k: getattr(e, k + '_') for k in CONTEXTS[self.task_type]}))
     bad = set(skops.io.get_untrusted_types(data=state)) - set(TRUSTED)
-    if bad: raise InputError(f"labels of type {', '.join(sorted(bad)[:3])} can't be saved as plain data: fit with y.astype(str), or save as .joblib")
+    if bad:
+        raise InputError(f"labels of type {', '.join(sorted(bad)[:3])} can't be saved as plain data: "
+                         'fit with y.astype(str), or save as .joblib')
     with zipfile.ZipFile(path, 'w') as z, tempfile.TemporaryDirectory() as tmp:
         z.writestr('manifest.json', json.dumps(manifest, indent=1))
         z.writestr('state.skops', state)
         for f in sorted(save_checkpoint(self._without_adapters(), tmp).iterdir()): z.write(f, f'model/{f.name}')
         for name in self.adapted_.peft_config if hasattr(self, 'adapted_') else ():
-            for f in sorted(self._lora().save_adapter(self.adapted_, Path(tmp) / name, name).iterdir()): z.write(f, f'adapters/{name}/{f.name}')
+            for f in sorted(self._lora().save_adapter(self.adapted_, Path(tmp) / name, name).iterdir()):
+                z.write(f, f'adapters/{name}/{f.name}')
 
 TabularPipeline.save, TabularPipeline._write_zip = save, _write_zip
 
@@ -509,7 +532,8 @@ TabularPipeline.save, TabularPipeline._write_zip = save, _write_zip
 def _plain_params(self: TabularPipeline) -> dict:
     "Parameters as JSON knows them; callbacks are code, and stay behind."
     params = self.get_params(deep=False)
-    if isinstance(params['tuning_params'], dict): params['tuning_params'] = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
+    if isinstance(params['tuning_params'], dict):
+        params['tuning_params'] = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
     return _plain(params)
 
 def _plain_tuning(self: TabularPipeline) -> dict:
@@ -520,6 +544,7 @@ def _plain_tuning(self: TabularPipeline) -> dict:
     return out | dict(tuning_report=_plain(self.tuning_report_),
                       history=dict(columns=list(h), data=_plain(h.where(h.notna(), None).values.tolist())))
 
+# %% ../nbs/75_pipeline.ipynb #2782b462
 def _take_tuning(self: TabularPipeline, manifest: dict):
     "Put them back."
     if 'tuning_report' in manifest: self.tuning_report_ = manifest['tuning_report']
@@ -539,7 +564,8 @@ TabularPipeline._plain_params, TabularPipeline._plain_tuning = _plain_params, _p
 TabularPipeline._take_tuning, TabularPipeline._take_adapters = _take_tuning, _take_adapters
 
 # %% ../nbs/75_pipeline.ipynb #300c1b82
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError, RuntimeError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError,
+          RuntimeError)
 
 def _check_parts(
     z: zipfile.ZipFile,
@@ -552,7 +578,8 @@ def _check_parts(
     if odd: raise CheckpointError(f"'{path}' holds a part named {odd[0]!r}, which leads elsewhere: not written by TabTune, not loaded")
     packed = any(p.compress_type != zipfile.ZIP_STORED for p in parts)
     if packed or sum(p.file_size for p in parts) > size or len(set(names)) < len(names):
-        raise CheckpointError(f"'{path}' holds parts that are packed, repeated or larger than the file itself: not written by TabTune, not loaded")
+        raise CheckpointError(f"'{path}' holds parts that are packed, repeated or larger than the file itself: not written by TabTune, "
+                              'not loaded')
 
 # %% ../nbs/75_pipeline.ipynb #2a2f291b
 def load(path) -> TabularPipeline:
@@ -569,7 +596,8 @@ def load(path) -> TabularPipeline:
 
 def _load_joblib(path):
     import joblib
-    log.warning("'%s' is a pickle: loading it runs code from the file; load only what you trust. A file without .joblib is safe to load", path)
+    log.warning("'%s' is a pickle: loading it runs code from the file; load only what you trust. "
+                'A file without .joblib is safe to load', path)
     pipe = joblib.load(path)
     if not isinstance(pipe, TabularPipeline): raise CheckpointError(f"'{path}' holds a {type(pipe).__name__}, not a TabularPipeline")
     return pipe
@@ -611,5 +639,7 @@ def _plain_state(data: bytes, path) -> dict:
     import skops.io
     with zipfile.ZipFile(io.BytesIO(data)) as z: _check_parts(z, len(data), path)
     bad = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
-    if bad: raise CheckpointError(f"'{path}' holds objects that could run code ({', '.join(sorted(bad)[:3])}): not written by TabTune, not loaded")
+    if bad:
+        raise CheckpointError(f"'{path}' holds objects that could run code ({', '.join(sorted(bad)[:3])}): "
+                              'not written by TabTune, not loaded')
     return skops.io.loads(data, trusted=TRUSTED)

@@ -19,13 +19,13 @@ import torch
 from fastcore.script import call_parse, store_true
 from tqdm import tqdm
 
-from .checkpoints import _write, load_checkpoint, save_checkpoint
+from .checkpoints import load_checkpoint, save_checkpoint
 from .config import PRESETS, MitraConfig, check_choice
 from .episodes import SPLITS, PriorEpisodes
 from .mitra import Mitra, neighbour_init
 from .priors import MECHANISMS, MIXTURE, Dice, sample_tables
 from .shapes import ConfigError
-from .telemetry import Every, History, ProgressBar, StopOnSignal
+from .telemetry import Every, History, ProgressBar, StopOnSignal, write_whole
 from .training import LOSSES, Callback, LoopSettings, Trainer, pick_device
 
 # %% ../nbs/60_pretrain.ipynb #9563d150
@@ -216,8 +216,8 @@ def save(self: Pretraining, state=None):
     save_checkpoint(self.trainer.raw_model, self.out, self.card())
     keep = ('step', 'seconds', 'tables', 'cells', 'loss', 'val_loss')
     curve = [{k: r[k] for k in keep if k in r} for r in self.history.rows if r.get('validated')]
-    _write(self.out / 'curve.json', lambda p: p.write_text(json.dumps(curve) + '\n'))
-    _write(self.out / 'state.pt', lambda p: torch.save(self.trainer.state_dict() | dict(config=asdict(self.config), seed=self.seed), p))
+    write_whole(self.out / 'curve.json', lambda p: p.write_text(json.dumps(curve) + '\n'))
+    write_whole(self.out / 'state.pt', lambda p: torch.save(self.trainer.state_dict() | dict(config=asdict(self.config), seed=self.seed), p))
 
 Pretraining.card, Pretraining.save = card, save
 
@@ -229,7 +229,7 @@ def run(self: Pretraining, resume: bool = False):
     elif state.exists(): raise ConfigError(f"'{self.out}' holds a run already: --resume goes on with it, another --out starts a new one")
     self.trainer.accelerator.wait_for_everyone()
     if self.main and not resume: self.save()  # from now on there is a checkpoint, whatever happens
-    if self.main and not lines.exists(): _write(lines, lambda p: p.write_text(json.dumps(BASELINES[self.config.task](self.val))))
+    if self.main and not lines.exists(): write_whole(lines, lambda p: p.write_text(json.dumps(BASELINES[self.config.task](self.val))))
     if self.main: self.baselines = json.loads(lines.read_text())
     return self.trainer.run()
 

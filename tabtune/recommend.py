@@ -54,6 +54,7 @@ def machine_memory(device: torch.device) -> float:  # bytes
     "Memory of the device, in all."
     return float(torch.cuda.get_device_properties(device).total_memory if device.type == 'cuda' else psutil.virtual_memory().total)
 
+# %% ../nbs/57_recommend.ipynb #d17ecdd1
 def facts(
     X,  # table
     y=None,  # labels
@@ -98,6 +99,7 @@ def preset_for(f: Facts) -> tuple:  # name, reason
     weights = wish if f.task == 'classification' else f'{wish}-{f.task}'
     return (wish, why) if weights in bundled() else ('medium', f"{why}, but weights '{weights}' are not bundled")
 
+# %% ../nbs/57_recommend.ipynb #7b82b6fb
 def model_rules(f: Facts) -> list:  # (setting, value, reason)
     "Which weights, and how they are regularised."
     dropout = ('dropout', 0.0, 'the weights were pre-trained without, and episodes drawn anew regularise already')
@@ -117,12 +119,14 @@ def support_size(f, s):
     if room < want: return room, f'{f.rows} rows have no room for {want}: not quite half are shown, a quarter is asked'
     return want, 'memory grows with every row shown' if f.tight else f'a {size_of(f)} table: more rows show more of its pattern'
 
+# %% ../nbs/57_recommend.ipynb #780e0bee
 def query_size(f, s):
     "Rows that an episode asks."
     room = max(4, f.rows // 4)
     want = min(s['support_size'], 256)
     return min(want, room), 'as many asked as shown gives a steady gradient' if want <= room else 'a quarter of the table'
 
+# %% ../nbs/57_recommend.ipynb #94467dbc
 def batch_size(f, s):
     "Episodes of one forward pass."
     if f.tight: return 2, 'the smallest batch that still averages; 2D attention pays for every cell'
@@ -139,15 +143,17 @@ def n_episodes(f, s):
     n = sized(f, 'n_episodes') * (2 if f.goal == 'accuracy' else 1)
     return n, f'enough for a {size_of(f)} table; early stopping ends it sooner'
 
+# %% ../nbs/57_recommend.ipynb #db277a50
 def steps_per_epoch(f, s):
     "Steps between two looks at the validation rows."
-    return (10, 'a small table is looked at often, so that training stops in time') if f.rows < 500 else (25, 'validation costs little beside 25 steps')
+    return (10, 'a table this small is looked at often, so that training stops in time') if f.rows < 2000 else (25, 'validation costs little beside 25 steps')
 
 def epochs(f, s):
     "Passes of `steps_per_epoch`."
     steps = s['n_episodes'] / (s['batch_size'] * s['gradient_accumulation_steps'])
     return max(1, math.ceil(steps / s['steps_per_epoch'])), 'as many as the episodes last; not more, or the table is learned by heart'
 
+# %% ../nbs/57_recommend.ipynb #4a18fee5
 def learning_rate(f, s):
     "Peak rate."
     d = s['d_model']
@@ -164,15 +170,17 @@ def weight_decay(f, s):
     "Pull towards zero."
     return (0.05, 'a small table wants more of it') if f.rows < 500 else (0.01, 'a light pull; more against overfitting')
 
+# %% ../nbs/57_recommend.ipynb #5f42212d
 def peft_config(f, s):
     "Adapters."
     r, why = (4, 'rank 4: the smallest adapters') if f.tight else (16, 'rank 16 learns most') if f.goal == 'accuracy' else (8, 'rank 8: between size and accuracy')
     return dict(r=r, lora_alpha=2 * r, lora_dropout=0.05, target_modules=None), why + '; alpha twice the rank, on every linear layer'
 
+# %% ../nbs/57_recommend.ipynb #33ae3a7b
 FIXED = dict(optimizer=('adamw', 'decay apart from the gradient'),
              max_grad_norm=(1.0, "don't switch clipping off: one odd episode must not undo the others"),
              early_stopping=(True, 'the best moment is found on rows held out, and its weights come back'),
-             patience=(3, 'three looks without a better one'),
+             patience=(4, 'four looks without a better one'),
              mixed_precision=('auto', 'bf16 on GPUs that are good at it; on CPUs it gains nothing here'),
              finetune_mode=('meta-learning', 'fresh episodes: every row is shown and asked in turn'))
 
@@ -193,6 +201,7 @@ def memory_needed(f: Facts, s: dict, d_model: int, num_layers: int) -> float:  #
     weights = 12 * d_model ** 2 * num_layers + 30 * d_model
     return tokens(f, s) * d_model * 4 * KEPT_ARRAYS * num_layers + 16 * weights + 8 * f.rows * f.columns
 
+# %% ../nbs/57_recommend.ipynb #448d6ff4
 @functools.lru_cache
 def tokens_per_second(d_model: int, num_layers: int, device: str) -> float:
     "Training speed of this machine, from one small step."
@@ -232,6 +241,7 @@ class Recommendation:
     def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
     def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>' + self.frame().to_html(escape=True)
 
+# %% ../nbs/57_recommend.ipynb #24618181
 def duration(seconds: float) -> str:
     "About how long, in words."
     return '1 s' if seconds < 1.5 else f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
@@ -251,13 +261,14 @@ def advise(
         rows.append((key, s[key], why))
     s['device'] = f.device
     shrink(f, s, rows, given)
-    tuning = tuning_config({k: s[k] for k in [*rules, 'device']}, f.strategy)
+    tuning_config({k: s[k] for k in [*rules, 'device']}, f.strategy)  # checks them
     params = check_model_params({k: v for k, v, _ in model if f.model is None or k == 'dropout'})
     cells = s['n_episodes'] * (s['support_size'] + s['query_size']) * (min(f.columns, 500) + 1)
     seconds = cells / tokens_per_second(s['d_model'], s['num_layers'], f.device) if timed else None
     return Recommendation(params, {k: s[k] for k in [*rules, 'device']}, f.strategy, rows, f,
                           memory_needed(f, s, s['d_model'], s['num_layers']) / 1e9, seconds)
 
+# %% ../nbs/57_recommend.ipynb #b1544370
 def shrink(f: Facts, s: dict, rows: list, given: dict):
     "Halve the batch, then the episodes, until a step fits into half of the memory."
     for key, least in (('batch_size', 1), ('query_size', 32), ('support_size', 32)):

@@ -32,7 +32,8 @@ def check_target(
     "The targets as numbers, or an error that names the first one that is none."
     s = _flat(y)
     if s.dtype.kind == 'c': raise InputError('Complex data not supported: y')
-    x = pd.to_numeric(s.astype(object), errors='coerce').to_numpy(dtype=np.float64, na_value=np.nan)
+    try: x = pd.to_numeric(s.astype(object), errors='coerce').to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError: raise InputError("Input y contains a whole number too large for dtype('float64')") from None
     words = np.flatnonzero(np.isnan(x) & s.notna().to_numpy())
     if len(words): raise InputError(f'y must hold numbers for a regression, but row {words[0]} is {s.iloc[words[0]]!r}; for classes use a classifier')
     if (gone := np.flatnonzero(np.isnan(x))).size: raise InputError(f'Input y contains NaN: {len(gone)} of {len(x)} targets are missing, the first '
@@ -130,7 +131,7 @@ def scaled_targets(self: MitraRegressor, view: int, rows) -> tuple:  # scale, si
     sign = -1. if view % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
     scale = ANSWERS[self.model_.config.answer][0](y)
-    return scale, sign, scale.to_model(y)[0].float()
+    return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: an outlier is as far as others, not further
 
 def _ask(self: MitraRegressor, key, rows, x_query) -> Answer:
     "One view's answer; `key` is (view, region) and `rows` its context."

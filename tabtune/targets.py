@@ -31,7 +31,7 @@ def _middle(y_BS):
     q = y_BS.nanquantile(at, dim=1)
     mean = y_BS.nanmean(1)
     widths = [(q[3] - q[1]) / 1.349, (q[4] - q[0]) / 3.29, (y_BS - mean[:, None]).square().nanmean(1).sqrt()]
-    size = torch.maximum(y_BS.nan_to_num().abs().amax(1), torch.full_like(mean, 1e-30))
+    size = torch.maximum(y_BS.nan_to_num().abs().amax(1), torch.full_like(mean, 1e-290))
     width = torch.ones_like(mean)
     for w in reversed(widths): width = torch.where(w > 1e-9 * size, w, width)
     return q[2], width

@@ -50,6 +50,7 @@ def mask_classes(
     "Take out the logits of classes that a table does not have."
     return logits.masked_fill(torch.arange(logits.shape[-1], device=logits.device) >= n_classes[:, None, None], -math.inf)
 
+# %% ../nbs/45_training.ipynb #61e65e0a
 def episode_loss(
     model: nn.Module,
     ep: Episode,  # with y_query and n_classes
@@ -60,7 +61,7 @@ def episode_loss(
     total = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=UNKNOWN, reduction='sum')
     return total / (y != UNKNOWN).sum().clamp_min(1)
 
-# %% ../nbs/45_training.ipynb #dea0588e
+# %% ../nbs/45_training.ipynb #0865338e
 def answer_of(model: nn.Module) -> tuple:  # how targets are scaled, how outputs are read
     "What the outputs of a model mean, under any wrapper."
     model = getattr(model, 'module', model)
@@ -68,6 +69,7 @@ def answer_of(model: nn.Module) -> tuple:  # how targets are scaled, how outputs
 
 def target_nll(model: nn.Module, ep: Episode) -> Tensor: return answer_of(model)[1](model(**ep.inputs()).float()).nll(ep.y_query)  # (B, Q)
 
+# %% ../nbs/45_training.ipynb #111f3220
 def target_loss(
     model: nn.Module,
     ep: Episode,  # `y` in the model's units
@@ -170,6 +172,7 @@ def some_queries(ep: Episode, part: slice) -> Episode:
     cut = lambda t: None if t is None else t[:, part]
     return replace(ep, x_query=ep.x_query[:, part], y_query=ep.y_query[:, part], query_mask=cut(ep.query_mask))
 
+# %% ../nbs/45_training.ipynb #cf871568
 def split_episode(
     ep: Episode,
     parts: int,  # how many, about
@@ -244,6 +247,9 @@ def backward(self: Trainer, eps: list) -> float:
         total += loss.item()
     return total
 
+Trainer.backward = backward
+
+# %% ../nbs/45_training.ipynb #2bbf2f10
 def try_backward(self: Trainer, eps: list):  # the loss, or None if memory ran out
     "`backward`, or smaller parts for the next attempt."
     try: return self.backward(eps)
@@ -252,7 +258,7 @@ def try_backward(self: Trainer, eps: list):  # the loss, or None if memory ran o
         self.parts *= 2
         log.warning('out of memory: each batch is now computed in %d parts, its gradients accumulated', self.parts)
 
-Trainer.backward, Trainer.try_backward = backward, try_backward
+Trainer.try_backward = try_backward
 
 # %% ../nbs/45_training.ipynb #e869b540
 def step(self: Trainer):
@@ -268,12 +274,15 @@ def step(self: Trainer):
     state.loss, state.step = loss, state.step + 1
     if self.world > 1: self.agree()
 
+Trainer.step = step
+
+# %% ../nbs/45_training.ipynb #eb40ed8c
 def agree(self: Trainer):
     "Processes share the mean loss, and stop together."
     state, n = self.state, self.accelerator.reduce(torch.tensor([self.state.loss, self.state.stopped], device=self.accelerator.device), 'mean')
     state.loss, state.stopped = n[0].item(), n[1].item() > 0
 
-Trainer.step, Trainer.agree = step, agree
+Trainer.agree = agree
 
 # %% ../nbs/45_training.ipynb #1690f2d3
 def run(self: Trainer) -> TrainState:
@@ -298,13 +307,16 @@ def run(self: Trainer) -> TrainState:
         self.tell('on_end')
     return state
 
+Trainer.run = run
+
+# %% ../nbs/45_training.ipynb #ef4ffc3e
 def check(self: Trainer):
     "Validate and tell."
     self.model.eval()
     with torch.inference_mode(): self.state.val_loss = float(self.validate(self.raw_model))
     self.model.train(); self.tell('on_validate')
 
-Trainer.run, Trainer.check = run, check
+Trainer.check = check
 
 # %% ../nbs/45_training.ipynb #edbc45a6
 def state_dict(self: Trainer) -> dict:
@@ -316,6 +328,9 @@ def state_dict(self: Trainer) -> dict:
 
 def _generators(): return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
 
+Trainer.state_dict = state_dict
+
+# %% ../nbs/45_training.ipynb #844c27cf
 def load_state_dict(self: Trainer, d: dict):
     "Go on where `state_dict` was taken."
     self.raw_model.load_state_dict(d['model']); self.optimizer.load_state_dict(d['optimizer'])
@@ -329,4 +344,4 @@ def load_state_dict(self: Trainer, d: dict):
     for k, v in d['state'].items(): setattr(self.state, k, v)
     self.state.progress = self.settings.progress(self.state)  # the run may have been made longer
 
-Trainer.state_dict, Trainer.load_state_dict = state_dict, load_state_dict
+Trainer.load_state_dict = load_state_dict

@@ -10,7 +10,7 @@ from tabtune import MitraClassifier, TabularPipeline, recommend
 from tabtune.config import MitraConfig, tuning_config
 from tabtune.lora import GROUPS, apply_lora, linear_layers, load_adapter, lora_counts, merge_adapter, resolve_targets, save_adapter, use_adapter
 from tabtune.mitra import Mitra
-from tabtune.recommend import Facts, advise, facts
+from tabtune.recommend import Facts, advise
 from tabtune.shapes import CheckpointError, ConfigError
 from tabtune.training import episode_loss
 from tabtune.episodes import TableEpisodes

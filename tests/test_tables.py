@@ -1,5 +1,6 @@
 "Tables from other libraries, large tables, and tables on several workers."
-import subprocess, sys
+import datetime as dt, subprocess, sys, warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,79 @@ def test_every_form_of_a_table_gives_the_same_bits(fitted):
         again = MitraClassifier('small', device='cpu').fit(X2, y2)
         assert np.array_equal(again.predict_proba(X2), want) and again.predict(X2).tolist() == clf.predict(X).tolist(), type(X2)
         assert np.array_equal(clf.predict_proba(X2), want), type(X2)
+
+def numpy_forms(X, y):
+    "Numbers and words as NumPy knows them, and what cells may be missing."
+    fields, hole = X.to_records(index=False), np.arange(len(X)) % 7 == 0
+    yield fields, X
+    yield np.ma.masked_array(X.to_numpy(dtype=object), mask=np.outer(hole, [1, 0, 0, 0])), X.assign(a=X.a.where(~hole))
+    yield np.ma.masked_array(X[['a', 'c']].to_numpy(dtype=float), mask=np.outer(hole, [0, 1])), X[['a', 'c']].assign(c=X.c.where(~hole))
+
+def test_numpy_arrays_with_fields_masks_and_objects(fitted):
+    _, X, y, _ = fitted
+    for A, same in numpy_forms(X, y):
+        before = A.copy()
+        clf = MitraClassifier('small', device='cpu').fit(A, y)
+        with warnings.catch_warnings(action='ignore'): want = MitraClassifier('small', device='cpu').fit(same.to_numpy(dtype=object), y).predict_proba(same.to_numpy(dtype=object))
+        assert np.array_equal(clf.predict_proba(A), want)
+        assert np.ma.allequal(before, A) if isinstance(A, np.ma.MaskedArray) else (before == A).all()
+    with pytest.raises(InputError, match='2 of 80 labels are missing, the first in row 3'):
+        MitraClassifier('small').fit(X, np.ma.masked_array(np.arange(80) % 2, mask=np.isin(np.arange(80), [3, 5])))
+
+ODD = dict(  # one cell after another, as often as it takes
+    nested=[[1], [2, 3], None], dicts=[dict(a=1), {}, None], arrays=[np.zeros(2), np.ones(1)], bytes=[b'1', b'\xff', None], decimals=[Decimal('1.5'), Decimal('NaN'), Decimal('1e400')],
+    mixed=[1, 'a', 2.5, None, pd.NaT, True], spans=[pd.Timedelta('1h'), pd.NaT], zones=[pd.Timestamp('2020', tz='UTC'), pd.Timestamp('2021', tz='Asia/Tokyo'), pd.Timestamp('2022')],
+    first_and_last=[dt.date(1, 1, 1), dt.date(9999, 12, 31)], huge=[1e300, 1e-300, 5e-324, -1.7e308, np.inf, -np.inf], wide=[10 ** 400, -3], surrogates=['\ud800', 'a'], objects=[object(), 1j],
+    period=pd.period_range('2020', periods=3, freq='Q'), interval=pd.interval_range(0, 3), category=pd.Categorical(['u', None, 'v'], list('uvwxyz')), Int64=pd.array([1, None, 3], dtype='Int64'),
+    boolean=pd.array([True, None, False], dtype='boolean'), sparse=pd.arrays.SparseArray([0., 1., np.nan]), missing=[None], constant=[7])
+
+def odd_table(n=60):
+    "All of them at once."
+    return pd.DataFrame({k: pd.Series(v, dtype=getattr(v, 'dtype', object)).iloc[np.arange(n) % len(v)].reset_index(drop=True) for k, v in ODD.items()})
+
+def test_odd_columns_at_fit_and_only_at_predict_and_nothing_is_modified():
+    X, y = odd_table(), np.arange(60) % 2
+    before = X.copy(deep=True)
+    p = MitraClassifier('small', device='cpu').fit(X, y).predict_proba(X)
+    assert np.isfinite(p).all() and np.allclose(p.sum(1), 1)
+    pd.testing.assert_frame_equal(X, before)
+    plain = MitraClassifier('small', device='cpu').fit(X[[]].assign(**{k: np.arange(60) % 7 for k in X}), y)
+    with pytest.warns(UserWarning, match="could not be read.*became missing"): p = plain.predict_proba(X)
+    assert np.isfinite(p).all()
+    for form in ('pyarrow', 'numpy_nullable'):
+        t = X[['spans', 'Int64', 'boolean', 'missing', 'constant']].assign(nested=X.nested).convert_dtypes(dtype_backend=form)
+        assert np.isfinite(MitraClassifier('small', device='cpu').fit(t, y).predict_proba(t)).all()
+
+def test_arrow_lists_readers_and_repeated_names():
+    pa = pytest.importorskip('pyarrow')
+    nested = pd.DataFrame(dict(a=pd.array([[1], [2], None] * 10, dtype=pd.ArrowDtype(pa.list_(pa.int64())))))
+    assert MitraClassifier('small', device='cpu').fit(nested, np.arange(30) % 3).predict(nested)[:2].tolist() == [0, 1]
+    t = pa.table([pa.array(np.arange(30.) % 3), pa.array(np.zeros(30))], names=['a', 'a'])
+    clf = MitraClassifier('small', device='cpu').fit(t, np.arange(30) % 3)
+    assert list(clf.feature_names_in_) == ['a', 'a#2'] and clf.score(t, np.arange(30) % 3) == 1
+    assert clf.predict(pa.RecordBatchReader.from_batches(t.schema, t.to_batches())).tolist() == clf.predict(t).tolist()
+
+LABELS = dict(category=pd.Categorical(['u', 'v'] * 15, list('uvw')), boolean=pd.array([True, False] * 15, dtype='boolean'), Int64=pd.array([1, 2] * 15, dtype='Int64'),
+    date=[dt.date(2020, 1, 1), dt.date(2021, 1, 1)] * 15, stamp=pd.Series(pd.to_datetime(['2020', '2021'] * 15)), bytes=[b'a', b'b'] * 15, empty=['', 'a'] * 15, half=np.float16([1, 2] * 15))
+
+@pytest.mark.parametrize('kind', LABELS)
+def test_labels_of_all_kinds_come_back_and_are_scored(kind):
+    y, X = LABELS[kind], np.arange(30.)[:, None] % 2
+    clf = MitraClassifier('small', device='cpu').fit(X, y)
+    assert len(clf.classes_) == 2 and list(clf.predict(X)) == list(y)
+    assert TabularPipeline()._adopt(clf).evaluate(X, y)['accuracy'] == 1  # a level that no row has is no class
+
+@pytest.mark.parametrize('y', [pd.array([True, None] * 15, dtype='boolean'), pd.Categorical(['u', None] * 15, list('uvw')), pd.array([1, None] * 15, dtype='Int64'), ['a', np.nan] * 15])
+def test_missing_labels_say_what_to_do(y):
+    with pytest.raises(InputError, match=r'15 of 30 labels are missing, the first in row 1.*Leave these rows out'): MitraClassifier('small').fit(np.ones((30, 1)), y)
+
+def test_a_class_that_validation_lacks_and_one_row_of_a_class():
+    X, y = small()
+    y = y.where(y.index != 3, 'once')
+    clf = TabularPipeline(model_params=dict(pretrained='small')).fit(X, y)
+    scores = clf.evaluate(X[y == 'yes'][:9].reset_index(), y[y == 'yes'][:9])
+    assert np.isnan(scores['roc_auc_score']) and np.isfinite(scores['log_loss'])
+    with pytest.warns(UserWarning, match="labels that training never saw"): clf.evaluate(X[:20], y[:20].replace('once', 'new'))
 
 def test_labels_of_a_dask_table_are_those_of_pandas(fitted):
     dd, distributed = pytest.importorskip('dask.dataframe'), pytest.importorskip('distributed')

@@ -3,13 +3,12 @@ import copy, os, pickle, signal, subprocess, sys, threading, time
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
 
 from tabtune import TabularPipeline, TuningConfig, tuning
-from tabtune.config import MitraConfig
+from tabtune.config import TUNING_KEYS, LoraSettings, MitraConfig, tuning_config
 from tabtune.mitra import Mitra, neighbour_init
 from tabtune.shapes import CheckpointError, ConfigError
 from tabtune.training import Callback
@@ -96,6 +95,44 @@ def test_refitting_forgets_the_training():
 def test_wrong_settings_are_named_before_any_work(params, message, strategy):
     with pytest.raises(ConfigError, match=message): pipeline(tuning_strategy=strategy, tuning_params=params).fit(*rings(20))
 
+# name: default, values that are good, values that are not
+SETTINGS = dict(
+    device=('auto', ['cpu', 'cuda', 'cuda:0', 'mps'], ['gpu', 'CUDA', 0]), epochs=(3, [1, 10_000, np.int64(5)], [0, -1, 10_001, 1.5, '3', True, None]),
+    learning_rate=(1e-5, [1e-8, 1, 1.0, np.float32(1e-3)], [0, -1e-5, 1.1, '1e-5', float('nan'), None]), optimizer=('adamw', ['adam', 'sgd'], ['AdamW', 'rmsprop', None]),
+    weight_decay=(0.01, [0, 1.0], [-0.1, 1.5, 'none']), support_size=(128, [1, 100_000], [0, 100_001, 12.5]), query_size=(128, [1, 100_000], [0, 100_001, 12.5]),
+    n_episodes=(500, [1, 10_000_000], [0, 1e3]), steps_per_epoch=(50, [1, 1_000_000], [0, 2.5]), batch_size=(4, [1, 8, 1024], [0, 1025, 2.5]),
+    gradient_accumulation_steps=(1, [1, 1024], [0, 1025]), warmup_steps=(None, [0, 10, None], [-1, 0.1]), max_grad_norm=(1.0, [1e-6, 5], [0, -1, None]),
+    early_stopping=(True, [False], [1, 'yes', None]), patience=(3, [1, 10_000], [0, 1.5]), mixed_precision=('auto', ['bf16', 'no'], ['fp8', 'fp16', ['bf16']]),
+    show_progress=(True, [False], ['no', 0]), callbacks=([], [[Callback()], (Callback(),)], [3, None, [print], [Callback]]),
+    checkpoint_dir=(None, ['run', __file__], [3, ['run']]), resume=(False, [], ['yes', 1]), finetune_mode=('meta-learning', ['sft'], ['SFT', 'lora', None]),
+    peft_config=(LoraSettings(), [{}, None, dict(r=4)], [4, ['q'], dict(rank=4), dict(r=0), dict(r=257), dict(r=1.5), dict(lora_alpha=0), dict(lora_alpha='16'),
+                                                         dict(lora_dropout=-0.1), dict(lora_dropout=1), dict(target_modules=[]), dict(target_modules=3), dict(target_modules=['q', 3])]))
+
+def test_every_setting_of_tuning_has_its_default_its_range_and_its_errors():
+    assert set(SETTINGS) == set(TUNING_KEYS)
+    for name, (default, good, bad) in SETTINGS.items():
+        assert getattr(tuning_config(), name) == default, name
+        for value in good: tuning_config({name: value})
+        for value in bad:
+            with pytest.raises(ConfigError) as e: tuning_config({name: value}); pytest.fail(f'{name}={value!r} was taken')
+            wrong = list(value)[0] if isinstance(value, dict) else name
+            assert wrong in str(e.value), (name, value, str(e.value))
+        for typo in (name[:-1], name.upper(), name.replace('_', '')):
+            if typo == name: continue
+            with pytest.raises(ConfigError, match=f"unknown tuning_params key '{typo}'"): tuning_config({typo: default})
+
+def test_defaults_of_adapters_and_names_with_the_same_meaning():
+    assert vars(LoraSettings()) == dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=None)
+    assert [tuning_config(strategy=s).learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [1e-5, 1e-5, 1e-5, 2e-5, 2e-5]
+    assert tuning_config(dict(learning_rate=1e-5), 'peft').learning_rate == 1e-5
+    for given, meant in {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16', 'auto': 'auto'}.items():
+        assert tuning_config(dict(mixed_precision=given)).mixed_precision == meant
+    for given in ('meta_learning', 'episodic'): assert tuning_config(dict(finetune_mode=given)).finetune_mode == 'meta-learning'
+
+def test_a_large_batch_is_warned_about_and_eight_is_not_large(caplog):
+    tuning_config(dict(batch_size=8)); assert not caplog.records
+    tuning_config(dict(batch_size=9)); assert 'gradient_accumulation_steps' in caplog.text
+
 @pytest.mark.parametrize('labels', ['one class', 'one row', 'one row of a class', 'all different', 'a dozen rows', 'fifteen classes'])
 def test_odd_tables_end_well(labels):
     X, y = rings(90)
@@ -120,7 +157,7 @@ def test_rows_that_resampling_copied_do_not_tune():
     y[:] = X[:, 0] > 1.2  # rare
     pipe = pipeline(processor_params=dict(resampling_strategy='over')).fit(X, y)
     told = pipe.describe()
-    assert told['rows'] > 150 >= told['train_rows'] + told['val_rows'] + told['compared_rows']
+    assert told['rows'] > 150 > told['train_rows'] + told['val_rows'] and told['compared_rows'] <= 150  # turns compare on different rows
 
 # adapters
 
@@ -145,6 +182,16 @@ def test_adapters_alone_train(adapted, plain):
     before = plain.model.state_dict()
     for name, w in adapted.model.state_dict().items():
         if 'lora_' not in name: assert torch.equal(w, before[name.replace('.base_layer', '')]), name
+
+def test_new_adapters_are_drawn_from_the_seed_and_the_users_generator_stays():
+    X, y = rings(150)
+    def losses(seed):
+        torch.manual_seed(seed)
+        told = peft_pipeline(tuning_params=QUICK | dict(epochs=1)).fit(X, y).history_.loss.dropna().tolist()
+        return told, torch.rand(1).item()
+    (one, drawn), (two, _) = losses(3), losses(4)
+    torch.manual_seed(3)
+    assert one == two and drawn == torch.rand(1).item()
 
 @pytest.mark.parametrize('way', ['pickle', 'deepcopy', 'joblib', 'save', 'save_joblib'])
 def test_an_adapted_pipeline_travels(adapted, tmp_path, way): test_a_tuned_pipeline_travels(adapted, tmp_path, way)
@@ -182,6 +229,39 @@ def test_an_adapter_that_does_not_help_is_switched_off(plain, tmp_path):
     again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
     assert np.allclose(again.predict_proba(X), pipe.predict_proba(X), atol=1e-6)
     assert pipe.save_adapter(tmp_path/'a').is_dir() and again.use_adapter('default').adapter_on_
+
+# turns
+
+class Turn(Callback):
+    "Notes the runs that listen to it."
+    def __init__(self): self.starts = 0
+    def on_start(self, state): self.starts += 1
+
+def verdicts(monkeypatch, *gains):
+    "Let the turns of the next run end with these gains, on 20 rows each; the untuned model costs a nat for each row."
+    todo = list(gains)
+    monkeypatch.setattr(tuning.Tuning, 'scored', lambda self: ((np.ones(20), 0.8), (np.ones(20) - todo.pop(0) + 0.01 * np.sin(np.arange(20)), 0.8)))
+
+@pytest.mark.parametrize('gains, turns, kept', [([-0.1], 1, 'untuned'), ([0.1, -0.2], 2, 'untuned'), ([0.1] * 5, 5, 'tuned'), ([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned')])
+def test_a_small_table_takes_turns_while_a_gain_is_in_sight(monkeypatch, gains, turns, kept):
+    verdicts(monkeypatch, *gains)
+    x, y = rings(150)
+    heard = Turn()
+    result = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=2, callbacks=[heard]))
+    assert (result.report['turns'], result.report['kept'], result.report['compared_rows']) == (turns, kept, 20 * turns)
+    assert heard.starts == 1 and result.report['steps'] == result.history.step.max() == 2  # told of the first turn only
+
+def test_ctrl_c_in_a_later_turn_ends_all_turns(monkeypatch):
+    verdicts(monkeypatch, 0.1, 0.1, 0.1)
+    x, y = rings(150)
+    turned = tuning.Tuning.turned
+    def interrupted(self, turn):
+        other = turned(self, turn)
+        if turn == 2: other.extra.append(At(1, lambda state: os.kill(os.getpid(), signal.SIGINT)))
+        return other
+    monkeypatch.setattr(tuning.Tuning, 'turned', interrupted)
+    report = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=4)).report
+    assert report['turns'] == 2 and report['ended'] == 'complete'
 
 # interrupted
 

@@ -84,8 +84,8 @@ def rooms(root):
 
 def imported(source):
     "Modules of the package that a cell imports, at its top or inside a function."
-    found = re.findall(r'(?:from|import)\s+tabtune\.(\w+)', source) + re.findall(r"""import_module\(['"]tabtune\.(\w+)""", source)
-    lists = re.findall(r'from\s+tabtune\s+import\s+([\w, ]+)', source)
+    found = re.findall(r'(?m)^\s*(?:from|import)\s+tabtune\.(\w+)', source) + re.findall(r"""import_module\(['"]tabtune\.(\w+)""", source)
+    lists = re.findall(r'(?m)^\s*from\s+tabtune\s+import\s+([\w, ]+)', source)
     return {*found, *(name.split()[0] for names in lists for name in names.split(',') if name.strip())}
 
 def room_problems(root):

@@ -49,7 +49,10 @@ def run_new(page, code):
     return out.first.inner_text().strip()
 
 def save(page, path):
-    command(page, 'docmanager:save'); time.sleep(1.5)
+    before = path.stat().st_mtime_ns
+    command(page, 'docmanager:save')
+    until(lambda: path.stat().st_mtime_ns > before, 'the notebook to be saved')
+    time.sleep(0.5)
     return json.loads(path.read_text())
 
 def image_bytes(view): return view.evaluate("i => fetch(i.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)).join())")
