@@ -26,6 +26,7 @@ autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = True
 napoleon_google_docstring = False
+napoleon_use_ivar = True  # a property that "Attributes" names as well is described once
 
 def as_rst(text):
     "Our docstrings are plain text with `code` in it; make that reStructuredText."

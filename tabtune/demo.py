@@ -172,7 +172,8 @@ def read_curve(
 ) -> pd.DataFrame:  # step, seconds, tables, cells, loss; val_loss where there was a validation
     "The course of the pre-training of some weights."
     path = find_checkpoint(pretrained) / 'curve.json'
-    if not path.exists(): raise CheckpointError(f"'{pretrained}' has no curve.json beside its weights; the demo draws one of {list(bundled())}")
+    if not path.exists():
+        raise CheckpointError(f"'{pretrained}' has no curve.json beside its weights; the demo draws one of {list(bundled())}")
     return pd.DataFrame(json.loads(path.read_text()))
 
 # %% ../nbs/95_demo.ipynb #3d7c7afe
@@ -240,4 +241,5 @@ def main(
     print(report(result))
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(result, curve, card).savefig(out, dpi=130)
-    print(f'\n* the best of the column. One split each: differences of 0.02 may be luck. {time.perf_counter() - start:.0f} s in all.\nwrote {out}')
+    seconds = time.perf_counter() - start
+    print(f'\n* the best of the column. One split each: differences of 0.02 may be luck. {seconds:.0f} s in all.\nwrote {out}')
