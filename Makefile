@@ -8,10 +8,10 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser fuzz notebooks docs lab export readme clean
+.PHONY: help setup demo test bench-quick browser fuzz notebooks docs lab export readme clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 setup: .venv/.stamp ## make .venv with TabTune (editable) and all that development needs
 	@echo "setup: .venv is ready ($$($(BIN)/python --version))"
@@ -32,6 +32,10 @@ test: setup ## house rules, every notebook, then pytest
 fuzz: setup ## random tables, 500 of them (FUZZ=2000 for more): a prediction or a clear error
 	@echo "fuzz: $(FUZZ) random tables"
 	@TABTUNE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py
+
+bench-quick: setup ## compare some timings with the committed ones: what got slower? (not part of make test)
+	@echo "bench-quick: half a minute of timings, compared with benchmarks/quick.json"
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quick.py
 
 browser: setup ## install Chromium if it is missing, and click through the dashboards: build/screenshots/
 	@echo "browser: JupyterLab, Voila and Chromium"

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tabtune.checkpoints import _write, find_checkpoint, load_checkpoint, read_card
+from tabtune.checkpoints import find_checkpoint, load_checkpoint, read_card
 from tabtune.classifier import MitraClassifier
 from tabtune.metrics import calibration_metrics
 from tabtune.pretrain import validation_loss, validation_set
+from tabtune.telemetry import write_whole
 
 SIGN = dict(auc=1, accuracy=1, logloss=-1)
 NUMBER = dict(r2=1, rmse=-1)  # for a checkpoint that predicts numbers
@@ -100,6 +101,6 @@ def main():
     print(json.dumps({k: v for k, v in result.items() if k != 'by_dataset'}, indent=1))
     if a.card:
         dir = find_checkpoint(a.checkpoint)
-        _write(dir/'card.json', lambda p: p.write_text(json.dumps(read_card(dir) | dict(evaluation=result), indent=1) + '\n'))
+        write_whole(dir/'card.json', lambda p: p.write_text(json.dumps(read_card(dir) | dict(evaluation=result), indent=1) + '\n'))
 
 if __name__ == '__main__': main()

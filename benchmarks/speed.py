@@ -1,8 +1,9 @@
 """How long things take, and how much memory they want, for each bundled checkpoint. Writes benchmarks/speed.json, which the documentation shows.
 
-    python benchmarks/speed.py [--rows 1000] [--columns 10]
+    python benchmarks/speed.py [--rows 1000] [--columns 20] [--device cuda] [--names medium]
 
-One thread, and processor time instead of the clock's, so that other work on the machine does not count.
+One thread, and processor time instead of the clock's, so that other work on the machine does not count. On a GPU the clock, and the card's memory,
+into benchmarks/speed_cuda.json; tuning on 100,000 rows there: `python benchmarks/tuning.py speed --strategies base-ft peft`.
 """
 import argparse, json, platform, resource, time
 from importlib import metadata
@@ -13,42 +14,57 @@ import numpy as np
 
 STEPS = 10
 
-def timed(f):
-    start = time.process_time()
+def timed(f, device='cpu'):
+    import torch
+    clock, wait = (time.process_time, lambda: None) if device == 'cpu' else (time.perf_counter, torch.cuda.synchronize)
+    wait()
+    start = clock()
     out = f()
-    return time.process_time() - start, out
+    wait()
+    return clock() - start, out
+
+def peak(device):
+    "MiB: of the process, or of the card."
+    import torch
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if device == 'cpu' else torch.cuda.max_memory_allocated() / 2 ** 20
 
 def measure(args):
     "All numbers of one checkpoint, in a process of its own."
-    name, rows, columns = args
+    name, rows, columns, device = args
     import torch
     from tabtune import TabularPipeline
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2 * rows, columns))
     y = (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(int)
-    pipe = TabularPipeline(model_params=dict(pretrained=name))
-    fit, _ = timed(lambda: pipe.fit(X[:rows], y[:rows]))
-    first, _ = timed(lambda: pipe.predict_proba(X[rows:rows + 1]))
-    one = np.median([timed(lambda: pipe.predict_proba(X[rows:rows + 1]))[0] for _ in range(20)])
-    many, _ = timed(lambda: pipe.predict_proba(X[rows:]))
-    peak_predict = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    quick = dict(epochs=1, steps_per_epoch=STEPS, show_progress=False, batch_size=4, support_size=128, query_size=128)
+    here = dict(device=device, show_progress=False)
+    make = lambda: TabularPipeline(model_params=dict(pretrained=name), tuning_params=here)
+    make().fit(X[:50], y[:50]).predict_proba(X[:50])
+    cold, _ = timed(lambda: make().fit(X[:rows], y[:rows]).predict_proba(X[rows:]), device)
+    pipe = make()
+    fit, _ = timed(lambda: pipe.fit(X[:rows], y[:rows]), device)
+    first, _ = timed(lambda: pipe.predict_proba(X[rows:rows + 1]), device)
+    one = np.median([timed(lambda: pipe.predict_proba(X[rows:rows + 1]), device)[0] for _ in range(20)])
+    many = np.median([timed(lambda: pipe.predict_proba(X[rows:]), device)[0] for _ in range(3)])
+    peak_predict = peak(device)
+    quick = here | dict(epochs=1, steps_per_epoch=STEPS, batch_size=4, support_size=128, query_size=128)
     tuned = TabularPipeline(tuning_strategy='base-ft', model_params=dict(pretrained=name), tuning_params=quick)
-    tune, _ = timed(lambda: tuned.fit(X[:rows], y[:rows]))
-    return dict(fit=fit, first=first, one=float(one), many=many, step=(tune - fit) / STEPS,
-                peak_predict=peak_predict, peak_tune=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    tune, _ = timed(lambda: tuned.fit(X[:rows], y[:rows]), device)
+    return dict(cold=cold, fit=fit, first=first, one=float(one), many=float(many), step=(tune - fit) / STEPS, peak_predict=peak_predict, peak_tune=peak(device))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rows', type=int, default=1000)
-    parser.add_argument('--columns', type=int, default=10)
+    parser.add_argument('--columns', type=int, default=20)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--names', nargs='*', help='checkpoints; left out: all')
     a = parser.parse_args()
     from tabtune.checkpoints import bundled
+    names = a.names or [n for n in bundled() if 'regression' not in n]
     with get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
-        found = dict(zip(bundled(), pool.map(measure, [(n, a.rows, a.columns) for n in bundled()], chunksize=1)))
+        found = dict(zip(names, pool.map(measure, [(n, a.rows, a.columns, a.device) for n in names], chunksize=1)))
     out = dict(rows=a.rows, columns=a.columns, processor=platform.machine(), torch=metadata.version('torch'), results=found)
-    Path(__file__).with_name('speed.json').write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')
+    Path(__file__).with_name('speed.json' if a.device == 'cpu' else 'speed_cuda.json').write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')
     for name, r in found.items(): print(name, {k: round(v, 4) for k, v in r.items()})
 
 if __name__ == '__main__': main()

@@ -184,15 +184,46 @@ def write_cards():
             'it does.\n\n')
     return [write('checkpoints/index', text + table(head, rows)), *pages]
 
+def measured(name):
+    "What a script in benchmarks/ wrote, or None."
+    path = ROOT/'benchmarks'/name
+    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+
 def speed():
     "What benchmarks/speed.py measured, as a paragraph and a table."
-    d = json.loads((ROOT/'benchmarks'/'speed.json').read_text(encoding='utf-8'))
-    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['first'] * 1e3:.0f} ms", f"{r['one'] * 1e3:.1f} ms", f"{r['many']:.2f} s", f"{r['step']:.2f} s",
+    d = measured('speed.json')
+    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['cold']:.2f} s" if 'cold' in r else '–', f"{r['many']:.2f} s", f"{r['one'] * 1e3:.1f} ms", f"{r['step']:.2f} s",
              f"{r['peak_predict']:,.0f} MiB", f"{r['peak_tune']:,.0f} MiB") for n, r in d['results'].items()]
     n = f"{d['rows']:,}"
     return (f"Processor time on one core ({d['processor']}), with {n} rows of {d['columns']} columns as context. A step of tuning is four episodes of "
             f"128 + 128 rows, the comparison at the end included. Memory is that of the whole process, Python and PyTorch with it.\n\n"
-            + table(('checkpoint', 'first answer', 'each later one', f'{n} rows', 'a step of tuning', 'memory, predicting', 'memory, tuning'), rows))
+            + table(('checkpoint', f'fit and {n} rows', f'the next {n}', 'one row', 'a step of tuning', 'memory, predicting', 'memory, tuning'), rows))
+
+def reference():
+    "What benchmarks/reference.py measured."
+    d = measured('reference.json')
+    cell = lambda r, k: f"{r['seconds'][k] * 1e3:,.0f} ms, **{r['ratio'][k]:.1f}**, {r['difference'][k]:.0e}"
+    rows = [(dict(ours='64 x 2 x 4', public='512 x 12 x 4')[r['size']], r['what'], f"{r['seconds']['reference'] * 1e3:,.0f} ms", cell(r, 'float32'), cell(r, 'bfloat16'))
+            for r in d['results']]
+    return table(('width x blocks x heads', 'call', f"AutoGluon {d['autogluon']}", 'float32: time, times as fast, apart', 'bfloat16: time, times as fast, apart'), rows)
+
+def scale():
+    "What benchmarks/scale.py measured, drawn."
+    import pandas as pd
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    d, fig = pd.read_csv(ROOT/'benchmarks'/'scale.csv'), Figure(figsize=(9, 3.2), layout='constrained')
+    FigureCanvasAgg(fig)
+    for ax, (axis, lines) in zip(fig.subplots(1, 3), d.groupby('axis', sort=False)):
+        ax.loglog(lines[axis], lines['first'], 'o-', label='fit and first 1,000 answers, s')
+        ax.loglog(lines[axis], lines['later'], 'o-', label='all queries by a kept context, s')
+        ax.loglog(lines[axis], lines['peak'].clip(lower=1) / 1024, 's:', color='0.5', label='peak memory, GiB')
+        ax.set_xlabel(dict(support='support rows', queries='query rows', columns='columns')[axis])
+        ax.set_title(lines.checkpoint.iloc[0], fontsize=9)
+    fig.axes[0].legend(fontsize=7)
+    (SRC/'pages').mkdir(parents=True, exist_ok=True)
+    fig.savefig(SRC/'pages'/'scale.png', dpi=110)
+    return '![Time and memory by support rows, query rows and columns](scale.png)'
 
 def side_by_side(found, metrics):
     "Checkpoints beside each other: a row for each table, a column for each score and checkpoint."
@@ -201,7 +232,7 @@ def side_by_side(found, metrics):
     return table(('table', *(f'{text} {n}' for text in metrics.values() for n in by)), rows)
 
 def write_benchmarks():
-    "The page of benchmarks: by hand, with the cards' numbers filled in."
+    "The page of benchmarks: by hand, with the cards' and the scripts' numbers filled in."
     found = {n: c for n, c in cards().items() if c.get('evaluation')}
     classes, numbers = ({n: c for n, c in found.items() if (m in c['evaluation']['mean'])} for m in ('auc', 'r2'))
     parts = ['## Classes\n\n' + side_by_side(classes, dict(auc='AUC,', logloss='log loss,', ece='ECE,')),
@@ -209,7 +240,9 @@ def write_benchmarks():
              '## Beside others\n\nThe `medium` checkpoint and eight models with their default settings, on the same tables and splits. '
              'A difference below 0.002 is a tie. The other cards have the same table.\n\n' + rivals(found['medium']['evaluation'])]
     text = linked((ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8'))
-    return write('pages/benchmarks', text.replace('{{scores}}', '\n\n'.join(parts)).replace('{{speed}}', speed()))
+    fills = dict(scores='\n\n'.join(parts), speed=speed(), reference=reference(), scale=scale())
+    for name, fill in fills.items(): text = text.replace('{{' + name + '}}', fill)
+    return write('pages/benchmarks', text)
 
 def linked(text):
     "Chapters named `[text](chapter:NN)` as links to the tutorial of that number; those not written yet as plain text."

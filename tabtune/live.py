@@ -315,7 +315,7 @@ def clocks() -> tuple: return time.monotonic(), time.thread_time()
 def _watch(self: TrainingDashboard):
     begun, draws, self.cost = clocks(), True, 0.0  # the first picture is always drawn
     while not self.run.done.wait(0.25 if draws else 1.0):
-        draws = self._affords(begun)
+        draws = bool(self.curves.last.get('step')) and self._affords(begun)  # no picture before the first step
         self.refresh(picture=draws)
         if self.run.status == 'watching' and self.curves.last.get('progress', 0) >= 1 and time.monotonic() - self.heard > 3: break
     self.end()

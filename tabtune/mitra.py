@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import ROW_SCALES, Attention, attend
+from .attention import ROW_SCALES, Attention, attend, project
 from .config import MitraConfig
 from .hints import HINTS, TARGET_HINTS, class_means
 from .shapes import InputError
@@ -211,7 +211,7 @@ class Block(nn.Module):
         kv = kv or self.attention1.kept(h)
         if not answers: return None, kv
         z = z_BLTD + self.dropout(self.attention1(h, kv, cache.row_mask, cache.n_B, cache.asked))
-        return z + self.dropout(self.linear2(F.gelu(self.linear1(self.layer_norm2(z))))), kv
+        return z + self.dropout(project(self.linear2, project(self.linear1, self.layer_norm2(z), gelu=True))), kv
 
     def features(self, z_BLTD, kv, cache, tokens, answers):
         if z_BLTD is None: return z_BLTD, kv
@@ -220,7 +220,7 @@ class Block(nn.Module):
         kv_row, z = self.attention2.keys_values(h), z_BLTD
         if tokens is not None: h, z = h[:, :tokens], z[:, :, :tokens]
         z = z + self.dropout(self.attention2(h, kv_row, mask).view(z.shape))
-        return z + self.dropout(self.linear4(F.gelu(self.linear3(self.layer_norm4(z))))), kv
+        return z + self.dropout(project(self.linear4, project(self.linear3, self.layer_norm4(z), gelu=True))), kv
 
     def forward(self, z_BLTD, kv, cache, tokens=None, answers=True):
         for half in self.halves: z_BLTD, kv = getattr(self, half)(z_BLTD, kv, cache, tokens, answers)

@@ -101,3 +101,10 @@ def test_what_was_run_is_kept(root, tmp_path, monkeypatch):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('print(1 + 1)')]), path)
     assert run.run(path, False) is None
     assert nbformat.read(tmp_path/'kept'/'a.ipynb', as_version=4).cells[0].outputs[0].text == '2\n'
+
+def test_a_kernel_that_dies_is_a_failure_and_no_end(root, tmp_path, monkeypatch):
+    import nbformat, run
+    monkeypatch.setattr(run, 'KEPT', tmp_path/'kept')
+    path = tmp_path/'dies.ipynb'
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('import os; os._exit(1)')]), path)
+    assert 'died' in run.run(path, False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from clean import notebooks
 
@@ -34,7 +34,7 @@ def run(path, has_cuda):
     client = NotebookClient(nb, timeout=1800, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
                             resources=dict(metadata=dict(path=str(path.parent))))
     try: client.execute()
-    except CellExecutionError as e: return str(e)
+    except (CellExecutionError, DeadKernelError) as e: return str(e)
     finally: keep(nb, path)
 
 def main(args):
