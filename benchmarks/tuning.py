@@ -93,7 +93,7 @@ def suite(a):
 
 def show(a):
     "Summaries of files that `suite --out` wrote, one for each strategy."
-    for strategy, table in pd.concat(map(pd.read_csv, a.files)).groupby('strategy'): print(f'{strategy}, {len(table)} fits'); say(table)
+    for strategy, table in pd.concat(pd.read_csv(f, comment='#') for f in a.files).groupby('strategy'): print(f'{strategy}, {len(table)} fits'); say(table)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
