@@ -137,7 +137,7 @@ def test_random_targets(numbers, problem, data):
 
 def test_many_of_these_targets_are_predicted():
     if not NUMBERS: pytest.skip('runs after test_random_targets')
-    assert sum(NUMBERS) > 0.3 * len(NUMBERS)
+    assert sum(NUMBERS) > 0.1 * len(NUMBERS)
 
 def test_many_of_these_tables_are_predicted():
     "Else the fuzz would only test the errors."

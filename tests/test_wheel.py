@@ -64,12 +64,13 @@ def asked_for(name):
             if r.marker is None or r.marker.evaluate(dict(extra='')): todo.append(canonicalize_name(r.name))
     return found
 
-def test_wheel_predicts_in_a_fresh_environment(root, folder, built):
+def test_wheel_predicts_in_a_fresh_environment(root, folder, built, monkeypatch):
     there = asked_for('tabtune')
     assert {'torch', 'peft', 'pandas', 'scikit-learn', 'ipywidgets', 'numpy', 'accelerate'} <= there and not {'pytest', 'shap', 'polars'} & there
     hide = [m for m, dists in packages_distributions().items() if not there & {canonicalize_name(d) for d in dists} and m.isidentifier()]
     venv.create(folder/'env', with_pip=False)
     python = folder/'env'/'bin'/'python'
+    monkeypatch.delenv('PYTHONPATH', raising=False)  # nothing but the wheel
     subprocess.run([sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-deps', built[1]], check=True)
     home = next((folder/'env').glob('lib/python3*/site-packages'))
     (home/'others.pth').write_text(sysconfig.get_path('purelib') + '\n')  # torch and the others are not copied, only seen
