@@ -2,11 +2,11 @@
 
     python benchmarks/train.py [--sizes 64x2 128x4] [--batches 5] [--threads 1] [--compile] [--out benchmarks/train.csv]
 
-A batch is what `tabtune-pretrain` sees (12,000 cells at the start). Every way takes the same batches, in turn, after one batch
-to warm up; times are those of the processor, so that other work on the machine matters less. A step is the drawing of the
-tables, forward, backward and the optimiser.
+A batch is what `tabtune-pretrain` sees (12,000 cells at the start). The ways take turns, after four batches to warm up;
+those that draw equally far ahead see the same batches. Times are those of the processor, so that other work on the machine
+matters less. A step is the drawing of the tables, forward, backward and the optimiser.
 """
-import argparse, copy, time
+import argparse, time
 from pathlib import Path
 
 import pandas as pd
