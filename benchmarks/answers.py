@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tabtune.checkpoints import load_checkpoint

@@ -15,7 +15,7 @@ SHAPES = [(1, 150, 8, 512), (1, 500, 10, 512), (1, 1000, 20, 512), (14, 90, 6, 2
 
 def long_way(kernel, numbers, targets, row, w, limit=hints.LANDMARKS, span=None):
     "`hints.solve` without its two shorter ways."
-    (at, there, marks), targets = span or hints.spanning(numbers, row, limit), targets * row[..., None]
+    (_, there, marks), targets = span or hints.spanning(numbers, row, limit), targets * row[..., None]
     own = kernel(marks, marks, w) * there[:, None] * there[..., None]
     root = torch.linalg.cholesky(own + torch.diag_embed(hints._jitter(own.diagonal(dim1=1, dim2=2), there) + 1 - there))
     across = (kernel(numbers, marks, w) * there[:, None] * row[..., None]).transpose(1, 2)

@@ -113,13 +113,15 @@ def test_random_tables(model, problem, forms):
 
 TARGETS = dict(cells=FLOATS, real=st.floats(-1e6, 1e6), small=st.floats(-1e-300, 1e-300), large=st.floats(-1e150, 1e150), whole=st.integers(-9, 9),
     one=st.just(2.), int64=st.integers(-2 ** 63, 2 ** 63 - 1), text=st.sampled_from(['1', '2.5', ' 3']), flag=st.booleans(), any=ANY)
+CLEAN = [k for k in TARGETS if k not in ('cells', 'any')]  # most tables should get as far as a prediction
+KINDS = CLEAN * 3 + ['cells', 'any']
 NUMBERS = []
 
 @settings(fuzz, max_examples=max(20, N // 2))
 @given(problem=problems(), data=st.data())
 def test_random_targets(numbers, problem, data):
     X, y, Q = problem
-    y = data.draw(st.lists(TARGETS[data.draw(st.sampled_from(sorted(TARGETS)))], min_size=len(y), max_size=len(y)))
+    y = data.draw(st.lists(TARGETS[data.draw(st.sampled_from(KINDS))], min_size=len(y), max_size=len(y)))
     before = X.copy(deep=True)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -137,7 +139,7 @@ def test_random_targets(numbers, problem, data):
 
 def test_many_of_these_targets_are_predicted():
     if not NUMBERS: pytest.skip('runs after test_random_targets')
-    assert sum(NUMBERS) > 0.1 * len(NUMBERS)
+    assert sum(NUMBERS) > 0.3 * len(NUMBERS)
 
 def test_many_of_these_tables_are_predicted():
     "Else the fuzz would only test the errors."

@@ -63,7 +63,6 @@ def test_a_row_does_not_depend_on_the_others(fitted):
     assert np.allclose(fitted.predict_proba(X)[7], fitted.predict_proba(X[7:8])[0], atol=1e-5)
 
 def test_same_seed_same_answer_and_global_generators_untouched():
-    import torch
     X, y = people(200)
     np.random.seed(1); torch.manual_seed(1)
     a = TabularPipeline(model_params=dict(n_estimators=3)).fit(X, y).predict_proba(X[:50])
@@ -223,7 +222,6 @@ def test_random_start_warns_loudly():
     with pytest.warns(UserWarning, match='random weights'): TabularPipeline(model_params=dict(use_synthetic_prior=False)).fit(X, y)
 
 def test_missing_cuda_warns_and_uses_the_cpu():
-    import torch
     if torch.cuda.is_available(): pytest.skip('this machine has CUDA')
     X, y = people(40)
     with pytest.warns(UserWarning, match='not available'): pipe = TabularPipeline(tuning_params=dict(device='cuda')).fit(X, y)

@@ -1,5 +1,5 @@
 "The pre-training command: it can be stopped at any time, leaves a usable checkpoint, and goes on."
-import os, shutil, signal, subprocess, sys, time
+import shutil, signal, subprocess, sys, time
 
 import pytest
 import torch

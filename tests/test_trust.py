@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_checkpoint
 from tabtune.metrics import calibration_metrics
 from tabtune.processing import CHOICES
-from tabtune.shapes import CheckpointError, ConfigError, InputError, TabTuneError
+from tabtune.shapes import CheckpointError, InputError, TabTuneError
 
 SMALL = dict(pretrained='small')
 

@@ -1,5 +1,5 @@
 "The tutorial in JupyterLab and under Voila: clicked through, watched, stopped, saved."
-import json, subprocess, sys, time
+import json, sys, time
 
 import pytest
 from servers import SHOTS, free_port, server
