@@ -283,11 +283,10 @@ InContext._cache, InContext._views, InContext._by_region = _cache, _views, _by_r
 # %% ../nbs/65_classifier.ipynb #d314e9e5
 N_HELD_OUT, N_CONTEXT, FEWEST = 500, 2000, 20  # rows that are held out at most, that are looked at, that an adjustment takes
 
-def _hold_out(self: InContext) -> tuple:  # row positions: held out, kept
-    "Rows to be asked about, and rows to know them by."
+def _shuffled_rows(self: InContext) -> np.ndarray:
+    "The rows that are looked at, in random order."
     some = stratified_rows(self._groups(), N_CONTEXT, np.random.default_rng([self.seed_, 3]))
-    held = some[np.sort(np.random.default_rng([self.seed_, 4]).permutation(len(some))[:min(N_HELD_OUT, len(some) // 5)])]
-    return held, np.setdiff1d(some, held)
+    return np.random.default_rng([self.seed_, 4]).permutation(some)
 
 def _probe(self: InContext, kept):
     "This estimator, knowing no other rows than some."
@@ -296,7 +295,7 @@ def _probe(self: InContext, kept):
     probe.caches_, probe.cache_budget = {}, 0
     return probe
 
-InContext._hold_out, InContext._probe = _hold_out, _probe
+InContext._shuffled_rows, InContext._probe = _shuffled_rows, _probe
 
 # %% ../nbs/65_classifier.ipynb #84a20171
 def _getstate(self):
@@ -421,7 +420,8 @@ def _find_temperature(self: MitraClassifier) -> float:
     k, codes = len(self.classes_), self.y_support_
     many = k > self.model_.config.n_classes
     if k == 1 or not (self.calibrate or many): return 1.
-    held, kept = self._hold_out()
+    some = self._shuffled_rows()
+    held, kept = map(np.sort, np.split(some, [min(N_HELD_OUT, len(some) // 5)]))
     held = held[np.isin(codes[held], codes[kept])]
     if len(held) < FEWEST or len(np.unique(codes[kept])) < k: return 0.75 if many else 1.
     found, usual = fit_temperature(self._probe(kept)._log_proba(self.x_support_[held]), codes[held]), 0.75 if many else 1.

@@ -17,8 +17,8 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .classifier import (BLOCK, FEWEST, N_CONTEXT, N_HELD_OUT, InContext, Member, _seed, by_partition, is_dask,
-                                outputs_in_chunks, stratified_rows)
+from .classifier import (BLOCK, FEWEST, N_HELD_OUT, InContext, Member, _seed, by_partition, is_dask,
+                                outputs_in_chunks)
 from .config import check_choice, check_range
 from .encode import _flat, check_table
 from .episodes import target_groups
@@ -223,8 +223,8 @@ N_FOLDS = 5
 
 def _folds(self: MitraRegressor) -> list:  # of row positions: asked about, known
     "Rows to be asked about, and the rows to know them by."
-    some = stratified_rows(self._groups(), N_CONTEXT, np.random.default_rng([self.seed_, 3]))
-    parts = np.array_split(np.random.default_rng([self.seed_, 4]).permutation(some), N_FOLDS)
+    some = self._shuffled_rows()
+    parts = np.array_split(some, N_FOLDS)
     return [(np.sort(p), np.setdiff1d(some, p)) for p in parts[:math.ceil(N_HELD_OUT / len(parts[0]))]]
 
 def _held_out_shares(self: MitraRegressor) -> np.ndarray:

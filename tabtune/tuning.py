@@ -396,8 +396,10 @@ Tuning.put = put
 # %% ../nbs/62_tuning.ipynb #05bea30c
 def blend(self: Tuning):
     "Keep the share of the way that the validation rows like best."
+    self.share = 1.0
+    if not self.best.step: return  # the weights are those of the start
     best, losses = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}, {}
-    for share in SHARES if self.best.step else (1.0,):
+    for share in SHARES:
         self.put(share, best)
         losses[share] = self.kind.scores(self.tuned, self.val)[0].mean()
     self.share = min(losses, key=lambda share: (losses[share], -share))
