@@ -16,10 +16,16 @@ def until(f, what, seconds=120):
 
 def shot(page, name): page.screenshot(path=SHOTS/f'{name}.png')
 
+KERNEL = """() => {
+    const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel
+    return kernel && kernel.connectionStatus == 'connected' && kernel.status == 'idle'
+}"""
+
 def open_notebook(page, lab, name):
+    "Open a notebook and wait for its kernel: a cell run before would make JupyterLab ask for one in a dialog."
     page.goto(lab.format(name))
     page.wait_for_selector(CELL)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status=idle]')
+    page.wait_for_function(KERNEL)
     page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
 
 def command(page, name, **args):
@@ -29,14 +35,10 @@ def command(page, name, **args):
 def code_cell(page, words): return page.locator(CELL).filter(has=page.locator('.cm-content', has_text=words)).first
 
 def run_cell(page, words):
-    "Run the cell that holds these words; again if the kernel was not there yet."
+    "Run the cell that holds these words, and wait until it has begun."
     cell = code_cell(page, words)
-    def started():
-        cell.locator('.cm-content').click(); command(page, 'notebook:run-cell')
-        end = time.monotonic() + 5
-        while time.monotonic() < end and (there := cell.locator('.jp-InputPrompt').inner_text().strip()) == '[ ]:': time.sleep(0.1)
-        return there != '[ ]:'
-    until(started, f'the cell with {words!r} to run')
+    cell.locator('.cm-content').click(); command(page, 'notebook:run-cell')
+    until(lambda: cell.locator('.jp-InputPrompt').inner_text().strip() != '[ ]:', f'the cell with {words!r} to run')
 
 def run_new(page, code):
     "Run code in a new cell at the end of the notebook; the text that it gives."
