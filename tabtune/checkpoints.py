@@ -49,8 +49,8 @@ def find_checkpoint(
     name,  # bundled name, directory, or hub id such as 'autogluon/mitra-classifier'
 ) -> Path:  # directory
     "Where a checkpoint lies; a hub id is downloaded."
-    if not isinstance(name, (str, os.PathLike)): raise CheckpointError(f'pretrained={name!r} must be a bundled name ({", ".join(bundled())}), '
-                                                                       'a directory or a hub id')
+    if not isinstance(name, (str, os.PathLike)):
+        raise CheckpointError(f'pretrained={name!r} must be a bundled name ({", ".join(bundled())}), a directory or a hub id')
     if str(name) in bundled(): return bundled()[str(name)]
     path = Path(name).expanduser()
     if path.is_dir(): return path
