@@ -288,7 +288,10 @@ def choices(self: PipelineBuilder) -> Choices:
     return Choices(t, columns, self.strategy.value, self.device.value, round(self.test_size.value, 4), differ(self.model),
                    differ(self.tuning), differ(self.lora), differ(self.steps), self.task.value)
 
-def code(self: PipelineBuilder) -> str: return self.choices().code(self.df, self.name)
+def code(self: PipelineBuilder) -> str:
+    "The Python cell that does the same."
+    return self.choices().code(self.df, self.name)
+
 def _fields(self: PipelineBuilder) -> dict: return self.model | self.tuning | self.lora | self.steps
 
 PipelineBuilder.choices, PipelineBuilder.code, PipelineBuilder._fields = choices, code, _fields

@@ -67,7 +67,9 @@ class Curves:
     "The numbers of a run in a bounded number of points."
     def __init__(self, most: int = 1000): self.most = most; self.clear()
 
-    def clear(self): self.points, self.waiting, self.stride, self.val, self.last, self.baseline = [], [], 1, [], {}, None
+    def clear(self):
+        "As before the first row."
+        self.points, self.waiting, self.stride, self.val, self.last, self.baseline = [], [], 1, [], {}, None
 
     def add(self, row: dict):
         "Take in a row of a history."

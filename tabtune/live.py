@@ -40,7 +40,10 @@ class Run(Callback):
 
     def pause(self): self.go.clear()
     def resume(self): self.go.set()
-    def stop(self): self.stopping, self.status = True, 'stopping'; self.go.set()
+
+    def stop(self):
+        "End after the step in progress, also where it is paused."
+        self.stopping, self.status = True, 'stopping'; self.go.set()
 
     def finish(self, error: Exception = None):
         "The run is over, well or not."
@@ -219,8 +222,10 @@ class TrainingDashboard:
         self.heard, self.step, self.cost, self.after = time.monotonic(), 0, 0.0, []  # functions to call at the end
         self._build(); self.refresh()
 
-# %% ../nbs/87_live.ipynb #2cdf67b5
-def what_is(source) -> str: return 'a run in this process' if isinstance(source, History) else str(source)
+# %% ../nbs/87_live.ipynb #b2f7731e
+def what_is(source) -> str:
+    "A title for somebody else's run."
+    return 'a run in this process' if isinstance(source, History) else str(source)
 
 def _build(self: TrainingDashboard):
     made = [('Start', 'success', 'train in the background', 'start'), ('Pause', '', 'wait after this step', 'pause'),

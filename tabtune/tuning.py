@@ -82,8 +82,10 @@ def held_out(
         out.append(gather(x, [(s, np.searchsorted(group, y[s]), rows, np.searchsorted(group, y[rows]), np.arange(x.shape[1]))]))
     return out
 
-# %% ../nbs/62_tuning.ipynb #01768543
-def mean_there(values) -> float: return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
+# %% ../nbs/62_tuning.ipynb #abb4338b
+def mean_there(values) -> float:
+    "Mean of those that are not NaN."
+    return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
 
 def carefully(f, ep: Episode, parts: int = 1) -> list:
     "`f` of an episode, in parts if memory runs out."
@@ -403,7 +405,9 @@ def train(self: Tuning):  # the `TrainState` at the end
     self.tuned.eval(); self.best.restore(); self.blend()
     return state
 
-def interrupted(state) -> bool: return state.stopped and not state.info.get('early')
+def interrupted(state) -> bool:
+    "Stopped by a person, or by a program."
+    return state.stopped and not state.info.get('early')
 
 Tuning.train = train
 
@@ -414,7 +418,9 @@ class Follow(Callback):
     def on_step(self, state):
         if self.other.stopped: state.stop()
 
-def scored(self: Tuning) -> tuple: return tuple(self.kind.scores(m, self.test) for m in (self.untuned, self.tuned))
+def scored(self: Tuning) -> tuple:  # of the untuned and of the tuned model
+    "What both models say about the rows of the comparison."
+    return tuple(self.kind.scores(m, self.test) for m in (self.untuned, self.tuned))
 
 def turned(self: Tuning, turn: int) -> 'Tuning':
     "The same run with other rows held out."
