@@ -26,7 +26,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from .boards import PLOTS, draw_board, html_page, html_table, mean_ranks
 from .telemetry import write_whole
 from .config import check_choice, check_keys, check_range
-from .encode import _flat, align, check_table, column_names, encode_labels
+from .encode import align
+from .frames import _flat, check_table, column_names, encode_labels
 from .metrics import axes_for
 from .models import find_model, installed, list_models, model_names, why_not
 from .pipeline import TabularPipeline
