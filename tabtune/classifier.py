@@ -28,7 +28,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .checkpoints import check_task, load_checkpoint
 from .config import check_choice, check_range
-from .encode import TableEncoder, check_table, encode_labels
+from .encode import TableEncoder
+from .frames import check_table, encode_labels
 from .mitra import Mitra
 from .processing import TableProcessor, check_processor_params
 from .training import pick_device

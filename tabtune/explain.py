@@ -13,7 +13,8 @@ import torch
 
 from .classifier import MitraClassifier
 from .config import check_choice, check_keys, check_range
-from .encode import TableEncoder, check_table
+from .encode import TableEncoder
+from .frames import check_table
 from .maps import _estimator, _names, _view, get_attention_weights
 from .metrics import axes_for, classification_metrics
 from .mitra import Mitra
