@@ -27,7 +27,8 @@ def attend(
 class LogScale(nn.Module):
     "Per-head temperature that grows with the logarithm of the number of support rows."
     def __init__(self, num_heads: int): super().__init__(); self.slope = nn.Parameter(torch.full((num_heads,), 0.1))
-    def forward(self, q_BLCHd, n_B): return q_BLCHd * (1 + (n_B.clamp_min(24) / 100).log()[:, None, None, None, None] * self.slope[:, None])
+    def forward(self, q_BLCHd, n_B):
+        return q_BLCHd * (1 + (n_B.clamp_min(24) / 100).log()[:, None, None, None, None] * self.slope[:, None])
 
 class NoScale(nn.Module):
     "The public layout: the scores stay as they are."
@@ -52,8 +53,9 @@ def project(
     gelu: bool = False,
 ) -> Tensor:  # (..., out)
     "`layer(x)`, with GELU if asked."
-    if _fusable(layer, x): return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, 'gelu' if gelu else 'none', [], 'none' if gelu else '')
-    return F.gelu(layer(x)) if gelu else layer(x)
+    if not _fusable(layer, x): return F.gelu(layer(x)) if gelu else layer(x)
+    name, kind = ('gelu', 'none') if gelu else ('none', '')
+    return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, name, [], kind)
 
 # %% ../nbs/20_attention.ipynb #b5b8c8b7
 class Attention(nn.Module):

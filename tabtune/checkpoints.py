@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'bundled', 'save_checkpoint', 'find_checkpoint', 'check_task', 'read_config', 'check_size', 'load_weights',
-           'load_checkpoint', 'read_card', 'match_bundled', 'bundled_for']
+           'load_checkpoint', 'read_card', 'match_bundled', 'bundled_for', 'pick_weights']
 
-# %% ../nbs/55_checkpoints.ipynb #7be18748
+# %% ../nbs/55_checkpoints.ipynb #65305011
 import json
 import os
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .config import MitraConfig, config_from_json, config_to_json, did_you_mean
-from .mitra import Mitra
+from .config import ARCHITECTURE, MitraConfig, architecture, config_from_json, config_to_json, did_you_mean
+from .mitra import Mitra, neighbour_init
 from .shapes import CheckpointError, ConfigError
 from .telemetry import write_whole
 
@@ -27,7 +29,7 @@ def bundled() -> dict:  # name -> directory
     "The checkpoints that come with the package."
     return {p.parent.name: p.parent for p in sorted(WEIGHTS.glob('*/model.safetensors'))}
 
-# %% ../nbs/55_checkpoints.ipynb #fdb83d0e
+# %% ../nbs/55_checkpoints.ipynb #07aaf170
 def save_checkpoint(
     model: Mitra,
     dir,  # directory, made if absent
@@ -47,8 +49,8 @@ def find_checkpoint(
     name,  # bundled name, directory, or hub id such as 'autogluon/mitra-classifier'
 ) -> Path:  # directory
     "Where a checkpoint lies; a hub id is downloaded."
-    if not isinstance(name, (str, os.PathLike)): raise CheckpointError(f'pretrained={name!r} must be a bundled name ({", ".join(bundled())}), '
-                                                                       'a directory or a hub id')
+    if not isinstance(name, (str, os.PathLike)):
+        raise CheckpointError(f'pretrained={name!r} must be a bundled name ({", ".join(bundled())}), a directory or a hub id')
     if str(name) in bundled(): return bundled()[str(name)]
     path = Path(name).expanduser()
     if path.is_dir(): return path
@@ -142,3 +144,32 @@ def bundled_for(
     call = ' '.join(f'--{k} {getattr(config, k)}' for k in _SIZE)
     raise ConfigError(f'no bundled weights for {show(config)}. Bundled: {have}. To pre-train this architecture: `tabtune-pretrain {call} '
                       "--hours 2 --out DIR`, then pretrained='DIR'; or use_synthetic_prior=False for a random start")
+
+# %% ../nbs/55_checkpoints.ipynb #e9ea7cfa
+def _matching(source, params):
+    "`source`, if its architecture does not contradict `params`."
+    config = read_config(find_checkpoint(source))
+    for key in ARCHITECTURE[:-1]:  # dropout may differ
+        if params.get(key) not in (None, getattr(config, key)):
+            raise ConfigError(f"{key}={params[key]}, but the weights '{source}' have {key}={getattr(config, key)}; leave {key} out")
+    return source
+
+# %% ../nbs/55_checkpoints.ipynb #a6eb2b1d
+def pick_weights(
+    params: dict,  # checked model_params
+    path=None,  # model_checkpoint_path
+    tuned: bool = False,  # all weights will be tuned
+    task: str = 'classification',  # or 'regression'
+):  # what `MitraClassifier(pretrained=...)` takes
+    "The weights that some model_params ask for."
+    source = params.get('pretrained') or path
+    if path and params.get('pretrained'):
+        raise ConfigError(f"model_checkpoint_path='{path}' and pretrained='{params['pretrained']}' both name weights: give one")
+    if source is not None: return _matching(source, params)
+    config = replace(architecture(params), task=task)
+    if params.get('use_synthetic_prior', True): return bundled_for(config)
+    if not tuned:
+        warnings.warn('use_synthetic_prior=False: the model starts from random weights, and without tuning its predictions mean nothing')
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.get('seed', 42))
+        return neighbour_init(Mitra(config))

@@ -403,7 +403,8 @@ def predict_logits(
     "Answer queries about a digested support."
     if asked is not None: cache = replace(cache, asked=max(asked, 2))  # one alone would be computed in another order
     if x_query.shape[::2] != (len(cache.n_B), cache.n_features):
-        raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, as the support has')
+        raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, '
+                         'as the support has')
     x = self.readable(x_query)
     numbers = self.cell(x, cache.cells)
     evidence = self.hints.evidence(numbers, cache.hints)

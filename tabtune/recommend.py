@@ -23,7 +23,7 @@ import torch
 
 from .checkpoints import bundled
 from .config import PRESETS, STRATEGY_ALIASES, MitraConfig, check_choice, check_model_params, tuning_config
-from .encode import check_table
+from .frames import check_table
 from .mitra import Mitra
 from .training import pick_device
 

@@ -35,9 +35,12 @@ def check_target(
     try: x = pd.to_numeric(s.astype(object), errors='coerce').to_numpy(dtype=np.float64, na_value=np.nan)
     except OverflowError: raise InputError("Input y contains a whole number too large for dtype('float64')") from None
     words = np.flatnonzero(np.isnan(x) & s.notna().to_numpy())
-    if len(words): raise InputError(f'y must hold numbers for a regression, but row {words[0]} is {s.iloc[words[0]]!r}; for classes use a classifier')
-    if (gone := np.flatnonzero(np.isnan(x))).size: raise InputError(f'Input y contains NaN: {len(gone)} of {len(x)} targets are missing, the first '
-        f'in row {gone[0]} (counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
+    if len(words):
+        raise InputError(f'y must hold numbers for a regression, but row {words[0]} is {s.iloc[words[0]]!r}; '
+                         'for classes use a classifier')
+    if (gone := np.flatnonzero(np.isnan(x))).size:
+        raise InputError(f'Input y contains NaN: {len(gone)} of {len(x)} targets are missing, the first in row {gone[0]} '
+                         '(counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
     if (big := np.flatnonzero(np.abs(x) > 1e150)).size:
         raise InputError(f"Input y contains infinity or a value too large for dtype('float64'): row {big[0]} is {x[big[0]]}")
     return x
@@ -46,14 +49,20 @@ def check_target(
 class Answer:
     "Distributions of Q queries by one context, in the target's own units."
     def __init__(self, mixture: Mixture, scale, sign: float): self.mixture, self.scale, self.sign = mixture, scale, sign
-    def mean(self) -> np.ndarray: return self.sign * self.mixture.target_mean(self.scale)[0].numpy()
+
+    def mean(self) -> np.ndarray:
+        "The mean of each query's distribution."
+        return self.sign * self.mixture.target_mean(self.scale)[0].numpy()
 
     def cdf(self, y: np.ndarray) -> np.ndarray:
         "Probability of a target up to `y`, one `y` for each query."
         p = self.mixture.cdf(self.scale.to_model(self.sign * torch.as_tensor(y)[None]))[0].numpy()
         return p if self.sign > 0 else 1 - p
 
-def mixed_cdf(answers: list, y: np.ndarray) -> np.ndarray: return sum(a.cdf(y) for a in answers) / len(answers)
+# %% ../nbs/66_regressor.ipynb #6d00eb68
+def mixed_cdf(answers: list, y: np.ndarray) -> np.ndarray:  # (Q,)
+    "Probability of a target up to `y`, by the average of several answers."
+    return sum(a.cdf(y) for a in answers) / len(answers)
 
 def mixed_quantile(
     answers: list,  # of `Answer`, about the same queries
@@ -81,7 +90,7 @@ class MitraRegressor(RegressorMixin, InContext):
     max_support : support rows at most; None: what memory allows
     max_features : columns at most; beyond that the most informative ones are kept
     cache_budget : bytes that may be kept between calls, so that later predictions skip the support
-    support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a context for each region of the table)
+    support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a context for each region)
     processor_params : dict of optional steps before the model, see `TableProcessor`
 
     Attributes
@@ -90,8 +99,8 @@ class MitraRegressor(RegressorMixin, InContext):
     encoder_ : the fitted `TableEncoder` or `TableProcessor`
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
-    def __init__(self, pretrained='medium-regression', n_estimators=1, device='auto', random_state=42, max_support=None, max_features=500,
-                 cache_budget=2 ** 30, support_strategy='sample', processor_params=None):
+    def __init__(self, pretrained='medium-regression', n_estimators=1, device='auto', random_state=42, max_support=None,
+                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.processor_params = support_strategy, processor_params
@@ -112,9 +121,6 @@ def fit(
     x, target = self._fit_encoder(df, check_target(y), seed)
     return self._set_context(self._load(), x, target, seed)
 
-MitraRegressor.fit = fit
-
-# %% ../nbs/66_regressor.ipynb #e7ea0b8d
 def _set_context(self: MitraRegressor, model, x, y, seed, rows=None, columns=None, near=None, centres=None):
     "What prediction needs."
     self.scale_ = ANSWERS[model.config.answer][0](torch.tensor(y)[None])
@@ -123,7 +129,7 @@ def _set_context(self: MitraRegressor, model, x, y, seed, rows=None, columns=Non
     self._forget()
     return self
 
-MitraRegressor._set_context = _set_context
+MitraRegressor.fit, MitraRegressor._set_context = fit, _set_context
 
 # %% ../nbs/66_regressor.ipynb #b5fbd7f3
 def scaled_targets(self: MitraRegressor, view: int, rows) -> tuple:  # scale, sign, targets in the model's units
@@ -131,27 +137,17 @@ def scaled_targets(self: MitraRegressor, view: int, rows) -> tuple:  # scale, si
     sign = -1. if view % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
     scale = ANSWERS[self.model_.config.answer][0](y)
-    return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: an outlier is as far as others, not further
+    return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 def _ask(self: MitraRegressor, key, rows, x_query) -> Answer:
     "One view's answer; `key` is (view, region) and `rows` its context."
     m, read = Member(key[0], rows, self.columns_, 1, self.seed_), ANSWERS[self.model_.config.answer][1]
     scale, sign, y = self.scaled_targets(key[0], rows)
     cache = self._cache(key, lambda: (m.x(self.x_support_[rows]), y))
-    return Answer(Mixture(*(t.double() for t in vars(read(outputs_in_chunks(self.model_, cache, m.x(x_query), 32)[None])).values())), scale, sign)
+    mixture = read(outputs_in_chunks(self.model_, cache, m.x(x_query), 32)[None])
+    return Answer(Mixture(*(t.double() for t in vars(mixture).values())), scale, sign)
 
 MitraRegressor.scaled_targets, MitraRegressor._ask = scaled_targets, _ask
-
-# %% ../nbs/66_regressor.ipynb #a595ddf6
-def _by_block(self: MitraRegressor, X, read, width: tuple = ()) -> np.ndarray:  # (n_rows, *width)
-    "`read` of the answers, block by block and region by region; `read` takes a list of answers and the number of queries."
-    check_is_fitted(self, 'rows_')
-    answer = lambda region, x: read(self._views(region, x), len(x))
-    return np.concatenate([self._by_region(x, answer, width) for x in self.encoder_.blocks(X, BLOCK)])
-
-def _constant(self: MitraRegressor): return self.y_support_[0] if self.y_support_.min() == self.y_support_.max() else None
-
-MitraRegressor._by_block, MitraRegressor._constant = _by_block, _constant
 
 # %% ../nbs/66_regressor.ipynb #0acf9c6b
 OUTPUTS = ('mean', 'median', 'quantiles', 'full')
@@ -163,7 +159,14 @@ def check_quantiles(quantiles) -> np.ndarray:
     if shares.ndim == 1 and len(shares) and ((shares > 0) & (shares < 1)).all(): return shares
     raise InputError(f'quantiles={quantiles!r} must be a list of numbers between 0 and 1, e.g. [0.1, 0.5, 0.9]')
 
-# %% ../nbs/66_regressor.ipynb #0c5b6fdc
+# %% ../nbs/66_regressor.ipynb #4844f655
+def _by_block(self: MitraRegressor, X, read, width: tuple) -> np.ndarray:  # (n_rows, *width)
+    "`read` of the answers, by block and region; `read` takes a list of answers and the number of queries."
+    answer = lambda region, x: read(self._views(region, x), len(x))
+    return np.concatenate([self._by_region(x, answer, width) for x in self.encoder_.blocks(X, BLOCK)])
+
+def _constant(self: MitraRegressor): return self.y_support_[0] if self.y_support_.min() == self.y_support_.max() else None
+
 def _told(self: MitraRegressor, X, shares, mean: bool = False) -> np.ndarray:  # (n_rows, mean + n_shares)
     "The mean, if wanted, and some quantiles of each row; the one value that there is for a constant target."
     check_is_fitted(self, 'rows_')
@@ -173,7 +176,7 @@ def _told(self: MitraRegressor, X, shares, mean: bool = False) -> np.ndarray:  #
     read = lambda answers, n: np.stack(means(answers) + [mixed_quantile(answers, np.full(n, s), self.scale_) for s in shares], 1)
     return self._by_block(X, read, width)
 
-MitraRegressor._told = _told
+MitraRegressor._by_block, MitraRegressor._constant, MitraRegressor._told = _by_block, _constant, _told
 
 # %% ../nbs/66_regressor.ipynb #b1db2357
 def _mean(self, X, shares, coverage): return self._told(X, (), mean=True)[:, 0]
@@ -199,7 +202,8 @@ def _answer(self: MitraRegressor, X, output: str, shares=(0.5,), coverage: float
     "Ask about a table, in memory or in partitions."
     check_is_fitted(self, 'rows_')
     if not is_dask(X): return ASK[output](self, X, shares, coverage)
-    if output == 'full': raise InputError("output='full' is for tables in memory; ask a Dask table for 'mean', 'median' or 'quantiles'")
+    if output == 'full':
+        raise InputError("output='full' is for tables in memory; ask a Dask table for 'mean', 'median' or 'quantiles'")
     return by_partition(X, self, partial(part, output=output, shares=shares, coverage=coverage))
 
 MitraRegressor._answer = _answer

@@ -203,11 +203,11 @@ def test_nested_without_end_is_refused(saved):
     with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
 
 def test_a_context_whose_parts_do_not_belong_together_is_refused(stepped):
-    from tabtune.pipeline import CONTEXT, _check_context
+    from tabtune.saving import CONTEXT, check_context
     good = {k: getattr(stepped.estimator_, k + '_') for k in CONTEXT}
-    _check_context(good, 'p')
+    check_context(good, 'p')
     for change in (dict(y_support=good['y_support'][:-1]), dict(rows=[np.array([10 ** 6])]), dict(columns=np.array([99])), dict(classes=good['classes'][:1]), dict(near=[np.array([-1])])):
-        with pytest.raises(CheckpointError, match='belong together'): _check_context(good | change, 'p')
+        with pytest.raises(CheckpointError, match='belong together'): check_context(good | change, 'p')
 
 def test_saving_into_a_folder_is_an_error_in_words(stepped, tmp_path):
     with pytest.raises(InputError, match='is a folder: give the name of a file in it'): stepped.save(tmp_path)
