@@ -137,9 +137,10 @@ def check_growth(source: MitraConfig, config: MitraConfig):
     for key in ('d_model', 'd_ff', 'num_heads'):
         if getattr(config, key) % getattr(source, key):
             raise ConfigError(f'{key}={getattr(config, key)} is not a multiple of {getattr(source, key)}, which the start has')
+    here, there = config.d_model // config.num_heads, source.d_model // source.num_heads  # widths of a head
     if config.d_model * source.num_heads != source.d_model * config.num_heads:
-        raise ConfigError(f'num_heads={config.num_heads} makes heads {config.d_model // config.num_heads} wide, but the start has heads of '
-                          f'{source.d_model // source.num_heads}: try num_heads={config.d_model * source.num_heads // source.d_model}')
+        raise ConfigError(f'num_heads={config.num_heads} makes heads {here} wide, but the start has heads of {there}: '
+                          f'try num_heads={config.d_model * source.num_heads // source.d_model}')
     for key in ('task', 'cell', 'order', 'head', 'n_classes'): check_choice(key, getattr(config, key), [getattr(source, key)])
 
 # %% ../nbs/60_pretrain.ipynb #e1914e0f
@@ -314,5 +315,6 @@ def main(
     run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes)
     state = run.run(resume)
     end = 'stopped' if state.stopped else 'done'
-    hours = state.seconds / 3600
-    if run.main: print(f'{end} after {state.step} steps, {hours:.2f} h: validation loss {state.val_loss:.4f}, in {out}', flush=True)
+    if run.main:
+        told = f'{end} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}'
+        print(told, flush=True)
