@@ -27,7 +27,8 @@ def attend(
 class LogScale(nn.Module):
     "Per-head temperature that grows with the logarithm of the number of support rows."
     def __init__(self, num_heads: int): super().__init__(); self.slope = nn.Parameter(torch.full((num_heads,), 0.1))
-    def forward(self, q_BLCHd, n_B): return q_BLCHd * (1 + (n_B.clamp_min(24) / 100).log()[:, None, None, None, None] * self.slope[:, None])
+    def forward(self, q_BLCHd, n_B):
+        return q_BLCHd * (1 + (n_B.clamp_min(24) / 100).log()[:, None, None, None, None] * self.slope[:, None])
 
 class NoScale(nn.Module):
     "The public layout: the scores stay as they are."
@@ -41,7 +42,8 @@ WORTH_FUSING = 2 ** 18  # numbers in the result
 
 def _fusable(layer, x):
     "Can this call take the kernel that writes its result once?"
-    return (type(layer) is nn.Linear and x.device.type == 'cpu' and x.dtype == layer.weight.dtype == torch.float32 and layer.bias is not None
+    return (type(layer) is nn.Linear and x.device.type == 'cpu' and x.dtype == layer.weight.dtype == torch.float32
+            and layer.bias is not None
             and x.numel() // layer.in_features * layer.out_features >= WORTH_FUSING
             and not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu') or layer._forward_hooks or layer._forward_pre_hooks)
             and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
@@ -52,8 +54,9 @@ def project(
     gelu: bool = False,
 ) -> Tensor:  # (..., out)
     "`layer(x)`, with GELU if asked."
-    if _fusable(layer, x): return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, 'gelu' if gelu else 'none', [], 'none' if gelu else '')
-    return F.gelu(layer(x)) if gelu else layer(x)
+    if not _fusable(layer, x): return F.gelu(layer(x)) if gelu else layer(x)
+    name, kind = ('gelu', 'none') if gelu else ('none', '')
+    return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, name, [], kind)
 
 # %% ../nbs/20_attention.ipynb #b5b8c8b7
 class Attention(nn.Module):

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['log', 'CHUNK_NUMBERS', 'N_FIT', 'N_WORDS', 'N_HELD_OUT', 'N_CONTEXT', 'FEWEST', 'BLOCK', 'outputs_in_chunks',
            'predict_in_chunks', 'default_max_support', 'stratified_rows', 'neighbourhoods', 'nearest_centre', 'Member',
-           'class_words', 'sharpen', 'fit_temperature', 'most_informative', 'InContext', 'MitraClassifier', 'fit',
-           'looks_like_numbers', 'is_dask', 'probabilities', 'labels', 'by_partition', 'predict_proba', 'predict']
+           'class_words', 'sharpen', 'fit_temperature', 'most_informative', 'InContext', 'MitraClassifier',
+           'looks_like_numbers', 'fit', 'is_dask', 'predict_proba', 'predict', 'probabilities', 'labels',
+           'by_partition']
 
 # %% ../nbs/65_classifier.ipynb #65354f09
 import copy
@@ -27,7 +28,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .checkpoints import check_task, load_checkpoint
 from .config import check_choice, check_range
-from .encode import TableEncoder, check_table, encode_labels
+from .encode import TableEncoder
+from .frames import check_table, encode_labels
 from .mitra import Mitra
 from .processing import TableProcessor, check_processor_params
 from .training import pick_device
@@ -51,7 +53,6 @@ def outputs_in_chunks(
         with torch.inference_mode(): out.append(model.predict_logits(cache, full[None], len(x))[0, :len(x)].float().cpu().double())
     return torch.cat(out)
 
-# %% ../nbs/65_classifier.ipynb #33d2612c
 def predict_in_chunks(
     model: Mitra,
     cache,  # `SupportCache` of one table
@@ -103,7 +104,6 @@ def neighbourhoods(
     centres = MiniBatchKMeans(k, random_state=seed, n_init=1, batch_size=4096).fit(some).cluster_centers_.astype(np.float32)
     return centres, list(np.sort(NearestNeighbors(n_neighbors=min(n_near, n)).fit(z).kneighbors(centres, return_distance=False), 1))
 
-# %% ../nbs/65_classifier.ipynb #c613a697
 def nearest_centre(x, centres) -> np.ndarray:  # (n,) region of each row
     "The region of each row."
     if len(centres) == 1: return np.zeros(len(x), dtype=np.int64)
@@ -198,7 +198,6 @@ def _check_settings(self: InContext):
     check_choice('calibrate', self.calibrate, [True, False])
     check_processor_params(self.processor_params)
 
-# %% ../nbs/65_classifier.ipynb #66039971
 def _load(self: InContext) -> Mitra:
     "The weights that were asked for, if they are for this task."
     model = copy.deepcopy(self.pretrained) if isinstance(self.pretrained, Mitra) else load_checkpoint(self.pretrained)
@@ -238,6 +237,8 @@ def _set_model(self: InContext, model):
     "Ask this model from now on."
     self.model_, self.caches_ = model.to(self.device_).eval(), {}
 
+InContext._keep, InContext._set_model = _keep, _set_model
+
 # %% ../nbs/65_classifier.ipynb #eba2fdec
 def _draw_rows(self: InContext):
     "The support rows of each view, and of each region."
@@ -253,7 +254,7 @@ def _draw_rows(self: InContext):
     self.centres_, self.near_ = np.zeros((1, 1), np.float32), [np.arange(0)]
     if near and limit > keep: self.centres_, self.near_ = neighbourhoods(self.x_support_[:, self.columns_], limit - keep, self.seed_)
 
-InContext._keep, InContext._set_model, InContext._draw_rows = _keep, _set_model, _draw_rows
+InContext._draw_rows = _draw_rows
 
 # %% ../nbs/65_classifier.ipynb #107bae7d
 def _cache(self: InContext, key, support):
@@ -270,6 +271,8 @@ def _views(self: InContext, region, x_query) -> list:
     near = self.near_[region]
     return [self._ask((i, region), np.union1d(rows, near) if len(near) else rows, x_query) for i, rows in enumerate(self.rows_)]
 
+InContext._cache, InContext._views = _cache, _views
+
 # %% ../nbs/65_classifier.ipynb #5afa0eb5
 def _by_region(self: InContext, x_query, answer, width: tuple = ()) -> np.ndarray:  # (Q, *width)
     "`answer(region, queries)` of each region, put together."
@@ -278,7 +281,7 @@ def _by_region(self: InContext, x_query, answer, width: tuple = ()) -> np.ndarra
     for r in np.unique(region): out[region == r] = answer(r, x_query[region == r])
     return out
 
-InContext._cache, InContext._views, InContext._by_region = _cache, _views, _by_region
+InContext._by_region = _by_region
 
 # %% ../nbs/65_classifier.ipynb #d314e9e5
 N_HELD_OUT, N_CONTEXT, FEWEST = 500, 2000, 20  # rows that are held out at most, that are looked at, that an adjustment takes
@@ -345,23 +348,6 @@ class MitraClassifier(ClassifierMixin, InContext):
     least = property(lambda self: len(self.classes_))
     def _forget(self): self.temperature_ = self._find_temperature()
 
-# %% ../nbs/65_classifier.ipynb #27660cd6
-def fit(
-    self: MitraClassifier,
-    X,  # table of shape (n_rows, n_columns): DataFrame, array, ...
-    y,  # n_rows labels
-):
-    "Keep the table as context. No training."
-    self._check_settings()
-    df = check_table(X, y)
-    codes, classes = encode_labels(y)
-    looks_like_numbers(classes, len(codes))
-    seed = _seed(self.random_state)
-    x, codes = self._fit_encoder(df, codes, seed)
-    return self._set_context(self._load(), x, codes, classes, seed)
-
-MitraClassifier.fit = fit
-
 # %% ../nbs/65_classifier.ipynb #366c845d
 def looks_like_numbers(
     classes: np.ndarray,  # distinct labels
@@ -371,17 +357,6 @@ def looks_like_numbers(
     if len(classes) > 20 and 2 * len(classes) > n_rows and getattr(classes, 'dtype', np.dtype(object)).kind in 'iuf':
         warnings.warn(f'y holds {len(classes)} different numbers in {n_rows} rows: this looks like a regression, but each number is taken '
                       'as a class of its own. For amounts use a regressor, or cut them into classes, e.g. pandas.qcut(y, 4)')
-
-# %% ../nbs/65_classifier.ipynb #8550fb28
-def _set_context(self: MitraClassifier, model, x, codes, classes, seed, rows=None, columns=None, near=None, centres=None, temperature=None):
-    "What prediction needs."
-    self.classes_ = classes
-    if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
-    self._keep(model, x, codes, seed, rows, columns, near, centres)
-    self.temperature_ = self._find_temperature() if temperature is None else temperature
-    return self
-
-MitraClassifier._set_context = _set_context
 
 # %% ../nbs/65_classifier.ipynb #9db6fe22
 def _ask(self: MitraClassifier, key, rows, x_query) -> np.ndarray:  # (Q, K) log-probabilities
@@ -429,30 +404,35 @@ def _find_temperature(self: MitraClassifier) -> float:
 
 MitraClassifier._find_temperature = _find_temperature
 
-# %% ../nbs/65_classifier.ipynb #689108b4
-def is_dask(X) -> bool: return hasattr(X, 'map_partitions') and hasattr(X, 'npartitions')
+# %% ../nbs/65_classifier.ipynb #8550fb28
+def _set_context(self: MitraClassifier, model, x, codes, classes, seed, rows=None, columns=None, near=None, centres=None, temperature=None):
+    "What prediction needs."
+    self.classes_ = classes
+    if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
+    self._keep(model, x, codes, seed, rows, columns, near, centres)
+    self.temperature_ = self._find_temperature() if temperature is None else temperature
+    return self
 
-def probabilities(df: pd.DataFrame, est) -> pd.DataFrame:
-    "A partition's probabilities; the columns are the classes."
-    p = est.predict_proba(df) if len(df) else np.empty((0, len(est.classes_)))
-    return pd.DataFrame(p, index=df.index, columns=[str(c) for c in est.classes_])
+def fit(
+    self: MitraClassifier,
+    X,  # table of shape (n_rows, n_columns): DataFrame, array, ...
+    y,  # n_rows labels
+):
+    "Keep the table as context. No training."
+    self._check_settings()
+    df = check_table(X, y)
+    codes, classes = encode_labels(y)
+    looks_like_numbers(classes, len(codes))
+    seed = _seed(self.random_state)
+    x, codes = self._fit_encoder(df, codes, seed)
+    return self._set_context(self._load(), x, codes, classes, seed)
 
-def labels(df: pd.DataFrame, est) -> pd.Series:
-    "A partition's labels."
-    return pd.Series(est.predict(df) if len(df) else est.classes_[:0], index=df.index, name='label')
+MitraClassifier._set_context, MitraClassifier.fit = _set_context, fit
 
-# %% ../nbs/65_classifier.ipynb #ae5c24d0
-def by_partition(
-    X,  # Dask DataFrame
-    est,  # fitted estimator
-    f,  # `probabilities` or `labels`
-):  # Dask DataFrame or Series
-    "`f` of each partition, lazily."
-    import dask
-    return X.map_partitions(f, dask.delayed(est), meta=f(X._meta, est), enforce_metadata=False)
-
-# %% ../nbs/65_classifier.ipynb #8fffe9a3
+# %% ../nbs/65_classifier.ipynb #1cd82f86
 BLOCK = 50_000  # rows that are encoded at once
+
+def is_dask(X) -> bool: return hasattr(X, 'map_partitions') and hasattr(X, 'npartitions')
 
 def predict_proba(
     self: MitraClassifier,
@@ -463,7 +443,6 @@ def predict_proba(
     if is_dask(X): return by_partition(X, self, probabilities)
     return np.concatenate([sharpen(self._log_proba(x), self.temperature_) for x in self.encoder_.blocks(X, BLOCK)])
 
-# %% ../nbs/65_classifier.ipynb #7b0e3140
 def predict(
     self: MitraClassifier,
     X,  # table with the columns of `fit`
@@ -474,3 +453,22 @@ def predict(
     return self.classes_[proba.argmax(1)]
 
 MitraClassifier.predict_proba, MitraClassifier.predict = predict_proba, predict
+
+# %% ../nbs/65_classifier.ipynb #16fc8dc2
+def probabilities(df: pd.DataFrame, est) -> pd.DataFrame:
+    "A partition's probabilities; the columns are the classes."
+    p = est.predict_proba(df) if len(df) else np.empty((0, len(est.classes_)))
+    return pd.DataFrame(p, index=df.index, columns=[str(c) for c in est.classes_])
+
+def labels(df: pd.DataFrame, est) -> pd.Series:
+    "A partition's labels."
+    return pd.Series(est.predict(df) if len(df) else est.classes_[:0], index=df.index, name='label')
+
+def by_partition(
+    X,  # Dask DataFrame
+    est,  # fitted estimator
+    f,  # `probabilities` or `labels`
+):  # Dask DataFrame or Series
+    "`f` of each partition, lazily."
+    import dask
+    return X.map_partitions(f, dask.delayed(est), meta=f(X._meta, est), enforce_metadata=False)

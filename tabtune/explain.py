@@ -13,7 +13,8 @@ import torch
 
 from .classifier import MitraClassifier
 from .config import check_choice, check_keys, check_range
-from .encode import TableEncoder, check_table
+from .encode import TableEncoder
+from .frames import check_table
 from .maps import _estimator, _names, _view, get_attention_weights
 from .metrics import axes_for, classification_metrics
 from .mitra import Mitra
@@ -60,7 +61,6 @@ def _loss(pipe, X, y):
     if hasattr(_estimator(pipe), 'classes_'): return -classification_metrics(y, p, _estimator(pipe).classes_)['log_loss']
     return -float(np.square(p[:, 0] - np.asarray(y)).mean())
 
-# %% ../nbs/85_explain.ipynb #bd157e6e
 def _by_permutation(pipe, X, y, seed, n_repeats=5) -> np.ndarray:  # (columns,)
     from sklearn.inspection import permutation_importance
     before = _answers(pipe, X)
@@ -153,7 +153,6 @@ def _number(z, c):
     digits = 6 - np.floor(np.log10(max(np.nanmax(np.abs(x), initial=0), 1e-300))).astype(int)
     return np.round(x, min(digits, 300)) + getattr(c, 'base', 0)
 
-# %% ../nbs/85_explain.ipynb #47b3fa25
 READ_BACK = dict(number=_number, boolean=lambda z, c: np.where(np.isnan(z), None, z > .5),
                  category=lambda z, c: np.array([*c.levels, None], dtype=object)[np.where(np.isnan(z), -1, z).astype(int)],
                  date=lambda z, c: pd.to_datetime(_unscale(z, c.scale), unit='s').round('s'),
@@ -272,7 +271,6 @@ def _scatter_classes(ax, xy, labels):
     for label in pd.unique(labels): ax.scatter(*xy[labels == label].T, s=14, alpha=.7, label=str(label))
     if len(pd.unique(labels)) > 1: ax.legend(fontsize=8)
 
-# %% ../nbs/85_explain.ipynb #77141859
 def plot_embedding(
     z: np.ndarray,  # (n, D) from `embed`
     labels=None,  # n labels or numbers, for the colours

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IN_CACHE', 'KERNELS', 'LANDMARKS', 'RIDGES', 'ASKED', 'SHARPNESS', 'HINTS', 'TARGET_HINTS', 'class_means',
-           'column_weights', 'landmarks', 'ridge', 'solve', 'spanning', 'sharpen', 'NoHints', 'KernelHints', 'fit',
+           'column_weights', 'landmarks', 'ridge', 'spanning', 'solve', 'sharpen', 'NoHints', 'KernelHints', 'fit',
            'evidence', 'token', 'answer', 'blend', 'TargetHints']
 
 # %% ../nbs/22_hints.ipynb #19c7cebb
@@ -33,6 +33,7 @@ def _spread(v_BSF, seen_BSF, t_BSK):
     share = count / count.sum(-1, keepdim=True).clamp_min(1e-6)
     return (share * (mean - (share * mean).sum(-1, keepdim=True)).square()).sum(-1), count.sum(-1)
 
+# %% ../nbs/22_hints.ipynb #03d8b3a8
 def column_weights(
     rank: Tensor,  # (B, S, F) in -1..1
     seen: Tensor,  # (B, S, F) 1 where a cell is present in a real row
@@ -49,11 +50,13 @@ def column_weights(
 
 # %% ../nbs/22_hints.ipynb #955be5cd
 def _n_columns(w_BF): return (w_BF > 0).float().sum(1)[:, None, None].clamp_min(1)
-def _line(a_BNFn, b_BMFn, w_BF): return a_BNFn[..., :3].flatten(2) @ b_BMFn[..., :3].flatten(2).transpose(1, 2) / _n_columns(w_BF)
+
+def _line(a_BNFn, b_BMFn, w_BF):
+    return a_BNFn[..., :3].flatten(2) @ b_BMFn[..., :3].flatten(2).transpose(1, 2) / _n_columns(w_BF)
 
 def _curves(a_BNFn, b_BMFn, w_BF):
-    up, down = (t[..., None] for t in ((4 * a_BNFn[..., 1]).exp() * w_BF[:, None], (-4 * a_BNFn[..., 1]).exp() * w_BF[:, None]))
-    up_b, down_b = (t.transpose(1, 2).contiguous()[:, None] for t in ((4 * b_BMFn[..., 1]).exp(), (-4 * b_BMFn[..., 1]).exp()))
+    up, down = (((s * a_BNFn[..., 1]).exp() * w_BF[:, None])[..., None] for s in (4, -4))
+    up_b, down_b = ((s * b_BMFn[..., 1]).exp().transpose(1, 2).contiguous()[:, None] for s in (4, -4))
     total = a_BNFn.new_zeros(a_BNFn.shape[0], a_BNFn.shape[1], b_BMFn.shape[1])
     step = max(16, IN_CACHE // total[:, 0].numel())
     for i in range(0, total.shape[1], step):
@@ -63,6 +66,7 @@ def _curves(a_BNFn, b_BMFn, w_BF):
 
 IN_CACHE = 2 ** 16  # numbers that a processor keeps at hand
 
+# %% ../nbs/22_hints.ipynb #e7898902
 def _points(z_BNFn, w_BF, what):
     "Rows as points: one number of every cell and, if cells are missing, that they are."
     flags = [0.5 * z_BNFn[..., 2]] if z_BNFn[..., 2].any() else []
@@ -118,6 +122,17 @@ def ridge(
         tried.append((z @ coef, torch.linalg.solve_triangular(root, z.transpose(1, 2), upper=False).square().sum(1), coef))
     return _best(*zip(*tried), targets)
 
+# %% ../nbs/22_hints.ipynb #3f090e16
+def spanning(numbers, row, limit):
+    "Landmarks: where they are, which of them exist (as 0 and 1), their numbers."
+    at, there = landmarks(numbers, row, limit)
+    return at, there.float(), _rows(numbers, at)
+
+def _rows(x, at): return x.gather(1, at.view(*at.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
+def _jitter(diagonal, there):
+    "What makes a kernel matrix safe to decompose: a ten-thousandth of its mean diagonal."
+    return 1e-4 * diagonal.sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1) + 1e-6
+
 # %% ../nbs/22_hints.ipynb #9d9cd295
 def solve(
     kernel,  # one of `KERNELS`
@@ -131,22 +146,17 @@ def solve(
     "Kernel ridge regression on one table or many."
     (at, there, marks), targets = span or spanning(numbers, row, limit), targets * row[..., None]
     short = numbers.device.type != 'mps'  # which lacks some of the decompositions
-    if short and kernel is _line and 4 * numbers[0, 0].numel() <= at.shape[1]: return _solve_line(numbers, targets, row, marks, there, w)
+    if short and kernel is _line and 4 * numbers[0, 0].numel() <= at.shape[1]:
+        return _solve_line(numbers, targets, row, marks, there, w)
     across = kernel(numbers, marks, w).mul_(row[..., None]).mul_(there[:, None])
     own = _rows(across, at) * there[..., None]
     jitter = _jitter(own.diagonal(dim1=1, dim2=2), there)
     root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - there))
-    if short and across.shape[1] == across.shape[2] >= 64: return _solve_whole(own, root, at, jitter * there, marks, targets)
-    left, coef = ridge(torch.linalg.solve_triangular(root, across.transpose(1, 2), upper=False).transpose(1, 2), targets)
+    if short and across.shape[1] == across.shape[2] >= 64:
+        return _solve_whole(own, root, at, jitter * there, marks, targets)
+    z = torch.linalg.solve_triangular(root, across.transpose(1, 2), upper=False).transpose(1, 2)
+    left, coef = ridge(z, targets)
     return left, marks, torch.linalg.solve_triangular(root.transpose(1, 2), coef, upper=True) * there[..., None]
-
-def spanning(numbers, row, limit):
-    "Landmarks: where they are, which of them exist (as 0 and 1), their numbers."
-    at, there = landmarks(numbers, row, limit)
-    return at, there.float(), _rows(numbers, at)
-
-def _rows(x, at): return x.gather(1, at.view(*at.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
-def _jitter(diagonal, there): return 1e-4 * diagonal.sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1) + 1e-6
 
 # %% ../nbs/22_hints.ipynb #c48ea87f
 def _solve_whole(own, root, at, jitter, marks, targets):
@@ -176,7 +186,8 @@ def _tell_line(x, w, told): return x.flatten(2) @ told
 
 def _keep_curves(marks, coef, w):
     at, order = marks[..., 1].transpose(1, 2).sort(-1)  # (B, F, M)
-    c = coef[:, None].expand(-1, at.shape[1], -1, -1).gather(2, order[..., None].expand(-1, -1, -1, coef.shape[2])) * w[..., None, None]
+    each = coef[:, None].expand(-1, at.shape[1], -1, -1)
+    c = each.gather(2, order[..., None].expand(-1, -1, -1, coef.shape[2])) * w[..., None, None]
     wide = lambda t: t.to(torch.float32 if t.device.type == 'mps' else torch.float64)
     left = wide(c * (4 * at).exp()[..., None]).cumsum(2).float()
     right = wide(c * (-4 * at).exp()[..., None]).flip(2).cumsum(2).flip(2).float()
@@ -192,7 +203,8 @@ def _tell_boxes(x, w, points, coef): return _alike_by_boxes(_points(x, w, 1), po
 def _keep_balls(marks, coef, w): return _points(marks, w.sqrt(), 0), coef
 def _tell_balls(x, w, points, coef): return _alike_by_balls(_points(x, w.sqrt(), 0), points) @ coef
 
-ASKED = dict(line=(_keep_line, _tell_line), curves=(_keep_curves, _tell_curves), boxes=(_keep_boxes, _tell_boxes), balls=(_keep_balls, _tell_balls))
+ASKED = dict(line=(_keep_line, _tell_line), curves=(_keep_curves, _tell_curves),
+             boxes=(_keep_boxes, _tell_boxes), balls=(_keep_balls, _tell_balls))
 
 # %% ../nbs/22_hints.ipynb #c8590f1e
 SHARPNESS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
@@ -203,7 +215,8 @@ def sharpen(
     log_prior: Tensor,  # (B, K), -inf for absent classes
 ) -> tuple:  # factor (B,), left-out log loss (B,)
     "The factor that makes left-out answers most probable."
-    left, one_hot, prior = left.transpose(1, 2).contiguous(), one_hot.transpose(1, 2), log_prior[..., None]  # (B, K, S)
+    left, one_hot = left.transpose(1, 2).contiguous(), one_hot.transpose(1, 2)  # (B, K, S)
+    prior = log_prior[..., None]
     own, own_prior = (left * one_hot).sum(1), prior.masked_fill(prior.isinf(), 0).mul(one_hot).sum(1)
     row = one_hot.sum(1)
     loss = lambda b: (((prior + b * left).logsumexp(1) - own_prior - b * own).clamp_max(20) * row).sum(1) / row.sum(1)
@@ -214,10 +227,16 @@ def sharpen(
 class NoHints(nn.Module):
     "The public layout: the model is on its own."
     def __init__(self, config: MitraConfig): super().__init__()
-    def fit(self, numbers_BSFn, y_BS, support_mask=None, feature_mask=None): return None
-    def evidence(self, numbers_BQFn, state): return None
-    def token(self, label_BND, evidence, state, table_KD): return label_BND
-    def answer(self, logits_BQK, h_BQD, evidence): return logits_BQK
+
+    def fit(self, numbers_BSFn, y_BS, support_mask=None, feature_mask=None): "Nothing to learn."
+    def evidence(self, numbers_BQFn, state): "Nothing to say."
+    def token(self, label_BND, evidence, state, table_KD):
+        "The token as it is."
+        return label_BND
+
+    def answer(self, logits_BQK, h_BQD, evidence):
+        "The logits as they are."
+        return logits_BQK
 
 class KernelHints(nn.Module):
     "What four closed-form learners say."
@@ -275,6 +294,9 @@ def fit(
         return dict(w=w, real=real, log_prior=wide(log_prior, -math.inf), kept=_kept(marks, certain(coef), w),
                     support=wide(torch.stack(certain(left), 2)), loss=torch.stack(loss, -1) / entropy.clamp_min(0.05))
 
+KernelHints.fit = fit
+
+# %% ../nbs/22_hints.ipynb #dd3f5dda
 @torch.no_grad()
 def evidence(
     self: KernelHints,
@@ -285,7 +307,7 @@ def evidence(
     with torch.autocast(numbers.device.type, enabled=False): said = torch.stack(_asked(numbers, state), 2)
     return F.pad(said, (0, self.n_classes - said.shape[-1]))
 
-KernelHints.fit, KernelHints.evidence = fit, evidence
+KernelHints.evidence = evidence
 
 # %% ../nbs/22_hints.ipynb #37b1306e
 def token(
@@ -334,9 +356,11 @@ class TargetHints(nn.Module):
 
 TARGET_HINTS = dict(none=NoHints, kernel=TargetHints)
 
-# %% ../nbs/22_hints.ipynb #f0887266
+# %% ../nbs/22_hints.ipynb #6286ee91
 @torch.no_grad()
-def _fit_targets(self: TargetHints, numbers: Tensor, y: Tensor, support_mask: Tensor = None, feature_mask: Tensor = None) -> dict:
+def _fit_targets(
+    self: TargetHints, numbers: Tensor, y: Tensor, support_mask: Tensor = None, feature_mask: Tensor = None
+) -> dict:
     "Solve all learners on a support; `y` (B, S) are scaled targets."
     with torch.autocast(numbers.device.type, enabled=False):
         x, row, real = _prepared(numbers, support_mask, feature_mask)
@@ -350,11 +374,13 @@ def _fit_targets(self: TargetHints, numbers: Tensor, y: Tensor, support_mask: Te
         share = blend(left, target[..., 0], rows)
         left = torch.cat([left, (left * share[:, None]).sum(-1, keepdim=True)], -1)
         loss = ((left - target).square().sum(1) / rows[:, None]).clamp(1e-4, 4).sqrt().log()
-    return dict(w=w, real=real, mean=mean.float(), share=share, kept=_kept(marks, coef, w), support=self.said(left, mean, loss), loss=loss)
+    return dict(w=w, real=real, mean=mean.float(), share=share, kept=_kept(marks, coef, w),
+                support=self.said(left, mean, loss), loss=loss)
 
 def _said(self: TargetHints, answers: Tensor, mean: Tensor, loss: Tensor) -> Tensor:
     "Answers (B, N, n), then the log of each one's left-out error."
-    return torch.cat([(answers + mean[:, None, None]).clamp(-8, 8), loss[:, None].expand(-1, answers.shape[1], -1)], -1).float()
+    loss = loss[:, None].expand(-1, answers.shape[1], -1)
+    return torch.cat([(answers + mean[:, None, None]).clamp(-8, 8), loss], -1).float()
 
 TargetHints.fit, TargetHints.said = _fit_targets, _said
 
@@ -364,7 +390,8 @@ def _target_evidence(self: TargetHints, numbers: Tensor, state: dict) -> Tensor:
     "What each learner and their blend say about queries, and their left-out errors: (B, Q, 2n)."
     with torch.autocast(numbers.device.type, enabled=False):
         each = torch.cat(_asked(numbers, state), -1)
-        return self.said(torch.cat([each, (each * state['share'][:, None]).sum(-1, keepdim=True)], -1), state['mean'], state['loss'])
+        both = torch.cat([each, (each * state['share'][:, None]).sum(-1, keepdim=True)], -1)
+        return self.said(both, state['mean'], state['loss'])
 
 def _target_token(self: TargetHints, label: Tensor, evidence: Tensor, state: dict, table: Tensor) -> Tensor:
     "Label tokens that know what the hints say, and how good each learner is on this table."

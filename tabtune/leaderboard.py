@@ -11,7 +11,9 @@ import json
 import logging
 import threading
 import warnings
+from contextlib import closing
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 # %% ../nbs/80_leaderboard.ipynb #82a22f11
@@ -26,7 +28,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from .boards import PLOTS, draw_board, html_page, html_table, mean_ranks
 from .telemetry import write_whole
 from .config import check_choice, check_keys, check_range
-from .encode import _flat, align, check_table, column_names, encode_labels
+from .encode import align
+from .frames import _flat, check_table, column_names, encode_labels
 from .metrics import axes_for
 from .models import find_model, installed, list_models, model_names, why_not
 from .pipeline import TabularPipeline
@@ -35,6 +38,17 @@ from .runs import LOWER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, mak
 from .shapes import ConfigError, InputError, TabTuneError
 
 log = logging.getLogger('tabtune')
+
+# %% ../nbs/80_leaderboard.ipynb #5ebd274c
+def _labels(y, n, name, task):
+    "Labels as a Series, checked."
+    if y is None: raise InputError(f'{name} is missing: TabularLeaderboard(X_train, X_test, y_train, y_test)')
+    y = _flat(y)
+    if len(y) != n: raise InputError(f'{name} has {len(y)} rows, its table has {n}; the order is X_train, X_test, y_train, y_test')
+    if task == 'classification': encode_labels(y)
+    elif y.isna().any(): raise InputError(f'{name} has {int(y.isna().sum())} missing values: leave these rows out')
+    else: y = pd.Series(check_target(y), name=y.name)
+    return y
 
 # %% ../nbs/80_leaderboard.ipynb #aee763e1
 class TabularLeaderboard:
@@ -62,19 +76,9 @@ class TabularLeaderboard:
         self.jobs, self.told = [], {}
         self._set_data(X_train, X_test, y_train, y_test)
 
-# %% ../nbs/80_leaderboard.ipynb #5ebd274c
-def _labels(y, n, name, task):
-    "Labels as a Series, checked."
-    if y is None: raise InputError(f'{name} is missing: TabularLeaderboard(X_train, X_test, y_train, y_test)')
-    y = _flat(y)
-    if len(y) != n: raise InputError(f'{name} has {len(y)} rows, its table has {n}; the order is X_train, X_test, y_train, y_test')
-    if task == 'classification': encode_labels(y)
-    elif y.isna().any(): raise InputError(f'{name} has {int(y.isna().sum())} missing values: leave these rows out')
-    else: y = pd.Series(check_target(y), name=y.name)
-    return y
-
 # %% ../nbs/80_leaderboard.ipynb #b8bcb64d
 def _set_data(self: TabularLeaderboard, X_train, X_test, y_train, y_test):
+    "Check the four tables and keep them."
     if X_test is not None and np.ndim(X_test) == 1:
         raise InputError('X_test has one dimension only; the order is X_train, X_test, y_train, y_test')
     X = check_table(X_train)
@@ -86,15 +90,51 @@ def _set_data(self: TabularLeaderboard, X_train, X_test, y_train, y_test):
         yt = _labels(y_test, len(Xt), 'y_test', self.task_type)
     self.data, self.classes = (X, y, Xt, yt), encode_labels(y)[1] if self.task_type == 'classification' else None
 
-# %% ../nbs/80_leaderboard.ipynb #26628ddd
 TabularLeaderboard._set_data = _set_data
 
-# %% ../nbs/80_leaderboard.ipynb #b6f122be
+# %% ../nbs/80_leaderboard.ipynb #39bc1c55
 def _free_name(self: TabularLeaderboard, name, label, strategy):
+    "A name for a row that no other row has."
     taken = {e.name for e in self.entries}
     if name in taken: raise ConfigError(f"there is already a model called '{name}': give another name")
     name = name or (label if strategy == 'inference' else f'{label} ({strategy})')
     return next(n for n in [name, *(f'{name} {i}' for i in range(2, len(taken) + 3))] if n not in taken)
+
+TabularLeaderboard._free_name = _free_name
+
+# %% ../nbs/80_leaderboard.ipynb #8a392e65
+def _size(self: TabularLeaderboard, cv=None):
+    "Rows to learn from, columns, classes."
+    n, f = self.data[0].shape
+    return n if not cv else n - n // cv, f, None if self.classes is None else len(self.classes)
+
+TabularLeaderboard._size = _size
+
+# %% ../nbs/80_leaderboard.ipynb #e9c83ef0
+def _problem(self: TabularLeaderboard, e: Entry, cv=None) -> tuple:  # (status, reason)
+    "Why a candidate can't run: missing package, wrong settings, too large a table; ('ok', '') if it can."
+    try:
+        spec = find_model(e.model, self.task_type) if isinstance(e.model, str) else None
+        if spec and not installed(spec): return 'error', why_not(spec, 0, 0)
+        est = make_entry(e, self.task_type)
+        if isinstance(est, TabularPipeline): est._check()
+    except TabTuneError as err: return 'error', str(err)
+    except Exception as err: return 'error', f'{type(err).__name__}: {err}'
+    beyond = (e.model_params or {}).get('ignore_pretraining_limits', False)  # TabPFN's own way to say: try it
+    over = why_not(spec, *self._size(cv), e.device) if spec and not beyond else ''
+    return ('skipped', over) if over else ('ok', '')
+
+TabularLeaderboard._problem = _problem
+
+# %% ../nbs/80_leaderboard.ipynb #37223e4d
+def _tell(self: TabularLeaderboard, e: Entry, problem):
+    "Say once what keeps a candidate from running, and under which licence it comes."
+    if self.told.get(e.name) == problem: return
+    self.told[e.name] = problem
+    if problem: log.warning("'%s' will not run: %s", e.name, problem)
+    elif isinstance(e.model, str): log.info("'%s': %s, licence %s", e.name, e.model, find_model(e.model, self.task_type).license)
+
+TabularLeaderboard._tell = _tell
 
 # %% ../nbs/80_leaderboard.ipynb #2af66bfc
 def add_model(
@@ -119,35 +159,7 @@ def add_model(
     self.entries.append(entry)
     return self
 
-# %% ../nbs/80_leaderboard.ipynb #37223e4d
-def _tell(self: TabularLeaderboard, e: Entry, problem):
-    "Say once what keeps a candidate from running, and under which licence it comes."
-    if self.told.get(e.name) == problem: return
-    self.told[e.name] = problem
-    if problem: log.warning("'%s' will not run: %s", e.name, problem)
-    elif isinstance(e.model, str): log.info("'%s': %s, licence %s", e.name, e.model, find_model(e.model, self.task_type).license)
-
-TabularLeaderboard._free_name, TabularLeaderboard.add_model, TabularLeaderboard._tell = _free_name, add_model, _tell
-
-# %% ../nbs/80_leaderboard.ipynb #8a392e65
-def _size(self: TabularLeaderboard, cv=None):
-    "Rows to learn from, columns, classes."
-    n, f = self.data[0].shape
-    return n if not cv else n - n // cv, f, None if self.classes is None else len(self.classes)
-
-# %% ../nbs/80_leaderboard.ipynb #e9c83ef0
-def _problem(self: TabularLeaderboard, e: Entry, cv=None) -> tuple:  # (status, reason)
-    "Why a candidate can't run: missing package, wrong settings, too large a table; ('ok', '') if it can."
-    try:
-        spec = find_model(e.model, self.task_type) if isinstance(e.model, str) else None
-        if spec and not installed(spec): return 'error', why_not(spec, 0, 0)
-        est = make_entry(e, self.task_type)
-        if isinstance(est, TabularPipeline): est._check()
-    except TabTuneError as err: return 'error', str(err)
-    except Exception as err: return 'error', f'{type(err).__name__}: {err}'
-    beyond = (e.model_params or {}).get('ignore_pretraining_limits', False)  # TabPFN's own way to say: try it
-    over = why_not(spec, *self._size(cv), e.device) if spec and not beyond else ''
-    return ('skipped', over) if over else ('ok', '')
+TabularLeaderboard.add_model = add_model
 
 # %% ../nbs/80_leaderboard.ipynb #e0715759
 def plan(self: TabularLeaderboard, cv=None) -> pd.DataFrame:
@@ -160,7 +172,7 @@ def plan(self: TabularLeaderboard, cv=None) -> pd.DataFrame:
                          most_rows=known['rows'], most_columns=known['columns'], most_classes=known['classes']))
     return pd.DataFrame(rows)
 
-TabularLeaderboard._size, TabularLeaderboard._problem, TabularLeaderboard.plan = _size, _problem, plan
+TabularLeaderboard.plan = plan
 
 # %% ../nbs/80_leaderboard.ipynb #ba95acf9
 def _seeds(seeds):
@@ -182,6 +194,8 @@ def _splits(self: TabularLeaderboard, cv, seed):
     kind, target = (KFold, None) if self.classes is None else (StratifiedKFold, encode_labels(y)[0])
     return list(kind(cv, shuffle=True, random_state=seed).split(X, target))
 
+TabularLeaderboard._splits = _splits
+
 # %% ../nbs/80_leaderboard.ipynb #073486fc
 def _jobs(self: TabularLeaderboard, entries, cv, seeds) -> list:
     from tabtune import __version__
@@ -194,7 +208,7 @@ def _jobs(self: TabularLeaderboard, entries, cv, seeds) -> list:
             jobs += [Job(e, self.task_type, seed, fold, self.data, rows, hash_of(same[e.name], str(e.model), seed, fold)) for e in entries]
     return jobs
 
-TabularLeaderboard._splits, TabularLeaderboard._jobs = _splits, _jobs
+TabularLeaderboard._jobs = _jobs
 
 # %% ../nbs/80_leaderboard.ipynb #015e5c5b
 def _ready(backend):
@@ -205,14 +219,48 @@ def _ready(backend):
 
 # %% ../nbs/80_leaderboard.ipynb #9e530566
 def _records(jobs, n_jobs, backend):
-    "Records of the jobs, as they come."
+    "Records of the jobs, as they come; jobs are asked for as they are needed."
     if n_jobs == 1 and backend is None: yield from map(run_job, jobs); return
     _ready(backend)
+    jobs = iter(jobs)
     with parallel_config(backend=backend or 'loky', n_jobs=n_jobs):
         one_by_one, n = get_active_backend()[0].supports_return_generator, effective_n_jobs()
-        waves = [jobs] if one_by_one else [jobs[i:i + n] for i in range(0, len(jobs), n)]  # ray gives results all at once: in waves
+        waves = [jobs] if one_by_one else iter(lambda: list(islice(jobs, n)), [])  # ray gives results all at once: in waves
         for wave in waves:
             yield from Parallel(return_as='generator_unordered' if one_by_one else 'list')(delayed(run_job)(j) for j in wave)
+
+# %% ../nbs/80_leaderboard.ipynb #325924c1
+def _hopeful(jobs, hopeless: dict, skipped: list):  # entry name -> why it needs no further try
+    "Jobs whose candidate may still succeed; the others are put aside."
+    for j in jobs:
+        if j.entry.name in hopeless: skipped.append(run_failed(j, hopeless[j.entry.name]))
+        else: yield j
+
+# %% ../nbs/80_leaderboard.ipynb #1c0c6f32
+def _alone(jobs, backend, hopeless: dict):
+    "Records of jobs in a process of their own, one at a time; one that loses it loses only its own candidate's runs."
+    for j in jobs:
+        try: record, = _records([j], 2, backend)
+        except Exception as e:
+            hopeless[j.entry.name] = f'no result from its process ({type(e).__name__}: {str(e).strip().split(chr(10))[0]})'
+            record = run_failed(j, hopeless[j.entry.name])
+        yield record
+
+# %% ../nbs/80_leaderboard.ipynb #427cfe7e
+def _unbroken(jobs, n_jobs, backend):
+    "A record for each job, whatever happens to the processes."
+    left, hopeless, skipped = {j.key: j for j in jobs}, {}, []
+    try:
+        with closing(_records(_hopeful(jobs, hopeless, skipped), n_jobs, backend)) as records:
+            for r in records:
+                del left[r['key']]
+                if r.get('lasting'): hopeless[r['name']] = r['error']
+                yield r
+    except Exception as e:
+        log.warning('The workers were lost (%s: %s). The %d runs that are left go on one at a time.', type(e).__name__, e, len(left))
+        skipped.clear()
+        yield from _alone(_hopeful(left.values(), hopeless, skipped), backend, hopeless)
+    yield from skipped
 
 # %% ../nbs/80_leaderboard.ipynb #2a6e8306
 def _plain(record):
@@ -228,91 +276,29 @@ def _keep(self: TabularLeaderboard, record, folder):
     path = Path(folder) / f"{record['key']}.json"
     write_whole(path, lambda p: p.write_text(json.dumps(_plain(record), indent=1) + '\n'))
 
-# %% ../nbs/80_leaderboard.ipynb #9a622aba
+TabularLeaderboard._keep = _keep
+
+# %% ../nbs/80_leaderboard.ipynb #4a8694bf
+def _folder(folder):
+    "The folder of results, made if need be."
+    if folder is None: return None
+    folder = Path(folder)
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise InputError(f"results_dir='{folder}' is no folder and can't be made one ({e.strerror}); give another") from e
+    return folder
+
 def _recall(self: TabularLeaderboard, jobs, folder):
     "Take in what is on disk already; the jobs that are left."
-    if folder is not None: Path(folder).mkdir(parents=True, exist_ok=True)
+    folder = _folder(folder)
     for job in jobs:
-        path = None if folder is None else Path(folder) / f'{job.key}.json'
+        path = None if folder is None else folder / f'{job.key}.json'
         if path and path.is_file() and job.key not in self.records:
             try: old = json.loads(path.read_text())
             except ValueError: continue
             self.records[job.key] = old | dict(name=job.entry.name)
     return [j for j in jobs if self.records.get(j.key, {}).get('status') != 'ok']
 
-# %% ../nbs/80_leaderboard.ipynb #4db12136
-def stop(self: TabularLeaderboard):
-    "End the run after the results that are coming in; `run` goes on later. May be called from another thread."
-    self.stopping.set()
-
-TabularLeaderboard._keep, TabularLeaderboard._recall, TabularLeaderboard.stop = _keep, _recall, stop
-
-# %% ../nbs/80_leaderboard.ipynb #916fd159
-def _consume(self: TabularLeaderboard, jobs, options, rank_by, callback):
-    "Run the jobs; a pool that breaks is an error of the jobs that were left."
-    from tqdm.auto import tqdm
-    bar = tqdm(total=len(jobs), desc='leaderboard', unit='run', disable=not options['show_progress'] or not jobs)
-    records = _unbroken(_records(jobs, options['n_jobs'], options['backend']), jobs)
-    try:
-        for record in records:
-            self._keep(record, options['results_dir'])
-            bar.update()
-            bar.set_postfix_str(f"{record['name']}: {record['status']}")
-            if callback: callback(self._table(rank_by))
-            if self.stopping.is_set(): break
-    finally:
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', '.*tasks (have been|which were)')  # joblib, about a run that was stopped
-            records.close()
-        bar.close()
-
-# %% ../nbs/80_leaderboard.ipynb #be45e6e9
-def _unbroken(records, jobs):
-    "The records; if the pool breaks, a record with the error for each job that was left."
-    left = {j.key: j for j in jobs}
-    try:
-        while (record := next(records, None)) is not None:
-            left.pop(record['key'])
-            try: yield record
-            except GeneratorExit: records.close(); return
-    except Exception as e:
-        why = f'no result from the workers ({type(e).__name__}: {e}). If memory ran out, try a smaller n_jobs'
-        for j in left.values(): yield run_failed(j, why)
-
-TabularLeaderboard._consume = _consume
-
-# %% ../nbs/80_leaderboard.ipynb #42d50db3
-def _possible(self: TabularLeaderboard, options) -> list:
-    "Make the jobs; those that can run. The others fail at once, with their reason."
-    self.jobs = self._jobs(self.entries, options['cv'], options['seeds'])
-    problems = {e.name: self._problem(e, options['cv']) for e in self.entries}
-    for e in self.entries: self._tell(e, problems[e.name][1])
-    for j in self.jobs:
-        if problems[j.entry.name][0] != 'ok': self.records[j.key] = run_failed(j, *problems[j.entry.name][::-1])
-    return [j for j in self.jobs if problems[j.entry.name][0] == 'ok']
-
-# %% ../nbs/80_leaderboard.ipynb #680b265b
-def run(
-    self: TabularLeaderboard,
-    rank_by: str = 'accuracy',  # any score of `evaluate`
-    callback=None,  # called with the table after each result
-    **options,  # cv, seeds, n_jobs, backend, results_dir, show_progress: instead of the constructor's, for this run
-) -> pd.DataFrame:  # one row per candidate, best first
-    "Fit and ask every candidate; the table, best first."
-    check_keys(options, self.options, 'option of run')
-    rank_by = 'r2' if (self.task_type, rank_by) == ('regression', 'accuracy') else rank_by
-    check_choice('rank_by', rank_by, score_names(self.task_type))
-    if not self.entries: raise ConfigError('there are no models to compare: add some with add_model')
-    if options.get('backend', self.options['backend']) == 'multiprocessing':
-        raise ConfigError("backend='multiprocessing' forks, and a forked process hangs where PyTorch runs threads; "
-                          'leave backend out for processes')
-    options, self.rank_by_ = self.options | options, rank_by
-    self.stopping.clear()
-    self._consume(self._recall(self._possible(options), options['results_dir']), options, rank_by, callback)
-    return self._table(rank_by)
-
-# %% ../nbs/80_leaderboard.ipynb #09654c6f
-TabularLeaderboard._possible, TabularLeaderboard.run = _possible, run
+TabularLeaderboard._recall = _recall
 
 # %% ../nbs/80_leaderboard.ipynb #a28bdb17
 COSTS = ['fit_seconds', 'predict_seconds', 'peak_memory_mb', 'peak_gpu_mb', 'parameters', 'trainable_parameters']
@@ -339,6 +325,8 @@ def _row(self: TabularLeaderboard, e: Entry, runs: pd.DataFrame, scores, wanted)
         if c in ok: row[c] = pd.to_numeric(ok[c]).max() if 'peak' in c else pd.to_numeric(ok[c]).mean()
     return row | dict(runs=len(ok), status=status, error=bad.error.iloc[0] if len(bad) else '')
 
+TabularLeaderboard._row = _row
+
 # %% ../nbs/80_leaderboard.ipynb #21e10dfc
 def _table(self: TabularLeaderboard, rank_by) -> pd.DataFrame:
     "One row per candidate, best first."
@@ -352,7 +340,7 @@ def _table(self: TabularLeaderboard, rank_by) -> pd.DataFrame:
     self.results_ = t[[c for c in t if c not in COSTS + last] + [c for c in COSTS if c in t] + last]
     return self.results_
 
-TabularLeaderboard._row, TabularLeaderboard._table = _row, _table
+TabularLeaderboard._table = _table
 
 # %% ../nbs/80_leaderboard.ipynb #20f85cd3
 def _runs(self: TabularLeaderboard) -> pd.DataFrame:
@@ -363,6 +351,77 @@ TabularLeaderboard.runs_ = property(_runs, doc='One row per candidate, seed and 
 TabularLeaderboard.__len__ = lambda self: len(self.entries)
 TabularLeaderboard.__repr__ = lambda self: (f'TabularLeaderboard({len(self.entries)} models, {self.data[0].shape[0]} rows, '
     f'{self.data[0].shape[1]} columns)' + ('' if self.results_ is None else f'\n{self.results_}'))
+
+# %% ../nbs/80_leaderboard.ipynb #4db12136
+def stop(self: TabularLeaderboard):
+    "End the run after the results that are coming in; `run` goes on later. May be called from another thread."
+    self.stopping.set()
+
+TabularLeaderboard.stop = stop
+
+# %% ../nbs/80_leaderboard.ipynb #42d50db3
+def _possible(self: TabularLeaderboard, options) -> list:
+    "Make the jobs; those that can run. The others fail at once, with their reason."
+    self.jobs = self._jobs(self.entries, options['cv'], options['seeds'])
+    problems = {e.name: self._problem(e, options['cv']) for e in self.entries}
+    for e in self.entries: self._tell(e, problems[e.name][1])
+    for j in self.jobs:
+        if problems[j.entry.name][0] != 'ok': self.records[j.key] = run_failed(j, *problems[j.entry.name][::-1])
+    return [j for j in self.jobs if problems[j.entry.name][0] == 'ok']
+
+TabularLeaderboard._possible = _possible
+
+# %% ../nbs/80_leaderboard.ipynb #916fd159
+def _consume(self: TabularLeaderboard, jobs, options, rank_by, callback):
+    "Run the jobs, keep what comes, and show how far it is."
+    from tqdm.auto import tqdm
+    bar = tqdm(total=len(jobs), desc='leaderboard', unit='run', disable=not options['show_progress'] or not jobs)
+    records = _unbroken(jobs, options['n_jobs'], options['backend'])
+    try:
+        for record in records:
+            self._keep(record, options['results_dir'])
+            bar.update()
+            bar.set_postfix_str(f"{record['name']}: {record['status']}")
+            if callback: callback(self._table(rank_by))
+            if self.stopping.is_set(): break
+    finally:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*tasks (have been|which were)')  # joblib, about a run that was stopped
+            records.close()
+        bar.close()
+
+TabularLeaderboard._consume = _consume
+
+# %% ../nbs/80_leaderboard.ipynb #756f3910
+def _settings(self: TabularLeaderboard, options) -> dict:
+    "The options of a run, checked."
+    check_keys(options, self.options, 'option of run')
+    options = self.options | options
+    if not self.entries: raise ConfigError('there are no models to compare: add some with add_model')
+    if options['n_jobs'] == 0: raise ConfigError('n_jobs=0 runs nothing: give how many run at a time, or -1 for as many as there are cores')
+    if options['backend'] == 'multiprocessing':
+        raise ConfigError("backend='multiprocessing' forks, and a forked process hangs where PyTorch runs threads; "
+                          'leave backend out for processes')
+    return options
+
+TabularLeaderboard._settings = _settings
+
+# %% ../nbs/80_leaderboard.ipynb #680b265b
+def run(
+    self: TabularLeaderboard,
+    rank_by: str = 'accuracy',  # any score of `evaluate`
+    callback=None,  # called with the table after each result
+    **options,  # cv, seeds, n_jobs, backend, results_dir, show_progress: instead of the constructor's, for this run
+) -> pd.DataFrame:  # one row per candidate, best first
+    "Fit and ask every candidate; the table, best first."
+    rank_by = 'r2' if (self.task_type, rank_by) == ('regression', 'accuracy') else rank_by
+    check_choice('rank_by', rank_by, score_names(self.task_type))
+    options, self.rank_by_ = self._settings(options), rank_by
+    self.stopping.clear()
+    self._consume(self._recall(self._possible(options), options['results_dir']), options, rank_by, callback)
+    return self._table(rank_by)
+
+TabularLeaderboard.run = run
 
 # %% ../nbs/80_leaderboard.ipynb #51f3d780
 def _metric(self: TabularLeaderboard, metric):
@@ -391,13 +450,15 @@ def plot(
     PLOTS[kind](self.results_, self.runs_, metric, ax)
     return ax
 
+TabularLeaderboard.plot = plot
+
 # %% ../nbs/80_leaderboard.ipynb #45b5faf8
 def figure(self: TabularLeaderboard, metric=None) -> Figure:
     "Scores, and with several runs the mean ranks, in one figure; drawn without pyplot."
     several = len(self.jobs) > len(self.entries) and (self.results_.status == 'ok').sum() > 1
     return draw_board(self.results_, self.runs_, self._metric(metric), ['scores', 'ranks'] if several else ['scores'])
 
-TabularLeaderboard.plot, TabularLeaderboard.figure = plot, figure
+TabularLeaderboard.figure = figure
 
 # %% ../nbs/80_leaderboard.ipynb #f460c62c
 def to_html(
@@ -417,7 +478,6 @@ def to_html(
         write_whole(path, lambda p: p.write_text(page, encoding='utf-8'))
     return page
 
-# %% ../nbs/80_leaderboard.ipynb #bcf59a2e
 TabularLeaderboard.to_html = to_html
 
 # %% ../nbs/80_leaderboard.ipynb #e245449d

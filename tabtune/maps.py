@@ -57,7 +57,6 @@ def name(self: Watch, module, kind, layer):
         if get_ident() == self.thread: self.now.pop()
     self.hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
 
-# %% ../nbs/84_maps.ipynb #7434480e
 def whole(self: Watch, attention):
     "Let `attention` work on all tokens that can be looked at, and cut its result to those that were asked for."
     def remember(module, args): self.inputs[id(attention)] = args[0]

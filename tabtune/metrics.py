@@ -16,7 +16,7 @@ from sklearn import metrics as skm
 from sklearn.calibration import CalibrationDisplay
 
 from .config import check_range
-from .encode import _flat, check_table, match_labels
+from .frames import _flat, check_table, match_labels
 from .regressor import check_target
 from .shapes import ConfigError, InputError
 

@@ -343,6 +343,11 @@ class Mitra(nn.Module):
         "In the weights' type; an infinite cell counts as missing."
         return x.to(self.y_embedding.y_mask.weight.dtype).masked_fill(x.isinf(), math.nan)
 
+    def enough(self, asked):
+        "Rows that the blocks take for so many: a processor adds up products of fewer in another order."
+        n = 8 if max(self.config.d_model, self.config.d_ff) <= 128 else 16
+        return -(-asked // n) * n
+
     def tokens(self, numbers_BNFn, label_BND, cache):
         "Label token, then one token for each cell: (B, N, T, D)."
         z = self.column(self.x_embedding(numbers_BNFn), numbers_BNFn, numbers_BNFn[..., self.cell.rank], cache.signature)
@@ -398,12 +403,15 @@ def predict_logits(
     "Answer queries about a digested support."
     if asked is not None: cache = replace(cache, asked=max(asked, 2))  # one alone would be computed in another order
     if x_query.shape[::2] != (len(cache.n_B), cache.n_features):
-        raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, as the support has')
+        raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, '
+                         'as the support has')
     x = self.readable(x_query)
     numbers = self.cell(x, cache.cells)
     evidence = self.hints.evidence(numbers, cache.hints)
     label = self.hints.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.hints, self.y_embedding.table())
-    h, _ = self.blocks(self.tokens(numbers, label, cache), cache, cache.kv)
+    few = x.shape[1] if asked is None else min(x.shape[1], self.enough(asked))
+    h, _ = self.blocks(self.tokens(numbers[:, :few], label[:, :few], cache), cache, cache.kv)
+    h = F.pad(h, (0, 0, 0, x.shape[1] - few))
     return self.hints.answer(self.final_layer(h, cache.memory, cache), h, evidence)
 
 def _forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None):

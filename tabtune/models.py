@@ -157,7 +157,7 @@ for _name, (_c, _r, _form, _defaults) in _SK.items():
 
 # %% ../nbs/72_models.ipynb #aed0291c
 _BOOST = dict(XGBoost=('xgboost:XGB', 'xgboost>=2.1', dict(enable_categorical=True), 'Apache-2.0'),
-              LightGBM=('lightgbm:LGBM', 'lightgbm>=4.5', dict(verbose=-1), 'MIT'),
+              LightGBM=('lightgbm:LGBM', 'lightgbm>=4.5', dict(verbose=-1, n_jobs=0), 'MIT'),
               CatBoost=('catboost:CatBoost', 'catboost>=1.2', dict(verbose=False, allow_writing_files=False), 'Apache-2.0'))
 
 for _name, (_target, _pip, _defaults, _license) in _BOOST.items():

@@ -29,7 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from .checkpoints import load_checkpoint, pick_weights, save_checkpoint
 from .classifier import MitraClassifier
 from .config import MODEL_KEYS, STRATEGY_ALIASES, TUNING_KEYS, check_choice, check_model_params, tuning_config
-from .encode import check_table
+from .frames import check_table
 from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups, plot_confusion,
                              plot_intervals, plot_precision_recall, plot_predicted, plot_reliability, plot_residuals, plot_roc,
                              regression_metrics)

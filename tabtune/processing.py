@@ -24,7 +24,8 @@ from sklearn.preprocessing import (MinMaxScaler, OneHotEncoder, PowerTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from .config import check_choice, check_keys, check_range
-from .encode import TableEncoder, check_table
+from .encode import TableEncoder
+from .frames import check_table
 from .shapes import ConfigError, InputError
 
 log = logging.getLogger('tabtune')

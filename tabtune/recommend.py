@@ -6,8 +6,8 @@
 __all__ = ['GOALS', 'SIZES', 'MEASURED_RATES', 'CAUTIOUS_RATES', 'FIXED', 'RULES', 'KEPT_ARRAYS', 'CURES', 'Facts',
            'machine_memory', 'facts', 'size_of', 'sized', 'rate_for', 'preset_for', 'model_rules', 'support_size',
            'query_size', 'batch_size', 'accumulation', 'n_episodes', 'steps_per_epoch', 'epochs', 'learning_rate',
-           'warmup_steps', 'weight_decay', 'peft_config', 'tokens', 'memory_needed', 'tokens_per_second',
-           'Recommendation', 'duration', 'advise', 'shrink', 'recommend', 'when', 'limit']
+           'warmup_steps', 'weight_decay', 'peft_config', 'tokens', 'memory_needed', 'tokens_per_second', 'duration',
+           'Recommendation', 'shrink', 'advise', 'recommend', 'when', 'limit']
 
 # %% ../nbs/57_recommend.ipynb #7b92fa8c
 import functools
@@ -23,7 +23,7 @@ import torch
 
 from .checkpoints import bundled
 from .config import PRESETS, STRATEGY_ALIASES, MitraConfig, check_choice, check_model_params, tuning_config
-from .encode import check_table
+from .frames import check_table
 from .mitra import Mitra
 from .training import pick_device
 
@@ -45,23 +45,28 @@ class Facts:
     task: str = 'classification'  # or 'regression'
 
     @property
-    def tight(self): return self.goal == 'memory' or self.memory < 4e9
+    def tight(self):
+        "Must memory be saved?"
+        return self.goal == 'memory' or self.memory < 4e9
+
     @property
-    def peft(self): return self.strategy == 'peft'
+    def peft(self):
+        "Are adapters to be trained?"
+        return self.strategy == 'peft'
 
 # %% ../nbs/57_recommend.ipynb #85d5c109
 def machine_memory(device: torch.device) -> float:  # bytes
     "Memory of the device, in all."
-    return float(torch.cuda.get_device_properties(device).total_memory if device.type == 'cuda' else psutil.virtual_memory().total)
+    on_gpu = device.type == 'cuda'
+    return float(torch.cuda.get_device_properties(device).total_memory if on_gpu else psutil.virtual_memory().total)
 
-# %% ../nbs/57_recommend.ipynb #d17ecdd1
 def facts(
     X,  # table
     y=None,  # labels
-    device: str = 'auto',
-    strategy: str = 'base-ft',
-    goal: str = 'balanced',
-    model: MitraConfig = None,
+    device: str = 'auto',  # 'auto', 'cpu', 'cuda', 'mps'
+    strategy: str = 'base-ft',  # or 'peft'
+    goal: str = 'balanced',  # one of `GOALS`
+    model: MitraConfig = None,  # of the weights in use, if there are some already
     task: str = 'classification',  # or 'regression'; that of `model` goes first
 ) -> Facts:
     "Look at a table and at this machine."
@@ -69,15 +74,22 @@ def facts(
     task, device = model.task if model else task, pick_device(device)
     unknown = y is None or task == 'regression'
     counts = np.array([1, 1]) if unknown else pd.Series(np.asarray(y).ravel()).value_counts(dropna=False).to_numpy()
-    return Facts(n, f, len(counts), None if unknown else int(counts.min()), device.type, machine_memory(device), strategy, goal, model, task)
+    smallest = None if unknown else int(counts.min())
+    return Facts(n, f, len(counts), smallest, device.type, machine_memory(device), strategy, goal, model, task)
 
 # %% ../nbs/57_recommend.ipynb #509867f2
 SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_000, 'medium', 4, 256, 1000),
                       ('large', math.inf, 'large', 2, 512, 2000)],
                      columns=['size', 'up_to', 'model', 'batch_size', 'support_size', 'n_episodes']).set_index('size')
 
-def size_of(f: Facts) -> str: return next(s for s, up_to in SIZES.up_to.items() if f.rows <= up_to)
-def sized(f: Facts, key: str): return SIZES.loc[size_of(f), key].item() if hasattr(SIZES.loc[size_of(f), key], 'item') else SIZES.loc[size_of(f), key]
+def size_of(f: Facts) -> str:
+    "'small', 'medium' or 'large', by the number of rows."
+    return next(s for s, up_to in SIZES.up_to.items() if f.rows <= up_to)
+
+def sized(f: Facts, key: str):
+    "What `SIZES` says for a table of this size."
+    v = SIZES.loc[size_of(f), key]
+    return v.item() if hasattr(v, 'item') else v
 
 # %% ../nbs/57_recommend.ipynb #417b5f1a
 MEASURED_RATES = {'base-ft': 1e-3, 'peft': 3e-3}  # at width 64
@@ -94,7 +106,8 @@ def preset_for(f: Facts) -> tuple:  # name, reason
     why = {'accuracy': 'the widest bundled model has the most to tune; untuned it is level with the medium one',
            'speed': 'one block of width 32 is several times faster, and its probabilities are a little less exact',
            'memory': 'wider models need more memory for each cell'}.get(f.goal)
-    why = why or ('a table this large can feed a wider model' if wish == 'large' else 'the medium model is the one to start from')
+    if not why:
+        why = 'a table this large can feed a wider model' if wish == 'large' else 'the medium model is the one to start from'
     if wish == 'large' and f.memory < 8e9: wish, why = 'medium', f'the large model wants 8 GB, here are {f.memory / 1e9:.1f}'
     weights = wish if f.task == 'classification' else f'{wish}-{f.task}'
     return (wish, why) if weights in bundled() else ('medium', f"{why}, but weights '{weights}' are not bundled")
@@ -108,7 +121,8 @@ def model_rules(f: Facts) -> list:  # (setting, value, reason)
     name, why = preset_for(f)
     c = PRESETS[name]
     return [('d_model', c.d_model, why), ('num_layers', c.num_layers, f'blocks of the {name} model'),
-            ('use_synthetic_prior', True, 'pre-trained weights know what tables look like; from a random start a table alone teaches too little'), dropout]
+            ('use_synthetic_prior', True,
+             'pre-trained weights know what tables look like; from a random start a table alone teaches too little'), dropout]
 
 # %% ../nbs/57_recommend.ipynb #3283ffbc
 def support_size(f, s):
@@ -119,7 +133,6 @@ def support_size(f, s):
     if room < want: return room, f'{f.rows} rows have no room for {want}: not quite half are shown, a quarter is asked'
     return want, 'memory grows with every row shown' if f.tight else f'a {size_of(f)} table: more rows show more of its pattern'
 
-# %% ../nbs/57_recommend.ipynb #780e0bee
 def query_size(f, s):
     "Rows that an episode asks."
     room = max(4, f.rows // 4)
@@ -134,7 +147,8 @@ def batch_size(f, s):
 
 def accumulation(f, s):
     "Forward passes of one step."
-    return max(1, 4 // s['batch_size']), 'four episodes in a step, in pieces' if s['batch_size'] < 4 else 'one forward pass has enough episodes'
+    n = max(1, 4 // s['batch_size'])
+    return n, 'four episodes in a step, in pieces' if s['batch_size'] < 4 else 'one forward pass has enough episodes'
 
 # %% ../nbs/57_recommend.ipynb #c06f6113
 def n_episodes(f, s):
@@ -143,22 +157,25 @@ def n_episodes(f, s):
     n = sized(f, 'n_episodes') * (2 if f.goal == 'accuracy' else 1)
     return n, f'enough for a {size_of(f)} table; early stopping ends it sooner'
 
-# %% ../nbs/57_recommend.ipynb #db277a50
 def steps_per_epoch(f, s):
     "Steps between two looks at the validation rows."
-    return (10, 'a table this small is looked at often, so that training stops in time') if f.rows < 2000 else (25, 'validation costs little beside 25 steps')
+    if f.rows < 2000: return 10, 'a table this small is looked at often, so that training stops in time'
+    return 25, 'validation costs little beside 25 steps'
 
 def epochs(f, s):
     "Passes of `steps_per_epoch`."
     steps = s['n_episodes'] / (s['batch_size'] * s['gradient_accumulation_steps'])
-    return max(1, math.ceil(steps / s['steps_per_epoch'])), 'as many as the episodes last; not more, or the table is learned by heart'
+    n = max(1, math.ceil(steps / s['steps_per_epoch']))
+    return n, 'as many as the episodes last; not more, or the table is learned by heart'
 
 # %% ../nbs/57_recommend.ipynb #4a18fee5
 def learning_rate(f, s):
     "Peak rate."
     d = s['d_model']
-    why = 'measured: the best of the rates tried on tables outside this project' if d <= 64 else 'the measured rate, divided as width grows'
-    return rate_for(f.strategy, d), why if d < 256 else 'as wide as a public checkpoint: the cautious rate'
+    why = 'measured: the best of the rates tried on tables outside this project'
+    if d > 64: why = 'the measured rate, divided as width grows'
+    if d >= 256: why = 'as wide as a public checkpoint: the cautious rate'
+    return rate_for(f.strategy, d), why
 
 # %% ../nbs/57_recommend.ipynb #55b6600a
 def warmup_steps(f, s):
@@ -170,11 +187,13 @@ def weight_decay(f, s):
     "Pull towards zero."
     return (0.05, 'a small table wants more of it') if f.rows < 500 else (0.01, 'a light pull; more against overfitting')
 
-# %% ../nbs/57_recommend.ipynb #5f42212d
+# %% ../nbs/57_recommend.ipynb #c7d514ab
 def peft_config(f, s):
     "Adapters."
-    r, why = (4, 'rank 4: the smallest adapters') if f.tight else (16, 'rank 16 learns most') if f.goal == 'accuracy' else (8, 'rank 8: between size and accuracy')
-    return dict(r=r, lora_alpha=2 * r, lora_dropout=0.05, target_modules=None), why + '; alpha twice the rank, on every linear layer'
+    r, why = (16, 'rank 16 learns most') if f.goal == 'accuracy' else (8, 'rank 8: between size and accuracy')
+    if f.tight: r, why = 4, 'rank 4: the smallest adapters'
+    why += '; alpha twice the rank, on every linear layer'
+    return dict(r=r, lora_alpha=2 * r, lora_dropout=0.05, target_modules=None), why
 
 # %% ../nbs/57_recommend.ipynb #33ae3a7b
 FIXED = dict(optimizer=('adamw', 'decay apart from the gradient'),
@@ -185,9 +204,8 @@ FIXED = dict(optimizer=('adamw', 'decay apart from the gradient'),
              finetune_mode=('meta-learning', 'fresh episodes: every row is shown and asked in turn'))
 
 RULES = dict(support_size=support_size, query_size=query_size, batch_size=batch_size, gradient_accumulation_steps=accumulation,
-             n_episodes=n_episodes,
-             steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, warmup_steps=warmup_steps,
-             weight_decay=weight_decay)
+             n_episodes=n_episodes, steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate,
+             warmup_steps=warmup_steps, weight_decay=weight_decay)
 
 # %% ../nbs/57_recommend.ipynb #3a626a93
 KEPT_ARRAYS = 24  # of the size of all tokens, that a block keeps for its gradients (measured)
@@ -207,14 +225,20 @@ def tokens_per_second(d_model: int, num_layers: int, device: str) -> float:
     "Training speed of this machine, from one small step."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, x, y = Mitra(MitraConfig(d_model=d_model, num_layers=num_layers)).to(device), torch.randn(2, 128, 10, device=device), torch.arange(64, device=device) % 2
-        seconds = []
+        model, seconds = Mitra(MitraConfig(d_model=d_model, num_layers=num_layers)).to(device), []
+        x, y = torch.randn(2, 128, 10, device=device), torch.arange(64, device=device) % 2
         for _ in range(3):
             start = time.perf_counter()
             model(x[:, :64], y.expand(2, -1), x[:, 64:]).square().mean().backward()
             if device == 'cuda': torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
     return 2 * 128 * 11 / min(seconds)
+
+# %% ../nbs/57_recommend.ipynb #24618181
+def duration(seconds: float) -> str:
+    "About how long, in words."
+    if seconds < 90: return f'{max(seconds, 1):.0f} s'
+    return f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
 
 # %% ../nbs/57_recommend.ipynb #587b5333
 @dataclass(repr=False)
@@ -228,7 +252,9 @@ class Recommendation:
     memory_gb: float = None  # of a training step
     seconds: float = None  # of training, at most
 
-    def frame(self) -> pd.DataFrame: return pd.DataFrame(self.reasons, columns=['setting', 'value', 'reason']).set_index('setting')
+    def frame(self) -> pd.DataFrame:
+        "A row per setting: its value, and the reason."
+        return pd.DataFrame(self.reasons, columns=['setting', 'value', 'reason']).set_index('setting')
 
     def summary(self) -> str:
         "One line."
@@ -241,14 +267,21 @@ class Recommendation:
     def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
     def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>' + self.frame().to_html(escape=True)
 
-# %% ../nbs/57_recommend.ipynb #24618181
-def duration(seconds: float) -> str:
-    "About how long, in words."
-    return '1 s' if seconds < 1.5 else f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
+# %% ../nbs/57_recommend.ipynb #b1544370
+def shrink(f: Facts, s: dict, rows: list, given: dict):
+    "Halve the batch, then the episodes, until a step fits into half of the memory."
+    for key, least in (('batch_size', 1), ('query_size', 32), ('support_size', 32)):
+        while memory_needed(f, s, s['d_model'], s['num_layers']) > 0.5 * f.memory and s[key] // 2 >= least and key not in given:
+            s[key] //= 2
+            if key == 'batch_size' and 'gradient_accumulation_steps' not in given: s['gradient_accumulation_steps'] *= 2
+            rows[:] = [r for r in rows if r[0] != key] + [
+                (key, s[key], f'halved: a step must fit into half of {f.memory / 1e9:.3g} GB')]
+    i, n = [r[0] for r in rows].index('gradient_accumulation_steps'), s['gradient_accumulation_steps']
+    if n != rows[i][1]: rows[i] = (rows[i][0], n, 'the batch was halved: the same gradient in more pieces')
 
-# %% ../nbs/57_recommend.ipynb #df1ceb83
+# %% ../nbs/57_recommend.ipynb #6e173e2c
 def advise(
-    f: Facts,
+    f: Facts,  # of a table and a machine
     timed: bool = True,  # measure this machine's speed
     **given,  # settings that are decided already
 ) -> Recommendation:
@@ -267,19 +300,6 @@ def advise(
     seconds = cells / tokens_per_second(s['d_model'], s['num_layers'], f.device) if timed else None
     return Recommendation(params, {k: s[k] for k in [*rules, 'device']}, f.strategy, rows, f,
                           memory_needed(f, s, s['d_model'], s['num_layers']) / 1e9, seconds)
-
-# %% ../nbs/57_recommend.ipynb #b1544370
-def shrink(f: Facts, s: dict, rows: list, given: dict):
-    "Halve the batch, then the episodes, until a step fits into half of the memory."
-    for key, least in (('batch_size', 1), ('query_size', 32), ('support_size', 32)):
-        while memory_needed(f, s, s['d_model'], s['num_layers']) > 0.5 * f.memory and s[key] // 2 >= least and key not in given:
-            s[key] //= 2
-            if key == 'batch_size' and 'gradient_accumulation_steps' not in given: s['gradient_accumulation_steps'] *= 2
-            rows[:] = [r for r in rows if r[0] != key] + [(key, s[key], f'halved: a step must fit into half of {f.memory / 1e9:.3g} GB')]
-    at = {r[0]: i for i, r in enumerate(rows)}
-    i = at['gradient_accumulation_steps']
-    rows[i] = (rows[i][0], s['gradient_accumulation_steps'],
-               rows[i][2] if s['gradient_accumulation_steps'] == rows[i][1] else 'the batch was halved: the same gradient in more pieces')
 
 # %% ../nbs/57_recommend.ipynb #53258c50
 def recommend(
@@ -305,7 +325,8 @@ CURES = {
                       ('gradient_accumulation_steps', lambda v: 2 * v, 'and twice as often, so the gradient stays'),
                       ('support_size', lambda v: max(32, v // 2), 'fewer rows shown'),
                       ('query_size', lambda v: max(16, v // 2), 'fewer rows asked')],
-    'slow': [('n_episodes', lambda v: max(50, v // 2), 'half the episodes'), ('epochs', lambda v: max(1, v // 2), 'half the passes'),
+    'slow': [('n_episodes', lambda v: max(50, v // 2), 'half the episodes'),
+             ('epochs', lambda v: max(1, v // 2), 'half the passes'),
              ('d_model', lambda v: 32, 'the small model'), ('num_layers', lambda v: 1, 'with one block')],
     'low accuracy': [('support_size', lambda v: 2 * v, 'more context shows more of the pattern'),
                      ('query_size', lambda v: 2 * v, 'a steadier gradient'),
@@ -340,6 +361,7 @@ def when(
 
 def limit(key: str, value, f: Facts):
     "No more rows than the table has room for."
-    return min(value, max(8, int({'support_size': 0.6, 'query_size': 0.3}[key] * f.rows))) if key in ('support_size', 'query_size') else value
+    share = {'support_size': 0.6, 'query_size': 0.3}.get(key)
+    return value if share is None else min(value, max(8, int(share * f.rows)))
 
 Recommendation.when = when

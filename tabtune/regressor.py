@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from .classifier import (BLOCK, FEWEST, N_HELD_OUT, InContext, Member, _seed, by_partition, is_dask,
                                 outputs_in_chunks)
 from .config import check_choice, check_range
-from .encode import _flat, check_table
+from .frames import _flat, check_table
 from .episodes import target_groups
 from .shapes import InputError
 from .targets import ANSWERS, Mixture

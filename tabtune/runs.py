@@ -179,19 +179,26 @@ def run_job(job: Job) -> dict:  # a record of plain values
     record = dict(name=job.entry.name, seed=job.seed, fold=job.fold, key=job.key, where=f'{platform.node()}:{os.getpid()}')
     try:
         with _seeded(job.seed): return record | _measure(job) | dict(status='ok', error='')
-    except Exception as e: return record | dict(status='error', error=_reason(e, job), traceback=traceback.format_exc())
+    except Exception as e:
+        lasting = dict(lasting=True) if _no_weights(e, job) else {}  # another split would fail in the same way
+        return record | dict(status='error', error=_reason(e, job), traceback=traceback.format_exc(), **lasting)
 
 def run_failed(job: Job, error: str, status: str = 'error') -> dict:
     "The record of a job that did not run."
     return dict(name=job.entry.name, seed=job.seed, fold=job.fold, key=job.key, status=status, error=error)
 
-# %% ../nbs/78_runs.ipynb #62f48552
+# %% ../nbs/78_runs.ipynb #c1f7d9cf
+def _no_weights(e: Exception, job: Job) -> bool:
+    "Did a peer find no weights at its hub?"
+    peer = isinstance(job.entry.model, str) and find_model(job.entry.model, job.task).kind == 'peer'
+    return peer and not job.entry.path and (isinstance(e, OSError) or 'Repo' in type(e).__name__)
+
 def _reason(e: Exception, job: Job) -> str:
     "What went wrong, and for weights that could not be had, another way to them."
     what = str(e).strip() or 'no message'
     reason = what if isinstance(e, TabTuneError) else f'{type(e).__name__}: {what}'
-    spec = find_model(job.entry.model, job.task) if isinstance(job.entry.model, str) else None
-    if spec is None or spec.kind != 'peer' or job.entry.path or not (isinstance(e, OSError) or 'Repo' in type(e).__name__): return reason
+    if not _no_weights(e, job): return reason
+    spec = find_model(job.entry.model, job.task)
     return f"{reason} (The weights of {spec.name} come from '{spec.source}'; without network give model_checkpoint_path.)"
 
 # %% ../nbs/78_runs.ipynb #91217104

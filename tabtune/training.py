@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['log', 'DEVICES', 'LOSSES', 'OPTIMIZERS', 'pick_device', 'mask_classes', 'episode_loss', 'answer_of', 'target_nll',
-           'target_loss', 'TrainState', 'Callback', 'LoopSettings', 'parameter_groups', 'n_asked', 'some_queries',
-           'split_episode', 'out_of_memory', 'free_memory', 'make_accelerator', 'Trainer', 'backward', 'try_backward',
-           'step', 'agree', 'run', 'check', 'state_dict', 'load_state_dict']
+           'target_loss', 'TrainState', 'Callback', 'LoopSettings', 'progress', 'rate', 'parameter_groups', 'n_asked',
+           'some_queries', 'split_episode', 'out_of_memory', 'free_memory', 'make_accelerator', 'Trainer', 'backward',
+           'try_backward', 'step', 'agree', 'check', 'run', 'state_dict', 'load_state_dict']
 
 # %% ../nbs/45_training.ipynb #7b172719
 import gc
@@ -67,7 +67,9 @@ def answer_of(model: nn.Module) -> tuple:  # how targets are scaled, how outputs
     model = getattr(model, 'module', model)
     return ANSWERS[(model.get_base_model() if hasattr(model, 'get_base_model') else model).config.answer]
 
-def target_nll(model: nn.Module, ep: Episode) -> Tensor: return answer_of(model)[1](model(**ep.inputs()).float()).nll(ep.y_query)  # (B, Q)
+def target_nll(model: nn.Module, ep: Episode) -> Tensor:  # (B, Q) nats
+    "Negative log density of each query's target."
+    return answer_of(model)[1](model(**ep.inputs()).float()).nll(ep.y_query)
 
 # %% ../nbs/45_training.ipynb #111f3220
 def target_loss(
@@ -98,19 +100,27 @@ class TrainState:
     stopped: bool = False
     info: dict = field(default_factory=dict)  # what callbacks want to tell each other
 
-    def stop(self): self.stopped = True
-    def numbers(self): return {k: v for k, v in vars(self).items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    def stop(self):
+        "End the run after the current step."
+        self.stopped = True
+
+    def numbers(self):
+        "What can be plotted or logged."
+        return {k: v for k, v in vars(self).items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
 
 # %% ../nbs/45_training.ipynb #bd99adfe
 class Callback:
     "Listens to a run. Every method gets the `TrainState`; override what you need."
-    def on_start(self, state): pass
-    def on_step(self, state): pass
-    def on_validate(self, state): pass
-    def on_epoch(self, state): pass
-    def on_end(self, state): pass
+    def on_start(self, state): "Before the first step."
+    def on_step(self, state): "After each step."
+    def on_validate(self, state): "After `val_loss` is new."
+    def on_epoch(self, state): "After each epoch."
+    def on_end(self, state): "Done, stopped or failed."
 
-# %% ../nbs/45_training.ipynb #712b9e6d
+# %% ../nbs/45_training.ipynb #983abd82
+OPTIMIZERS = dict(adamw=lambda g, lr: torch.optim.AdamW(g, lr=lr, betas=(0.9, 0.99)),
+                  adam=lambda g, lr: torch.optim.Adam(g, lr=lr), sgd=lambda g, lr: torch.optim.SGD(g, lr=lr, momentum=0.9))
+
 @dataclass
 class LoopSettings:
     "How a run trains."
@@ -135,19 +145,18 @@ class LoopSettings:
         check_range('learning_rate', self.learning_rate, 0.0, 1.0, float)
         check_choice('optimizer', self.optimizer, OPTIMIZERS)
 
-    def progress(self, state: TrainState) -> float:
-        "Share of the run that is done."
-        return min(1.0, state.step / self.n_steps if self.n_steps else state.seconds / (3600 * self.hours))
+# %% ../nbs/45_training.ipynb #a2d95973
+def progress(self: LoopSettings, state: TrainState) -> float:
+    "Share of the run that is done."
+    return min(1.0, state.step / self.n_steps if self.n_steps else state.seconds / (3600 * self.hours))
 
-    def rate(self, state: TrainState) -> float:
-        "Learning rate of the next step."
-        warm, done = min(1.0, (state.step + 1) / max(1, self.warmup_steps)), state.progress
-        if self.n_steps: done = min(1.0, max(0, state.step + 1 - self.warmup_steps) / max(1, self.n_steps - self.warmup_steps))
-        return self.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+def rate(self: LoopSettings, state: TrainState) -> float:
+    "Learning rate of the next step."
+    warm, done = min(1.0, (state.step + 1) / max(1, self.warmup_steps)), state.progress
+    if self.n_steps: done = min(1.0, max(0, state.step + 1 - self.warmup_steps) / max(1, self.n_steps - self.warmup_steps))
+    return self.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
-# %% ../nbs/45_training.ipynb #983abd82
-OPTIMIZERS = dict(adamw=lambda g, lr: torch.optim.AdamW(g, lr=lr, betas=(0.9, 0.99)), adam=lambda g, lr: torch.optim.Adam(g, lr=lr),
-                  sgd=lambda g, lr: torch.optim.SGD(g, lr=lr, momentum=0.9))
+LoopSettings.progress, LoopSettings.rate = progress, rate
 
 # %% ../nbs/45_training.ipynb #5f287758
 def parameter_groups(
@@ -172,9 +181,9 @@ def some_queries(ep: Episode, part: slice) -> Episode:
     cut = lambda t: None if t is None else t[:, part]
     return replace(ep, x_query=ep.x_query[:, part], y_query=ep.y_query[:, part], query_mask=cut(ep.query_mask))
 
-# %% ../nbs/45_training.ipynb #cf871568
+# %% ../nbs/45_training.ipynb #ca8621d5
 def split_episode(
-    ep: Episode,
+    ep: Episode,  # a batch
     parts: int,  # how many, about
 ) -> list:  # of (Episode, weight), the weights add up to 1
     "Parts whose weighted losses add up to the loss of the whole."
@@ -189,7 +198,8 @@ def split_episode(
 def out_of_memory(error: Exception) -> bool:
     "Does this error say that memory ran out?"
     words = ('out of memory', "can't allocate memory", 'cannot allocate memory', 'alloc_failed')
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)): return True
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 def free_memory():
     "Give cached memory back."
@@ -203,7 +213,8 @@ def make_accelerator(device: str):
     from accelerate.state import AcceleratorState, PartialState
     shared = PartialState._shared_state
     cpu = str(device) == 'cpu'
-    if shared and shared.get('num_processes', 1) == 1 and (shared['device'].type == 'cpu') != cpu: AcceleratorState._reset_state(True)
+    alone = shared and shared.get('num_processes', 1) == 1
+    if alone and (shared['device'].type == 'cpu') != cpu: AcceleratorState._reset_state(True)
     return Accelerator(cpu=cpu, mixed_precision='no', kwargs_handlers=_ddp())
 
 def _ddp():
@@ -223,8 +234,8 @@ class Trainer:
         loss=episode_loss,  # (model, episode) -> loss
         parts: int = 1,  # pieces that a batch is computed in
     ):
-        self.settings, self.episodes, self.callbacks, self.validate, self.loss = settings, episodes, list(callbacks), validate, loss
-        self.accelerator, self.state, self.parts = make_accelerator(settings.device), TrainState(), parts
+        self.settings, self.episodes, self.callbacks, self.validate = settings, episodes, list(callbacks), validate
+        self.accelerator, self.state, self.loss, self.parts = make_accelerator(settings.device), TrainState(), loss, parts
         self.state.info |= dict(settings=asdict(settings))
         optimizer = OPTIMIZERS[settings.optimizer](parameter_groups(model, settings.weight_decay), settings.learning_rate)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
@@ -266,48 +277,26 @@ def step(self: Trainer):
     s, state, acc = self.settings, self.state, self.accelerator
     for group in self.optimizer.param_groups: group['lr'] = state.lr = s.rate(state)
     eps = [next(self.episodes).to(acc.device) for _ in range(s.accumulation)]
-    while (loss := self.try_backward(eps)) is None: self.optimizer.zero_grad(); free_memory()
-    for ep in eps: state.cells += ep.cells; state.tables += len(ep); state.rows += len(ep) * (ep.sizes[1] + ep.sizes[2])
+    while (loss := self.try_backward(eps)) is None:
+        self.optimizer.zero_grad()
+        free_memory()
+    for ep in eps:
+        state.cells += ep.cells
+        state.tables += len(ep)
+        state.rows += len(ep) * (ep.sizes[1] + ep.sizes[2])
     state.grad_norm = float(acc.clip_grad_norm_(self.model.parameters(), s.max_grad_norm))
     if math.isfinite(state.grad_norm): self.optimizer.step()
     self.optimizer.zero_grad()
     state.loss, state.step = loss, state.step + 1
     if self.world > 1: self.agree()
 
-Trainer.step = step
-
-# %% ../nbs/45_training.ipynb #eb40ed8c
 def agree(self: Trainer):
     "Processes share the mean loss, and stop together."
-    state, n = self.state, self.accelerator.reduce(torch.tensor([self.state.loss, self.state.stopped], device=self.accelerator.device), 'mean')
+    state, acc = self.state, self.accelerator
+    n = acc.reduce(torch.tensor([state.loss, state.stopped], device=acc.device), 'mean')
     state.loss, state.stopped = n[0].item(), n[1].item() > 0
 
-Trainer.agree = agree
-
-# %% ../nbs/45_training.ipynb #1690f2d3
-def run(self: Trainer) -> TrainState:
-    "Train to the end, or until stopped."
-    s, state = self.settings, self.state
-    self.model.train(); self.tell('on_start')
-    try:
-        if s.validate_first and self.validate and state.step == 0: self.check()
-        while state.progress < 1 and not state.stopped:
-            if hasattr(self.episodes, 'progress'): self.episodes.progress = state.progress
-            start = time.perf_counter()
-            self.step()
-            state.seconds += time.perf_counter() - start  # listening and validating is not training
-            state.progress = s.progress(state)
-            self.tell('on_step')
-            ended = state.progress >= 1
-            if self.validate and s.validate_every and (state.step % s.validate_every == 0 or ended): self.check()
-            if s.epoch_steps and (state.step % s.epoch_steps == 0 or ended): state.epoch += 1; self.tell('on_epoch')
-    except KeyboardInterrupt: state.stop()
-    finally:
-        self.model.eval()
-        self.tell('on_end')
-    return state
-
-Trainer.run = run
+Trainer.step, Trainer.agree = step, agree
 
 # %% ../nbs/45_training.ipynb #ef4ffc3e
 def check(self: Trainer):
@@ -317,6 +306,34 @@ def check(self: Trainer):
     self.model.train(); self.tell('on_validate')
 
 Trainer.check = check
+
+# %% ../nbs/45_training.ipynb #1690f2d3
+def run(self: Trainer) -> TrainState:
+    "Train to the end, or until stopped."
+    s, state = self.settings, self.state
+    self.model.train()
+    self.tell('on_start')
+    try:
+        if s.validate_first and self.validate and state.step == 0: self.check()
+        while state.progress < 1 and not state.stopped:
+            if hasattr(self.episodes, 'progress'): self.episodes.progress = state.progress
+            start = time.perf_counter()
+            self.step()
+            state.seconds += time.perf_counter() - start
+            state.progress = s.progress(state)
+            self.tell('on_step')
+            ended = state.progress >= 1
+            if self.validate and s.validate_every and (state.step % s.validate_every == 0 or ended): self.check()
+            if s.epoch_steps and (state.step % s.epoch_steps == 0 or ended):
+                state.epoch += 1
+                self.tell('on_epoch')
+    except KeyboardInterrupt: state.stop()
+    finally:
+        self.model.eval()
+        self.tell('on_end')
+    return state
+
+Trainer.run = run
 
 # %% ../nbs/45_training.ipynb #edbc45a6
 def state_dict(self: Trainer) -> dict:

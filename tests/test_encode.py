@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from numpy.testing import assert_array_equal as same
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tabtune.encode import TableEncoder, check_table, encode_labels, match_labels
+from tabtune.encode import TableEncoder
+from tabtune.frames import check_table, encode_labels, match_labels
 from tabtune.shapes import InputError
 
 def obj(*v):

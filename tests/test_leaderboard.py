@@ -1,5 +1,5 @@
 "The leaderboard beyond one process and one run; nbs/80_leaderboard.ipynb explains it."
-import json, logging, os, shutil, subprocess, sys
+import json, logging, os, shutil, signal, subprocess, sys, time
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,10 @@ SCORES = ['name', *score_names(), 'runs', 'status', 'error']
 
 class Fails(ClassifierMixin, BaseEstimator):
     def fit(self, X, y): raise RuntimeError('no <b>luck</b>')
+
+class Dies(ClassifierMixin, BaseEstimator):
+    "Takes its process with it."
+    def fit(self, X, y): os._exit(3)
 
 @pytest.fixture(scope='module')
 def iris():
@@ -70,6 +74,63 @@ def test_without_the_cluster_every_run_says_so(iris):
     pytest.importorskip('dask.distributed')
     t = board(iris, backend='dask').run()
     assert set(t.status) == {'error'} and t.error.str.contains('Client').sum() == 3
+
+def board_with_a_killer(iris, killer):
+    lb = TabularLeaderboard(iris[0], y_train=iris[1], cv=2, n_jobs=2, show_progress=False)
+    for m in ('KNeighbors', killer, 'LogisticRegression'): lb.add_model(m)
+    return lb
+
+def test_when_the_pool_breaks_the_others_go_on(iris, serial, monkeypatch):
+    import tabtune.leaderboard as room
+    tried, run_job = [], room.run_job
+    def lost(job):
+        if job.entry.name != 'Fails': return run_job(job)
+        tried.append(job.key)
+        raise BrokenPipeError('worker lost\nand more')
+    monkeypatch.setattr(room, 'run_job', lost)
+    t = board_with_a_killer(iris, Fails()).run('log_loss', backend='threading')
+    assert (t.name.iloc[-1], t.error.iloc[-1]) == ('Fails', 'no result from its process (BrokenPipeError: worker lost)')
+    assert 2 <= len(tried) <= 3  # with the others, and once alone
+    want = serial[serial.name.isin(t.name)]
+    pd.testing.assert_frame_equal(t[SCORES][:-1].set_index('name'), want[SCORES].set_index('name'), check_exact=True)
+
+@pytest.mark.slow
+def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
+    X, y = iris
+    lb = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2], n_jobs=2, show_progress=False)
+    for m in ('KNeighbors', 'LogisticRegression', Dies()): lb.add_model(m)
+    t = lb.run()
+    assert (t.name.iloc[-1], t.status.tolist()) == ('Dies', ['ok', 'ok', 'error'])
+    assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
+
+def test_a_hub_that_is_away_is_asked_once(iris):
+    from tabtune.models import register, REGISTRY, _peer
+    asked = []
+    class Away(BaseEstimator):
+        def __init__(self, random_state=None): self.random_state = random_state
+        def fit(self, X, y): asked.append(1); raise OSError('no answer')
+    register(_peer('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
+    try: t = board(iris, seeds=2).add_model('Away').run()
+    finally: del REGISTRY['classification', 'Away']
+    row = t[t.name == 'Away'].iloc[0]
+    assert len(asked) == 1 and row.status == 'error' and "come from 'nobody/away'" in row.error
+    assert t.runs[t.status == 'ok'].tolist() == [4] * 3
+
+def test_a_killed_run_goes_on(tmp_path, iris):
+    iris[0].assign(y=iris[1]).to_csv(tmp_path/'t.csv', index=False)
+    ask = dict(target='y', models='RandomForest', cv=5, seeds=2, results_dir=str(tmp_path/'r'))
+    code = f'from tabtune.compare import main; main({str(tmp_path/"t.csv")!r}, out={str(tmp_path/"o")!r}, **{ask!r})'
+    p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    there = lambda: {f.name: f.stat().st_mtime_ns for f in (tmp_path/'r').glob('*.json')}
+    while len(there()) < 2 and p.poll() is None: time.sleep(.01)
+    p.kill(); p.wait()
+    first = there()
+    assert p.returncode == -signal.SIGKILL and 2 <= len(first) < 10
+    main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **ask)
+    assert len(there()) == 10 and first.items() <= there().items()
+    whole = {n: json.loads((tmp_path/'r'/n).read_text())['log_loss'] for n in there()}
+    main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **ask | dict(results_dir=str(tmp_path/'again')))
+    assert whole == {f.name: json.loads(f.read_text())['log_loss'] for f in (tmp_path/'again').glob('*.json')}
 
 def test_a_stopped_parallel_run_goes_on(iris, tmp_path, serial):
     lb = board(iris, n_jobs=2, results_dir=tmp_path)
@@ -146,6 +207,16 @@ def test_command_line_says_what_is_wrong(tmp_path, iris):
     with pytest.raises(SystemExit, match="no file"): main(str(tmp_path/'none.csv'), target='y')
     with pytest.raises(SystemExit, match="'z' is no column"): main(str(tmp_path/'t.csv'), target='z')
     with pytest.raises(SystemExit, match="did you mean 'Mitra'"): main(str(tmp_path/'t.csv'), target='y', models='Mitar')
+    with pytest.raises(SystemExit, match='n_jobs=0'): main(str(tmp_path/'t.csv'), target='y', models='KNeighbors', n_jobs=0)
+    with pytest.raises(SystemExit, match='results_dir=.*is no folder'): main(str(tmp_path/'t.csv'), target='y', results_dir=str(tmp_path/'t.csv'))
+    with pytest.raises(SystemExit, match='folder can\'t be made'): main(str(tmp_path/'t.csv'), target='y', out=str(tmp_path/'t.csv'/'o'))
+    with pytest.raises(SystemExit, match='add --task regression'): main(str(tmp_path/'t.csv'), target=iris[0].columns[0])
+
+@pytest.mark.parametrize('name, text, says', [('a.csv', b'', 'No columns'), ('b.csv', b'x,y\n\xe9,1\n', "can't decode"), ('c.csv', b'x,y\n1,2,3\n1,2,3,4\n', 'fields'),
+                                              ('d.json', b'{"half', 'ValueError'), ('e.parquet', b'no', 'Arrow'), ('f.csv.gz', b'no', 'BadGzipFile')])
+def test_command_line_and_files_that_are_not_what_they_seem(tmp_path, name, text, says):
+    (tmp_path/name).write_bytes(text)
+    with pytest.raises(SystemExit, match=f"can't be read as .*{says}"): main(str(tmp_path/name), target='y')
 
 def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_away(iris, tmp_path, monkeypatch):
     import huggingface_hub.constants

@@ -1,9 +1,10 @@
 """Each peer through its own package and a small checkpoint of random weights that the package's own classes made.
-A test skips where its package isn't installed: pip install tabicl tabpfn tabdpt."""
-import json, sys, types
+A test skips where its package isn't installed: pip install '.[baselines,peers]'."""
+import json, os, sys, types
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -110,6 +111,15 @@ def test_peer_refuses_a_wrong_parameter_early(peer, table, caplog):
     lb.add_model(peer[0], model_params=dict(n_estimator=2))
     assert ('did you mean' in caplog.text) == (peer[0] != 'TabDPT')  # its class takes any keyword
     assert lb.run().status[1] == 'error'
+
+def test_lightgbm_starts_no_more_threads_than_it_may(table):
+    pytest.importorskip('lightgbm')
+    def threads(**params):
+        make_model('LightGBM', params=dict(n_estimators=1) | params, seed=0).fit(*table)
+        return psutil.Process().num_threads()
+    before = psutil.Process().num_threads()
+    assert os.environ['OMP_NUM_THREADS'] == '1' and threads() == before
+    assert threads(n_jobs=3) == before + 2  # the threads would be seen
 
 # OrionMSP and OrionBix are on no package index. A stand-in has their documented constructor and calls, and records what it gets.
 
