@@ -190,14 +190,19 @@ def measured(name):
     return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
 
 def speed():
-    "What benchmarks/speed.py measured, as a paragraph and a table."
-    d = measured('speed.json')
-    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['cold']:.2f} s" if 'cold' in r else '–', f"{r['many']:.2f} s", f"{r['one'] * 1e3:.1f} ms", f"{r['step']:.2f} s",
+    "What benchmarks/speed.py measured: by one thread, and by several if there is a file."
+    return '\n\n'.join(speed_table(d) for n in ('speed.json', 'speed_threads.json') if (d := measured(n)))
+
+def speed_table(d):
+    "One run of it, as a paragraph and a table."
+    rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['cold']:.2f} s", f"{r['many']:.2f} s", f"{r['one'] * 1e3:.1f} ms", f"{r['step']:.2f} s",
              f"{r['peak_predict']:,.0f} MiB", f"{r['peak_tune']:,.0f} MiB") for n, r in d['results'].items()]
-    n = f"{d['rows']:,}"
-    return (f"Processor time on one core ({d['processor']}), with {n} rows of {d['columns']} columns as context. A step of tuning is four episodes of "
-            f"128 + 128 rows, the comparison at the end included. Memory is that of the whole process, Python and PyTorch with it.\n\n"
-            + table(('checkpoint', f'fit and {n} rows', f'the next {n}', 'one row', 'a step of tuning', 'memory, predicting', 'memory, tuning'), rows))
+    n, threads = f"{d['rows']:,}", d.get('threads', 1)
+    time = 'Processor time on one core' if threads == 1 else f'The clock, with {threads} threads on {threads} cores that did nothing else'
+    more = ('. A step of tuning is four episodes of 128 + 128 rows, the comparison at the end included. Memory is that of the whole process, '
+            'Python and PyTorch with it') if threads == 1 else ''
+    head = ('checkpoint', f'fit and {n} rows', f'the next {n}', 'one row', 'a step of tuning', 'memory, predicting', 'memory, tuning')
+    return f"{time} ({d['processor']}), with {n} rows of {d['columns']} columns as context{more}.\n\n" + table(head, rows)
 
 def reference():
     "What benchmarks/reference.py measured."

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 
 import numpy as np
+from fastcore.basics import patch
 
 from .shapes import ConfigError
 
@@ -39,7 +40,8 @@ def check_keys(
     what: str,  # the name of the dict, for the message
 ):
     "Raise `ConfigError` for the first key that does not exist."
-    if given is not None and not isinstance(given, Mapping): raise ConfigError(f'{what} must be a dict, not {type(given).__name__}')
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f'{what} must be a dict, not {type(given).__name__}')
     for key in given or ():
         if key not in valid: raise ConfigError(f"unknown {what} key '{key}': {did_you_mean(key, valid)}")
 
@@ -60,10 +62,6 @@ def check_range(
     if not (value >= low and (high is None or value <= high)):
         raise ConfigError(f'{name}={value!r} must lie in {span}{"; " + hint if hint else ""}')
 
-# %% ../nbs/10_config.ipynb #214f7c66
-VARIANTS = dict(task=('classification', 'regression'), cell=('quantile', 'value_rank', 'fourier'), column=('none', 'class_means', 'bound'),
-                order=('rows_first', 'features_first'), row_scale=('none', 'log_n'), head=('linear', 'retrieval'), hints=('none', 'kernel'))
-
 # %% ../nbs/10_config.ipynb #5c0e3758
 def check_choice(
     name: str,  # the parameter
@@ -73,8 +71,26 @@ def check_choice(
 ):
     "Raise `ConfigError` unless `value` is one of `valid`."
     if value in valid: return
-    if value in later: raise ConfigError(f"{name}='{value}' is not part of this version yet; it has {', '.join(map(repr, valid))}")
+    if value in later:
+        raise ConfigError(f"{name}='{value}' is not part of this version yet; it has {', '.join(map(repr, valid))}")
     raise ConfigError(f"{name}={value!r} is unknown: {did_you_mean(value, [*valid, *later])}")
+
+# %% ../nbs/10_config.ipynb #214f7c66
+VARIANTS = dict(task=('classification', 'regression'), cell=('quantile', 'value_rank', 'fourier'),
+                column=('none', 'class_means', 'bound'), order=('rows_first', 'features_first'), row_scale=('none', 'log_n'),
+                head=('linear', 'retrieval'), hints=('none', 'kernel'))
+
+# %% ../nbs/10_config.ipynb #1df10edc
+def _check_together(c):
+    "Raise `ConfigError` where fields of a `MitraConfig` don't go together."
+    if c.task == 'regression' and c.head == 'linear' and (c.column, c.hints) != ('none', 'none'):
+        raise ConfigError(f"task='regression' with head='linear' is the public layout: column='none' and hints='none' only, "
+                          f"not '{c.column}' and '{c.hints}'")
+    if c.hints == 'kernel' and c.cell == 'quantile':
+        raise ConfigError("hints='kernel' needs a cell with value, rank and missing flag, not 'quantile'")
+    if c.d_model % c.num_heads:
+        raise ConfigError(f'd_model={c.d_model} must be divisible by num_heads={c.num_heads}; '
+                          f'try num_heads={next(h for h in range(c.num_heads, 0, -1) if c.d_model % h == 0)}')
 
 # %% ../nbs/10_config.ipynb #07b872b2
 @dataclass
@@ -94,12 +110,6 @@ class MitraConfig:
     head: str = 'retrieval'  # how the answer is read
     hints: str = 'kernel'  # whether closed-form learners help
 
-    @property
-    def answer(self) -> str:
-        "What the outputs are: 'class' logits, a 'mixture' of distributions, one 'number', or logits of 'bin's."
-        if self.task == 'classification': return 'class'
-        return 'mixture' if self.head != 'linear' else 'number' if self.n_classes == 1 else 'bin'
-
     def __post_init__(self):
         check_range('d_model', self.d_model, 1)
         if self.num_heads is None: self.num_heads = max(1, self.d_model // 16)
@@ -107,14 +117,14 @@ class MitraConfig:
         for name in ('d_ff', 'num_heads', 'num_layers', 'n_classes'): check_range(name, getattr(self, name), 1)
         check_range('dropout', self.dropout, 0.0, 1.0, float)
         for name, valid in VARIANTS.items(): check_choice(name, getattr(self, name), valid)
-        if self.task == 'regression' and self.head == 'linear' and (self.column, self.hints) != ('none', 'none'):
-            raise ConfigError(f"task='regression' with head='linear' is the public layout: column='none' and hints='none' only, "
-                              f"not '{self.column}' and '{self.hints}'")
-        if self.hints == 'kernel' and self.cell == 'quantile':
-            raise ConfigError("hints='kernel' needs a cell with value, rank and missing flag, not 'quantile'")
-        if self.d_model % self.num_heads:
-            raise ConfigError(f'd_model={self.d_model} must be divisible by num_heads={self.num_heads}; '
-                              f'try num_heads={next(h for h in range(self.num_heads, 0, -1) if self.d_model % h == 0)}')
+        _check_together(self)
+
+# %% ../nbs/10_config.ipynb #a25a3ad4
+@patch(as_prop=True)
+def answer(self:MitraConfig) -> str:
+    "What the outputs are: 'class' logits, a 'mixture' of distributions, one 'number', or logits of 'bin's."
+    if self.task == 'classification': return 'class'
+    return 'mixture' if self.head != 'linear' else 'number' if self.n_classes == 1 else 'bin'
 
 # %% ../nbs/10_config.ipynb #e11c2378
 PRESETS = dict(small=MitraConfig(d_model=32, num_layers=1), medium=MitraConfig(), large=MitraConfig(d_model=128, num_layers=4))
@@ -162,7 +172,8 @@ def check_model_params(
     flag = params.get('use_synthetic_prior', True)
     if not isinstance(flag, bool): raise ConfigError(f'use_synthetic_prior={flag!r} must be True or False')
     if not flag and params.get('pretrained'):
-        raise ConfigError(f"use_synthetic_prior=False asks for a random start, pretrained='{params['pretrained']}' for weights: give one")
+        raise ConfigError(f"use_synthetic_prior=False asks for a random start, pretrained='{params['pretrained']}' for weights: "
+                          'give one')
     return params
 
 # %% ../nbs/10_config.ipynb #99620c75
@@ -186,7 +197,8 @@ def setting(
     "A field with its range and explanation in `metadata`."
     meta = dict(help=help, low=low, high=high, choices=choices, slider=slider, log=log, kind=kind or type(default),
                 optional=default is None)
-    return field(default_factory=lambda: list(default), metadata=meta) if isinstance(default, list) else field(default=default, metadata=meta)
+    if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
+    return field(default=default, metadata=meta)
 
 # %% ../nbs/10_config.ipynb #6d932ffc
 def settings_table(cls) -> dict:  # name -> default, kind, low, high, choices, slider, log, help
@@ -201,7 +213,8 @@ def check_settings(obj):
         value = getattr(obj, name)
         if value is None and m['optional']: continue
         if m['choices']: check_choice(name, value, m['choices'])
-        elif m['kind'] is bool and not isinstance(value, (bool, np.bool_)): raise ConfigError(f'{name}={value!r} must be True or False')
+        elif m['kind'] is bool and not isinstance(value, (bool, np.bool_)):
+            raise ConfigError(f'{name}={value!r} must be True or False')
         elif m['kind'] in (int, float): check_range(name, value, m['low'], m['high'], m['kind'])
 
 # %% ../nbs/10_config.ipynb #b88dbaae
@@ -211,12 +224,14 @@ class LoraSettings:
     r: int = setting(8, 'rank of the adapters: 4 saves most, 16 learns most', 1, 256, slider=(1, 32))
     lora_alpha: float = setting(16, 'the adapters count alpha / r', 1e-3, 1024, slider=(1, 64), kind=float)
     lora_dropout: float = setting(0.05, 'dropout before the adapters, in training only', 0.0, 0.9, slider=(0.0, 0.5))
-    target_modules: object = setting(None, 'groups, suffixes or a regular expression; None: x_embedding, layers, final_layer', kind=object)
+    target_modules: object = setting(None, 'groups, suffixes or a regular expression; None: x_embedding, layers, final_layer',
+                                     kind=object)
 
     def __post_init__(self):
         check_settings(self)
         t = self.target_modules
-        if not (t is None or isinstance(t, str) or isinstance(t, (list, tuple, set)) and t and all(isinstance(v, str) for v in t)):
+        names = isinstance(t, (list, tuple, set)) and t and all(isinstance(v, str) for v in t)
+        if not (t is None or isinstance(t, str) or names):
             raise ConfigError(f'target_modules={t!r} must be None, a regular expression, or a list of names')
 
     @classmethod
@@ -232,7 +247,9 @@ STRATEGY_ALIASES = {'finetune': 'base-ft', 'lora': 'peft'}
 PRECISION_ALIASES = {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16'}
 MODE_ALIASES = {'meta_learning': 'meta-learning', 'episodic': 'meta-learning'}
 
-def also_known(aliases: dict, value): return aliases.get(value, value) if isinstance(value, (str, bool)) else value
+def also_known(aliases: dict, value):
+    "The first name of something that has several."
+    return aliases.get(value, value) if isinstance(value, (str, bool)) else value
 
 def check_listeners(callbacks):
     "Raise `ConfigError` unless these are callbacks."
@@ -256,12 +273,15 @@ class TuningConfig:
     steps_per_epoch: int = setting(50, 'optimiser steps of an epoch', 1, 1_000_000, slider=(5, 200))
     batch_size: int = setting(4, 'episodes of one forward pass; keep it small', 1, 1024, slider=(1, 8))
     gradient_accumulation_steps: int = setting(1, 'forward passes of one optimiser step', 1, 1024, slider=(1, 16))
-    warmup_steps: int = setting(None, 'steps of linear warm-up, then cosine; None: a tenth of all', 0, 1_000_000, slider=(0, 100), kind=int)
+    warmup_steps: int = setting(None, 'steps of linear warm-up, then cosine; None: a tenth of all', 0, 1_000_000, slider=(0, 100),
+                                kind=int)
     max_grad_norm: float = setting(1.0, 'gradients longer than this are shortened', 1e-6, 1e6, slider=(0.1, 10.0))
     early_stopping: bool = setting(True, 'end when validation stops getting better')
     patience: int = setting(3, 'epochs without a better validation before that end', 1, 10_000, slider=(1, 10))
-    mixed_precision: str = setting('auto', 'bf16 matrices, or not; auto: on GPUs that are good at it', choices=('auto', 'bf16', 'no'))
-    peft_config: LoraSettings = setting(None, 'settings of the adapters: r, lora_alpha, lora_dropout, target_modules', kind=LoraSettings)
+    mixed_precision: str = setting('auto', 'bf16 matrices, or not; auto: on GPUs that are good at it',
+                                   choices=('auto', 'bf16', 'no'))
+    peft_config: LoraSettings = setting(None, 'settings of the adapters: r, lora_alpha, lora_dropout, target_modules',
+                                        kind=LoraSettings)
     show_progress: bool = setting(True, 'a bar in a terminal, a live view in a notebook')
     callbacks: list = setting([], 'your own listeners', kind=list)
     checkpoint_dir: str = setting(None, 'directory to save every epoch in', kind=str)
@@ -275,8 +295,10 @@ class TuningConfig:
         check_settings(self)
         check_choice('device', str(self.device).split(':')[0], DEVICE_NAMES)
         check_listeners(self.callbacks)
-        if not isinstance(self.checkpoint_dir, (str, os.PathLike, type(None))): raise ConfigError(f'checkpoint_dir={self.checkpoint_dir!r} must be a path')
-        if self.resume and self.checkpoint_dir is None: raise ConfigError('resume=True needs checkpoint_dir, the directory to go on from')
+        if not isinstance(self.checkpoint_dir, (str, os.PathLike, type(None))):
+            raise ConfigError(f'checkpoint_dir={self.checkpoint_dir!r} must be a path')
+        if self.resume and self.checkpoint_dir is None:
+            raise ConfigError('resume=True needs checkpoint_dir, the directory to go on from')
 
 # %% ../nbs/10_config.ipynb #af55c223
 TUNING_KEYS = [f.name for f in fields(TuningConfig)]
@@ -291,6 +313,7 @@ def tuning_config(
     check_keys(params, TUNING_KEYS, 'tuning_params')
     given = _LATE_DEFAULTS.get(STRATEGY_ALIASES.get(strategy, strategy), {}) | dict(params or {})
     config = TuningConfig(**given)
-    if config.batch_size > 8: log.warning('batch_size=%d is large for 2D attention; if memory runs out, prefer '
-                                          'gradient_accumulation_steps (the same effective batch)', config.batch_size)
+    if config.batch_size > 8:
+        log.warning('batch_size=%d is large for 2D attention; if memory runs out, prefer gradient_accumulation_steps '
+                    '(the same effective batch)', config.batch_size)
     return config

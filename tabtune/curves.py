@@ -70,6 +70,7 @@ class Curves:
     def clear(self): self.points, self.waiting, self.stride, self.val, self.last, self.baseline = [], [], 1, [], {}, None
 
     def add(self, row: dict):
+        "Take in a row of a history."
         self.last = self.last | row
         if row.get('validated'): return self._validation(row)
         self.waiting.append([row.get(k, math.nan) for k in FIELDS])
@@ -93,14 +94,11 @@ def pull(
     for row in rows: self.add(row)
     return bool(rows)
 
-Curves._validation, Curves.pull = _validation, pull
-
-# %% ../nbs/86_curves.ipynb #ebe29db0
 def column(self: Curves, name: str) -> np.ndarray:
     "One column, all points."
     return np.array([p[FIELDS.index(name)] for p in self.points]) if self.points else np.zeros(0)
 
-Curves.column = column
+Curves._validation, Curves.pull, Curves.column = _validation, pull, column
 
 # %% ../nbs/86_curves.ipynb #d919d400
 def smooth(
@@ -146,7 +144,8 @@ def now(self: Curves) -> dict:
     at, best = min(self.val, key=lambda p: p[1], default=(None, None))
     v, unit = self.speed()
     speed = float(v[-1]) if len(v) and math.isfinite(v[-1]) else None
-    return dict(step=count('step'), epoch=count('epoch')) | self._time() | {k: self._get(k) for k in ('loss', 'val_loss', 'lr', 'grad_norm')} | dict(
+    seen = {k: self._get(k) for k in ('loss', 'val_loss', 'lr', 'grad_norm')}
+    return dict(step=count('step'), epoch=count('epoch')) | self._time() | seen | dict(
         untuned=self.baseline, best=best, best_step=at, speed=speed, speed_unit=unit, memory_mib=self._memory())
 
 Curves.now = now
@@ -170,7 +169,6 @@ def new_figure(width: float = 10, height: float = 3.6, theme: str = 'auto'):
     FigureCanvasAgg(fig)
     return fig
 
-# %% ../nbs/86_curves.ipynb #605392bf
 def to_png(fig) -> bytes:
     "What is drawn, as PNG."
     from PIL import Image
@@ -198,7 +196,8 @@ def _axes(self: Picture):
     for i, (k, label) in enumerate(SMALL): quiet(self.small[k], self.ink, 'step' if i > 1 else '', label)
     for k in ('lr', 'grad_norm'): self.small[k].tick_params(labelbottom=False)
     for ax, n in ((self.ax, 6), *((ax, 3) for ax in self.small.values())):
-        for axis, whole in ((ax.xaxis, True), (ax.yaxis, False)): axis.set_major_locator(MaxNLocator(n, integer=whole, steps=[1, 2, 5, 10]))
+        for axis, whole in ((ax.xaxis, True), (ax.yaxis, False)):
+            axis.set_major_locator(MaxNLocator(n, integer=whole, steps=[1, 2, 5, 10]))
 
 def _plot(self: Picture, ax, *style, **kw):
     "A line that moves."
@@ -214,9 +213,11 @@ def _lines(self: Picture):
     self.line = dict(train=self._plot(large, color=c['blue'], lw=1.8, label='training'),
                      val=self._plot(large, 'o-', color=c['red'], lw=1.5, ms=4.5, label='validation'),
                      untuned=self._plot(large, '--', color=c['green'], lw=1.3, label='untuned'))
-    for (k, _), colour in zip(SMALL, ('sky', 'orange', 'pink', 'blue')): self.line[k] = self._plot(self.small[k], color=c[colour], lw=1.3)
+    for (k, _), colour in zip(SMALL, ('sky', 'orange', 'pink', 'blue')):
+        self.line[k] = self._plot(self.small[k], color=c[colour], lw=1.3)
     self.reserved = self._plot(self.small['memory'], ':', color=c['red'], lw=1.2)
-    large.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=self.ink, borderaxespad=0.1)
+    large.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=self.ink,
+                 borderaxespad=0.1)
 
 Picture._lines = _lines
 
@@ -230,7 +231,6 @@ def limits(*values) -> tuple:
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     return low, high if high > low else low + step
 
-# %% ../nbs/86_curves.ipynb #419bd72c
 def settle(ax, low: float, high: float):
     "New limits only where the values no longer fit, or fill less than half."
     a, b = ax.get_ylim()
@@ -247,28 +247,36 @@ def reach(step: float, n_steps: int = None) -> float:
     far = next(k * 10 ** p for p in range(1, 12) for k in (1, 2, 3, 5) if k * 10 ** p >= 1.2 * step)
     return max(min(far, n_steps or math.inf), step, 1)
 
-# %% ../nbs/86_curves.ipynb #6392ecd8
-def draw(
-    self: Picture,
-    curves: Curves,
-    n_steps: int = None,  # of the whole run, if known
-) -> bytes:  # PNG
-    "Move the lines and draw."
-    step = curves.column('step')
-    end = reach(step[-1] if len(step) else 0, n_steps)
-    self._draw_loss(step, curves, end); self._draw_small(step, curves); self._draw_memory(step, curves)
-    for ax in (self.ax, *self.small.values()): ax.set_xlim(0, end)
-    return self._paint()
-
+# %% ../nbs/86_curves.ipynb #42e81c6e
 def _draw_loss(self: Picture, step, curves, end):
-    loss, val, base = curves.column('loss'), np.array(curves.val).reshape(-1, 2), [] if curves.baseline is None else [curves.baseline]
+    loss, val = curves.column('loss'), np.array(curves.val).reshape(-1, 2)
+    base = [] if curves.baseline is None else [curves.baseline]
     mean = smooth(loss, max(1, len(loss) // 25))
     self.raw.set_data(step, loss); self.line['train'].set_data(step, mean)
     self.line['val'].set_data(*val.T); self.line['untuned'].set_data([0, end] * len(base), base * 2)
     inner = np.quantile(loss, [0.02, 0.98]) if len(loss) else loss
     settle(self.ax, *limits(inner, mean, val[:, 1], base))
 
-Picture.draw, Picture._draw_loss = draw, _draw_loss
+def _draw_small(self: Picture, step, curves):
+    lr = curves.column('lr'); top = np.nanmax(lr) if len(lr) and np.isfinite(lr).any() else 0
+    power = math.floor(math.log10(top)) if top > 0 else 0
+    _set(self.line['lr'], step, lr / 10.0 ** power, floor=True); self.small['lr'].set_ylabel(f'learning rate ($10^{{{power}}}$)')
+    _set(self.line['grad_norm'], step, curves.column('grad_norm'), floor=True)
+    v, unit = curves.speed(); v = smooth(v, 5) if len(v) else v
+    _set(self.line['speed'], step, v / 1e3 if len(v) and np.nanmax(v) >= 1e4 else v, floor=True)
+    self.small['speed'].set_ylabel(f'thousand {unit}' if len(v) and np.nanmax(v) >= 1e4 else unit)
+
+Picture._draw_loss, Picture._draw_small = _draw_loss, _draw_small
+
+# %% ../nbs/86_curves.ipynb #42078953
+def _draw_memory(self: Picture, step, curves):
+    cuda = np.isfinite(curves.column('cuda_mib')).any()
+    _set(self.line['memory'], step, curves.column('cuda_mib' if cuda else 'rss_mib') / 1024, floor=True, room=1.15)
+    self.reserved.set_data(step, curves.column('cuda_reserved_mib') / 1024)
+    if cuda: self.small['memory'].set_ylim(*limits([0], curves.column('cuda_reserved_mib') / 1024))
+    self.small['memory'].set_ylabel('GPU memory (GiB)' if cuda else 'memory (GiB)')
+
+Picture._draw_memory = _draw_memory
 
 # %% ../nbs/86_curves.ipynb #71fa5fe6
 def _cell(self: Picture, ax) -> tuple:  # rows and columns of pixels
@@ -291,6 +299,8 @@ def _repaint(self: Picture, axes):
         np.asarray(canvas.buffer_rgba())[self._cell(ax)] = ground
         ax.draw(canvas.get_renderer())
 
+Picture._cell = _cell
+
 # %% ../nbs/86_curves.ipynb #2c484c07
 def _paint(self: Picture) -> bytes:
     canvas, look = self.fig.canvas, {ax: (ax.get_xlim(), ax.get_ylim(), ax.get_ylabel()) for ax in self.fig.axes}
@@ -302,30 +312,19 @@ def _paint(self: Picture) -> bytes:
     for line in self.moving: line.axes.draw_artist(line)
     return to_png(self.fig)
 
-Picture._cell = _cell
-Picture._paint = _paint
+def draw(
+    self: Picture,
+    curves: Curves,
+    n_steps: int = None,  # of the whole run, if known
+) -> bytes:  # PNG
+    "Move the lines and draw."
+    step = curves.column('step')
+    end = reach(step[-1] if len(step) else 0, n_steps)
+    self._draw_loss(step, curves, end); self._draw_small(step, curves); self._draw_memory(step, curves)
+    for ax in (self.ax, *self.small.values()): ax.set_xlim(0, end)
+    return self._paint()
 
-# %% ../nbs/86_curves.ipynb #1912bceb
-def _draw_small(self: Picture, step, curves):
-    lr = curves.column('lr'); top = np.nanmax(lr) if len(lr) and np.isfinite(lr).any() else 0
-    power = math.floor(math.log10(top)) if top > 0 else 0
-    _set(self.line['lr'], step, lr / 10.0 ** power, floor=True); self.small['lr'].set_ylabel(f'learning rate ($10^{{{power}}}$)')
-    _set(self.line['grad_norm'], step, curves.column('grad_norm'), floor=True)
-    v, unit = curves.speed(); v = smooth(v, 5) if len(v) else v
-    _set(self.line['speed'], step, v / 1e3 if len(v) and np.nanmax(v) >= 1e4 else v, floor=True)
-    self.small['speed'].set_ylabel(f'thousand {unit}' if len(v) and np.nanmax(v) >= 1e4 else unit)
-
-Picture._draw_small = _draw_small
-
-# %% ../nbs/86_curves.ipynb #42078953
-def _draw_memory(self: Picture, step, curves):
-    cuda = np.isfinite(curves.column('cuda_mib')).any()
-    _set(self.line['memory'], step, curves.column('cuda_mib' if cuda else 'rss_mib') / 1024, floor=True, room=1.15)
-    self.reserved.set_data(step, curves.column('cuda_reserved_mib') / 1024)
-    if cuda: self.small['memory'].set_ylim(*limits([0], curves.column('cuda_reserved_mib') / 1024))
-    self.small['memory'].set_ylabel('GPU memory (GiB)' if cuda else 'memory (GiB)')
-
-Picture._draw_memory = _draw_memory
+Picture._paint, Picture.draw = _paint, draw
 
 # %% ../nbs/86_curves.ipynb #154daad8
 def clock(seconds) -> str:
@@ -352,7 +351,9 @@ def memory_tiles(m: dict, total_mib=None) -> list:  # (label, text)
     gpu = [(f'GPU {k}', mib(m.get(f'cuda_{k}' if k != 'allocated' else 'cuda'))) for k in ('allocated', 'reserved', 'peak')]
     return [*gpu, ('GPU in all', mib(total_mib)), ('memory of the process', mib(m.get('rss')))]
 
-def memory_words(m: dict, total_mib=None) -> str: return ', '.join(f'{k} {v}' for k, v in memory_tiles(m, total_mib)).removeprefix('memory ')
+def memory_words(m: dict, total_mib=None) -> str:
+    "The same as a sentence."
+    return ', '.join(f'{k} {v}' for k, v in memory_tiles(m, total_mib)).removeprefix('memory ')
 
 # %% ../nbs/86_curves.ipynb #24bed5ac
 def tiles(
@@ -367,7 +368,8 @@ def tiles(
 # %% ../nbs/86_curves.ipynb #130135bc
 def small_table(rows: dict) -> str:  # HTML
     "A table of two columns, which stays in a saved notebook."
-    cell = '<tr><td style="text-align:left;padding:1px 18px 1px 0;opacity:.75">{}</td><td style="text-align:left;padding:1px 0">{}</td></tr>'
+    cell = ('<tr><td style="text-align:left;padding:1px 18px 1px 0;opacity:.75">{}</td>'
+            '<td style="text-align:left;padding:1px 0">{}</td></tr>')
     return '<table>' + ''.join(cell.format(html.escape(str(k)), html.escape(str(v))) for k, v in rows.items()) + '</table>'
 
 # %% ../nbs/86_curves.ipynb #9ec6c43f

@@ -337,7 +337,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         "Learn each column's kind, levels and scale. `feature_names` names the columns of an array."
         df = check_table(X, y)
         if feature_names is not None:
-            if len(feature_names) != df.shape[1]: raise InputError(f'{len(feature_names)} feature_names for {df.shape[1]} columns')
+            if len(feature_names) != df.shape[1]:
+                raise InputError(f'{len(feature_names)} feature_names for {df.shape[1]} columns')
             df = df.set_axis(list(feature_names), axis=1)
             df.attrs = {}
         columns = zip(column_names(df), (s for _, s in df.items()))
@@ -364,7 +365,8 @@ def _by_position(want, got, fit_named, now_named):
     if len(got) != len(want): raise InputError(f'X has {len(got)} features, but TableEncoder is expecting {len(want)} features as '
         'input. Without column names all columns must be there, in the order of fit')
     if now_named and not fit_named: warnings.warn('X has feature names, but TableEncoder was fitted without feature names')
-    if fit_named and not now_named: warnings.warn('X does not have valid feature names, but TableEncoder was fitted with feature names')
+    if fit_named and not now_named:
+        warnings.warn('X does not have valid feature names, but TableEncoder was fitted with feature names')
     return list(range(len(want)))
 
 # %% ../nbs/15_encode.ipynb #3b5a5f92
@@ -428,7 +430,8 @@ def blocks(self:TableEncoder,
         part = df.iloc[start:start + (n_rows or len(df))]
         z = _straight(part, [where[i] for i in lines], [self.columns_[i].scale for i in lines])
         yield z if len(lines) == len(where) else self._stacked(part, where, dict(zip(lines, z.T)), bad)
-    if bad: warnings.warn('cells that could not be read as what their column held at fit became missing: ' + _some(_by_column(bad)))
+    told = _some(_by_column(bad))
+    if told: warnings.warn(f'cells that could not be read as what their column held at fit became missing: {told}')
 
 # %% ../nbs/15_encode.ipynb #bd801e41
 @patch
@@ -474,6 +477,7 @@ def state_dict(self:TableEncoder):
 def from_state(cls:TableEncoder, state):
     "An encoder from what `state_dict` gave."
     columns = [dict(c) for c in state['columns']]
+    arrays = lambda scale: {k: np.asarray(v, dtype=np.float64) if k in ('knots', 'places') else v for k, v in scale.items()}
     for c in columns:
-        if 'scale' in c: c['scale'] = {k: np.asarray(v, dtype=np.float64) if k in ('knots', 'places') else v for k, v in c['scale'].items()}
+        if 'scale' in c: c['scale'] = arrays(c['scale'])
     return cls()._set([KINDS[c.pop('kind')](**c) for c in columns], state['named'])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log', 'UNKNOWN', 'SPLITS', 'compact', 'split_tables', 'split_targets', 'curriculum', 'PriorEpisodes', 'shares',
            'ClassIndex', 'support_counts', 'deal', 'pick_classes', 'fit_sizes', 'pad_rows', 'gather', 'TableEpisodes',
-           'sizes_for', 'deal_anew', 'one', 'following', 'FixedSupport', 'target_groups', 'scaled_targets',
+           'sizes_for', 'deal_anew', 'FixedSupport', 'one', 'following', 'target_groups', 'scaled_targets',
            'TargetEpisodes']
 
 # %% ../nbs/35_episodes.ipynb #48abfb53
@@ -14,6 +14,7 @@ import logging
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor
 
 from .priors import Dice, Tables, sample_tables
@@ -67,7 +68,7 @@ def curriculum(
     cells: int = 12_000,  # rows x tokens of a batch at the start, twice that at the end
     max_support: int = 1000,  # reached at the end
     max_features: int = 60,  # reached at the end
-    min_support: int = 10,
+    min_support: int = 10,  # least support rows
     late: float = 0.0,  # share of the growth that is done at the start, for a model that knows something already
 ) -> tuple:  # (n_tables, n_support, n_query, n_features)
     "Sizes of the next batch."
@@ -85,16 +86,16 @@ class PriorEpisodes:
     "An endless, seeded stream of synthetic episodes; `progress` drives the sizes."
     def __init__(
         self,
-        seed: int = 0,
-        device='cpu',
+        seed: int = 0,  # of the tables and their sizes
+        device='cpu',  # where they are drawn
         mixture: dict = None,  # mechanism -> weight
-        max_classes: int = 10,
+        max_classes: int = 10,  # of a table
         ahead: int = 4,  # batches drawn together
         task: str = 'classification',  # or 'regression'
         **sizes,  # passed to `curriculum`
     ):
-        self.dice, self.mixture, self.max_classes, self.ahead, self.sizes = Dice(seed, device), mixture, max_classes, ahead, sizes
-        self.seed, self.device, self.task, self.progress, self.ready = seed, device, task, 0.0, []
+        self.dice, self.mixture, self.max_classes, self.ahead = Dice(seed, device), mixture, max_classes, ahead
+        self.seed, self.device, self.task, self.sizes, self.progress, self.ready = seed, device, task, sizes, 0.0, []
 
     def shard(self, rank: int, world: int):
         "One of several processes: another seed for each."
@@ -110,16 +111,23 @@ class PriorEpisodes:
             self.ready = [ep[i * b:(i + 1) * b] for i in range(self.ahead)]
         return self.ready.pop()
 
-    def state_dict(self): return dict(generator=self.dice.g.get_state(), progress=self.progress, ready=[vars(e) for e in self.ready])
-    def load_state_dict(self, state):
-        self.dice.g.set_state(state['generator'])
-        self.progress, self.ready = state['progress'], [Episode(**e) for e in state['ready']]
+# %% ../nbs/35_episodes.ipynb #91bf97e3
+@patch
+def state_dict(self: PriorEpisodes) -> dict:
+    "Where the stream stands."
+    return dict(generator=self.dice.g.get_state(), progress=self.progress, ready=[vars(e) for e in self.ready])
+
+@patch
+def load_state_dict(self: PriorEpisodes, state: dict):
+    "Go on from where `state_dict` was taken."
+    self.dice.g.set_state(state['generator'])
+    self.progress, self.ready = state['progress'], [Episode(**e) for e in state['ready']]
 
 # %% ../nbs/35_episodes.ipynb #e1300ad4
 def shares(
     sizes: np.ndarray,  # (K,) what there is of each class
     n: int,  # how many to take in all, at most `sizes.sum()`
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # source of randomness
 ) -> np.ndarray:  # (K,) how many to take of each, `n` together
     "Take `n` in proportion to `sizes`, rounded up or down at random."
     edges = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]) * n / max(1, sizes.sum())
@@ -140,7 +148,9 @@ class ClassIndex:
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)])
         self.classes = np.flatnonzero(self.sizes)
 
-    def rows(self, c): return self.order[self.starts[c]:self.starts[c + 1]]
+    def rows(self, c):
+        "Positions of a class's rows."
+        return self.order[self.starts[c]:self.starts[c + 1]]
 
 # %% ../nbs/35_episodes.ipynb #ef23378d
 def support_counts(sizes, n_support, rng):
@@ -154,8 +164,8 @@ def deal(
     self: ClassIndex,
     classes: np.ndarray,  # those of the episode
     n_support: int,  # at least one per class
-    n_query: int,
-    rng: np.random.Generator,
+    n_query: int,  # rows to ask
+    rng: np.random.Generator,  # source of randomness
 ) -> tuple:  # (support rows, query rows), row positions
     "Rows to show and other rows to ask; a class is asked only if it is shown."
     sizes = self.sizes[classes]
@@ -170,7 +180,7 @@ ClassIndex.deal = deal
 def pick_classes(
     self: ClassIndex,
     k: int,  # at most so many
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # source of randomness
 ) -> np.ndarray:  # sorted codes
     "All classes, or a random choice of `k`."
     if len(self.classes) <= k: return self.classes
@@ -224,27 +234,23 @@ class TableEpisodes:
         self,
         x: np.ndarray,  # (n, F) float32, NaN = missing; never copied
         y: np.ndarray,  # (n,) class codes
-        support_size: int = 128,
-        query_size: int = 128,
+        support_size: int = 128,  # rows to show
+        query_size: int = 128,  # rows to ask
         batch_size: int = 4,  # episodes side by side
-        seed: int = 0,
+        seed: int = 0,  # of which rows, codes and columns
         mode: str = 'meta-learning',  # or 'sft': one fixed support
         rows=None,  # positions that may be used
-        max_classes: int = 10,
+        max_classes: int = 10,  # of an episode
         max_features: int = 100,  # of an episode; of a wider table each episode sees a part
     ):
         self.x, self.y, self.index, self.seed = x, y, ClassIndex(y, rows), seed
-        self.support_size, self.query_size, self.batch_size, self.max_features = support_size, query_size, batch_size, max_features
+        self.support_size, self.query_size, self.batch_size = support_size, query_size, batch_size
         self.rank, self.world, self.position, self.warned = 0, 1, 0, False
-        self.n_classes = min(max_classes, max(2, support_size))
+        self.n_classes, self.max_features = min(max_classes, max(2, support_size)), max_features
         n, k = len(self.index.order), len(self.index.classes)
-        if k < 2 or n <= k: raise InputError(f'{n} rows of {k} classes make no episode: it takes two classes, and two rows of one of them')
+        if k < 2 or n <= k:
+            raise InputError(f'{n} rows of {k} classes make no episode: it takes two classes, and two rows of one of them')
         self.deal = {'meta-learning': self.deal_anew, 'sft': FixedSupport(self).deal}[mode]
-
-    def __iter__(self): return self
-    def shard(self, rank: int, world: int): self.rank, self.world = rank, world
-    def state_dict(self): return dict(position=self.position)
-    def load_state_dict(self, state): self.position = state['position']
 
 # %% ../nbs/35_episodes.ipynb #45f4f4fe
 def sizes_for(self: TableEpisodes, index: ClassIndex, classes) -> tuple:
@@ -257,15 +263,42 @@ def sizes_for(self: TableEpisodes, index: ClassIndex, classes) -> tuple:
         self.warned = True
     return s, q
 
-TableEpisodes.sizes_for = sizes_for
-
-# %% ../nbs/35_episodes.ipynb #813fe870
 def deal_anew(self: TableEpisodes, i: int, rng) -> tuple:
     "Classes, support rows and query rows of episode `i`, drawn anew."
     classes = self.index.pick_classes(self.n_classes, rng)
     return classes, *self.index.deal(classes, *self.sizes_for(self.index, classes), rng)
 
-TableEpisodes.deal_anew = deal_anew
+TableEpisodes.sizes_for, TableEpisodes.deal_anew = sizes_for, deal_anew
+
+# %% ../nbs/35_episodes.ipynb #f197baca
+class FixedSupport:
+    "Deals the same support every time, and the remaining rows in turn, in a new order on each pass."
+    def __init__(self, stream: TableEpisodes):
+        self.seed, self.order, self.groups = stream.seed, {}, []
+        rng, index = np.random.default_rng([stream.seed, 0, 0]), stream.index
+        few = len(index.classes) <= stream.n_classes
+        classes = index.pick_classes(len(index.classes), rng) if few else rng.permutation(index.classes)
+        for group in np.array_split(classes, -(-len(classes) // stream.n_classes)):
+            if index.sizes[group].sum() <= len(group): continue  # nothing to ask
+            s, q = stream.sizes_for(index, group := np.sort(group))
+            support, _ = index.deal(group, s, 0, rng)
+            rest = np.setdiff1d(np.concatenate([index.rows(c) for c in group]), support)
+            self.groups.append((group, support, rest, q))
+
+    def deal(self, i: int, rng) -> tuple:
+        "Classes, support rows and query rows of episode `i`."
+        g = i % len(self.groups)
+        group, support, rest, q = self.groups[g]
+        at = (i // len(self.groups)) * q + np.arange(min(q, len(rest)))
+        passes, places = np.divmod(at, len(rest))
+        turns = [self.permutation(g, p, len(rest))[places[passes == p]] for p in np.unique(passes)]
+        return group, support, rest[np.concatenate(turns)]
+
+    def permutation(self, g, p, n):
+        "The order of pass `p` over group `g`, kept until the next."
+        if self.order.get(g, (None,))[0] != p:
+            self.order[g] = p, np.random.default_rng([self.seed, 0, 1 + g, p]).permutation(n)
+        return self.order[g][1]
 
 # %% ../nbs/35_episodes.ipynb #04b067c7
 def one(self: TableEpisodes, i: int) -> tuple:
@@ -286,53 +319,43 @@ def following(self: TableEpisodes) -> Episode:
     self.position += self.world * self.batch_size
     return gather(self.x, [self.one(i) for i in range(first, first + self.batch_size)])
 
-TableEpisodes.__next__ = following
+@patch
+def shard(self: TableEpisodes, rank: int, world: int):
+    "One of several processes."
+    self.rank, self.world = rank, world
 
-# %% ../nbs/35_episodes.ipynb #f197baca
-class FixedSupport:
-    "Deals the same support every time, and the remaining rows in turn, in a new order on each pass."
-    def __init__(self, stream: TableEpisodes):
-        self.seed, self.order, self.groups = stream.seed, {}, []
-        rng, index = np.random.default_rng([stream.seed, 0, 0]), stream.index
-        classes = index.pick_classes(len(index.classes), rng) if len(index.classes) <= stream.n_classes else rng.permutation(index.classes)
-        for group in np.array_split(classes, -(-len(classes) // stream.n_classes)):
-            if index.sizes[group].sum() <= len(group): continue  # nothing to ask
-            s, q = stream.sizes_for(index, group := np.sort(group))
-            support, _ = index.deal(group, s, 0, rng)
-            self.groups.append((group, support, np.setdiff1d(np.concatenate([index.rows(c) for c in group]), support), q))
+@patch
+def state_dict(self: TableEpisodes) -> dict:
+    "Where the stream stands."
+    return dict(position=self.position)
 
-    def deal(self, i: int, rng) -> tuple:
-        "Classes, support rows and query rows of episode `i`."
-        g = i % len(self.groups)
-        group, support, rest, q = self.groups[g]
-        at = (i // len(self.groups)) * q + np.arange(min(q, len(rest)))
-        passes, places = np.divmod(at, len(rest))
-        return group, support, np.concatenate([rest[self.permutation(g, p, len(rest))[places[passes == p]]] for p in np.unique(passes)])
+@patch
+def load_state_dict(self: TableEpisodes, state: dict):
+    "Go on from there."
+    self.position = state['position']
 
-    def permutation(self, g, p, n):
-        "The order of pass `p` over group `g`, kept until the next."
-        if self.order.get(g, (None,))[0] != p: self.order[g] = p, np.random.default_rng([self.seed, 0, 1 + g, p]).permutation(n)
-        return self.order[g][1]
+TableEpisodes.__next__, TableEpisodes.__iter__ = following, lambda self: self
 
 # %% ../nbs/35_episodes.ipynb #81ad3bf5
 def target_groups(
     y: np.ndarray,  # (n,) numbers
-    n_groups: int = 10,
+    n_groups: int = 10,  # at most
 ) -> np.ndarray:  # (n,) codes 0, 1, ...
     "Quantile groups of the targets; equal targets share one."
     order = np.sort(y)
     middle = (np.searchsorted(order, y) + np.searchsorted(order, y, side='right')) / (2 * len(y))
     return np.unique((middle * min(n_groups, max(1, len(y) // 2))).astype(np.int64), return_inverse=True)[1]
 
-# %% ../nbs/35_episodes.ipynb #449be90e
+# %% ../nbs/35_episodes.ipynb #cdffe846
 def scaled_targets(
-    y_support: np.ndarray,
-    y_query: np.ndarray,
+    y_support: np.ndarray,  # (S,) numbers
+    y_query: np.ndarray,  # (Q,) numbers
     scale=robust_scale,  # or `unit_scale`, for the public layout
 ) -> tuple:  # both in the model's units, float32
     "Targets in the units of the support."
-    s = scale(torch.tensor(y_support, dtype=torch.float64)[None])
-    return tuple(s.to_model(torch.tensor(y, dtype=torch.float64)[None])[0].clamp(-8, 8).float().numpy() for y in (y_support, y_query))
+    wide = lambda y: torch.tensor(y, dtype=torch.float64)[None]
+    s = scale(wide(y_support))
+    return tuple(s.to_model(wide(y))[0].clamp(-8, 8).float().numpy() for y in (y_support, y_query))
 
 # %% ../nbs/35_episodes.ipynb #976c11cb
 class TargetEpisodes(TableEpisodes):

@@ -66,8 +66,8 @@ def _frame(X):
     if isinstance(X, pd.DataFrame): return X
     if isinstance(X, (list, tuple)): X = _rows(X)
     plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in 'fiub'
-    A = X if plain else check_array(_filled(X), dtype=None, ensure_all_finite=False, input_name='X', ensure_min_samples=0,
-                                    ensure_min_features=0)
+    A = X if plain else check_array(_filled(X), dtype=None, ensure_all_finite=False, input_name='X',
+                                    ensure_min_samples=0, ensure_min_features=0)
     df = pd.DataFrame(A, columns=[f'x{i}' for i in range(A.shape[1])])
     df.attrs['unnamed'] = True
     return df
@@ -82,8 +82,8 @@ def check_table(
     "Check that `X` is a table with rows and columns (and as many rows as `y`), and return it as a DataFrame."
     with _input_errors():
         df = _frame(X)
-        if any(getattr(t, 'kind', 'O') == 'c' for t in df.dtypes): raise InputError('Complex data not supported: give the real '
-            'and the imaginary part as two columns')
+        if any(getattr(t, 'kind', 'O') == 'c' for t in df.dtypes): raise InputError(
+            'Complex data not supported: give the real and the imaginary part as two columns')
         for axis, what in enumerate(('sample', 'feature')):
             if df.shape[axis] == 0: raise InputError(f'Found array with 0 {what}(s) (shape={df.shape}) while a minimum of 1 is '
                 f'required. Is the selection of {("rows", "columns")[axis]} before this call empty?')
@@ -129,8 +129,8 @@ def _listed(y):
 # %% ../nbs/13_frames.ipynb #855da0bb
 def _check_missing(s):
     gone = np.flatnonzero(s.isna())
-    if len(gone): raise InputError(f'Input y contains NaN: {len(gone)} of {len(s)} labels are missing, the first in row {gone[0]} '
-        '(counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
+    if len(gone): raise InputError(f'Input y contains NaN: {len(gone)} of {len(s)} labels are missing, the first in row '
+        f'{gone[0]} (counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
     return s
 
 def _check_labels(s):
@@ -144,7 +144,8 @@ def _check_labels(s):
 # %% ../nbs/13_frames.ipynb #a21a34f8
 def _several(s):
     types = sorted({type(v).__name__ for v in s})
-    return f'The labels in y are of several types: {types}' if len(types) > 1 else f'Labels of type {types[0]!r} can\'t be put in order'
+    if len(types) > 1: return f'The labels in y are of several types: {types}'
+    return f"Labels of type {types[0]!r} can't be put in order"
 
 def encode_labels(
     y,  # Series, array or list of n ints, strings, booleans or categoricals

@@ -390,7 +390,8 @@ def _target_evidence(self: TargetHints, numbers: Tensor, state: dict) -> Tensor:
     "What each learner and their blend say about queries, and their left-out errors: (B, Q, 2n)."
     with torch.autocast(numbers.device.type, enabled=False):
         each = torch.cat(_asked(numbers, state), -1)
-        return self.said(torch.cat([each, (each * state['share'][:, None]).sum(-1, keepdim=True)], -1), state['mean'], state['loss'])
+        both = torch.cat([each, (each * state['share'][:, None]).sum(-1, keepdim=True)], -1)
+        return self.said(both, state['mean'], state['loss'])
 
 def _target_token(self: TargetHints, label: Tensor, evidence: Tensor, state: dict, table: Tensor) -> Tensor:
     "Label tokens that know what the hints say, and how good each learner is on this table."

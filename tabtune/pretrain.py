@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['VALIDATION_SIZES', 'BASELINES', 'validation_set', 'validation_loss', 'baseline_losses', 'baseline_target_losses',
-           'check_growth', 'grow', 'Yardstick', 'Pretraining', 'card', 'save', 'run', 'restore', 'arch_config', 'main']
+           'check_growth', 'grow', 'Yardstick', 'start_model', 'Pretraining', 'validate', 'card', 'save', 'run',
+           'restore', 'arch_config', 'main']
 
 # %% ../nbs/60_pretrain.ipynb #0410bd05
 import json
@@ -58,7 +59,8 @@ def _table_loss(make, ep, i):
     y, p = ep.y_query[i][keep].numpy(), np.full((int(keep.sum()), n), 1.0)
     if n > 1:
         m = make().fit(ep.x_support[i].numpy(), ep.y_support[i].numpy())
-        p = m.predict_proba(ep.x_query[i][keep].numpy()).clip(1e-3); p /= p.sum(1, keepdims=True)
+        p = m.predict_proba(ep.x_query[i][keep].numpy()).clip(1e-3)
+        p /= p.sum(1, keepdims=True)
     return -np.log(p[np.arange(len(y)), y]).mean()
 
 def _mean_losses(models, loss_of, episodes):
@@ -76,8 +78,10 @@ def baseline_losses(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    models = dict(frequencies=lambda: DummyClassifier(strategy='prior'), forest=lambda: RandomForestClassifier(100, random_state=0),
-                  linear=lambda: make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=500)))
+    read = lambda: (SimpleImputer(keep_empty_features=True), StandardScaler())
+    models = dict(frequencies=lambda: DummyClassifier(strategy='prior'),
+                  forest=lambda: RandomForestClassifier(100, random_state=0),
+                  linear=lambda: make_pipeline(*read(), LogisticRegression(max_iter=500)))
     return _mean_losses(models, _table_loss, episodes)
 
 # %% ../nbs/60_pretrain.ipynb #a19f6a39
@@ -87,12 +91,15 @@ def _target_loss_of(make, ep, i):
     x, y, x_query, y_query = (getattr(ep, k)[i].numpy() for k in ('x_support', 'y_support', 'x_query', 'y_query'))
     m = make().fit(x, y)
     unseen = getattr(m, 'oob_prediction_', None)
-    width = np.sqrt(np.mean((y - (cross_val_predict(make(), x, y) if unseen is None else unseen)) ** 2)) * math.sqrt(3) / math.pi + 0.003
+    if unseen is None: unseen = cross_val_predict(make(), x, y)
+    width = np.sqrt(np.mean((y - unseen) ** 2)) * math.sqrt(3) / math.pi + 0.003
     t = np.abs(y_query - m.predict(x_query)) / width
     return np.mean(t + 2 * np.log1p(np.exp(-t)) + np.log(width))
 
-# %% ../nbs/60_pretrain.ipynb #1fad11b5
-def baseline_target_losses(episodes: list) -> dict:  # name -> loss
+# %% ../nbs/60_pretrain.ipynb #ff4f4b0b
+def baseline_target_losses(
+    episodes: list,  # from `validation_set` with task='regression'
+) -> dict:  # name -> loss
     "What the mean, ridge regression and a random forest lose on the same tables."
     from sklearn.dummy import DummyRegressor
     from sklearn.ensemble import RandomForestRegressor
@@ -100,8 +107,9 @@ def baseline_target_losses(episodes: list) -> dict:  # name -> loss
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    read = lambda: (SimpleImputer(keep_empty_features=True), StandardScaler())
     models = dict(mean=DummyRegressor, forest=lambda: RandomForestRegressor(100, random_state=0, oob_score=True),
-                  linear=lambda: make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), RidgeCV((0.1, 1, 10, 100))))
+                  linear=lambda: make_pipeline(*read(), RidgeCV((0.1, 1, 10, 100))))
     return _mean_losses(models, _target_loss_of, episodes)
 
 BASELINES = dict(classification=baseline_losses, regression=baseline_target_losses)
@@ -129,9 +137,10 @@ def check_growth(source: MitraConfig, config: MitraConfig):
     for key in ('d_model', 'd_ff', 'num_heads'):
         if getattr(config, key) % getattr(source, key):
             raise ConfigError(f'{key}={getattr(config, key)} is not a multiple of {getattr(source, key)}, which the start has')
+    here, there = config.d_model // config.num_heads, source.d_model // source.num_heads  # widths of a head
     if config.d_model * source.num_heads != source.d_model * config.num_heads:
-        raise ConfigError(f'num_heads={config.num_heads} makes heads {config.d_model // config.num_heads} wide, but the start has heads of '
-                          f'{source.d_model // source.num_heads}: try num_heads={config.d_model * source.num_heads // source.d_model}')
+        raise ConfigError(f'num_heads={config.num_heads} makes heads {here} wide, but the start has heads of {there}: '
+                          f'try num_heads={config.d_model * source.num_heads // source.d_model}')
     for key in ('task', 'cell', 'order', 'head', 'n_classes'): check_choice(key, getattr(config, key), [getattr(source, key)])
 
 # %% ../nbs/60_pretrain.ipynb #e1914e0f
@@ -160,18 +169,30 @@ class Yardstick(Callback):
     "Print each validation beside the losses of the three simple models."
     def __init__(self, run): self.run = run
     def on_validate(self, state):
+        "A line above the progress bar."
         rivals = ', '.join(f'{k} {v:.4f}' for k, v in self.run.baselines.items())
         tqdm.write(f'step {state.step}: validation loss {state.val_loss:.4f} ({rivals})')
+
+# %% ../nbs/60_pretrain.ipynb #b4cb3f88
+def start_model(
+    config: MitraConfig,
+    init=None,  # a checkpoint to start from
+    landmarks: int = 256,  # rows that span the hints' solutions; all 512 are taken in use
+) -> Mitra:
+    "A model to pre-train."
+    model = grow(load_checkpoint(init), config, 0.01) if init else neighbour_init(Mitra(config))
+    model.hints.limit = landmarks
+    return model
 
 # %% ../nbs/60_pretrain.ipynb #92e23892
 class Pretraining:
     "A pre-training run in a directory."
     def __init__(
         self,
-        config: MitraConfig,
+        config: MitraConfig,  # architecture
         out,  # directory
-        settings: LoopSettings,
-        seed: int = 0,
+        settings: LoopSettings,  # how long, how fast, where
+        seed: int = 0,  # of weights and tables
         mixture: dict = None,  # prior -> weight
         save_every: float = 180,  # seconds
         quiet: bool = False,  # no progress bar
@@ -182,20 +203,23 @@ class Pretraining:
         self.out, self.seed, self.config, self.sizes = Path(out), seed, config, sizes
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
-        self.mixture, self.val, self.by_prior, self.baselines = mixture or MIXTURE, validation_set(task=config.task), {}, {}
-        self.history = History(self.out / 'metrics.jsonl', every=50)
-        callbacks = [self.history, *([] if quiet else [ProgressBar()]), Yardstick(self), Every(save_every, self.save), StopOnSignal()]
+        self.mixture, self.init, self.val = mixture or MIXTURE, init, validation_set(task=config.task)
+        self.by_prior, self.baselines, self.history = {}, {}, History(self.out / 'metrics.jsonl', every=50)
+        writers = [self.history, *([] if quiet else [ProgressBar()]), Yardstick(self), Every(save_every, self.save)]
         stream = PriorEpisodes(seed + 1, settings.device, self.mixture, task=config.task, **sizes)
-        model = grow(load_checkpoint(init), config, 0.01) if init else neighbour_init(Mitra(config))
-        model.hints.limit, self.init = landmarks, init
-        self.trainer = Trainer(model, stream, settings, callbacks, self.validate, LOSSES[config.task])
+        self.trainer = Trainer(start_model(config, init, landmarks), stream, settings, [*writers, StopOnSignal()],
+                               self.validate, LOSSES[config.task])
         self.main = self.trainer.accelerator.is_main_process
         if not self.main: self.trainer.callbacks = [StopOnSignal()]  # one process of several writes
 
-    def validate(self, model):
-        there = [(name, ep.to(self.trainer.accelerator.device)) for name, ep in self.val]
-        self.by_prior = validation_loss(model, there).round(4).to_dict()
-        return float(np.mean(list(self.by_prior.values())))
+# %% ../nbs/60_pretrain.ipynb #b14d08a0
+def validate(self: Pretraining, model) -> float:
+    "Loss on the validation tables; that of each prior is kept."
+    there = [(name, ep.to(self.trainer.accelerator.device)) for name, ep in self.val]
+    self.by_prior = validation_loss(model, there).round(4).to_dict()
+    return float(np.mean(list(self.by_prior.values())))
+
+Pretraining.validate = validate
 
 # %% ../nbs/60_pretrain.ipynb #3bedf3e0
 def card(self: Pretraining) -> dict:
@@ -203,8 +227,8 @@ def card(self: Pretraining) -> dict:
     s, t = self.trainer.settings, self.trainer.state
     return dict(task=self.config.task, architecture=asdict(self.config),
                 parameters=sum(p.numel() for p in self.trainer.raw_model.parameters()),
-                start=str(self.init) if self.init else 'random', prior=self.mixture, curriculum=self.sizes, seed=self.seed, steps=t.step,
-                tables=t.tables, cells=t.cells,
+                start=str(self.init) if self.init else 'random', prior=self.mixture, curriculum=self.sizes, seed=self.seed,
+                steps=t.step, tables=t.tables, cells=t.cells,
                 hours=round(t.seconds / 3600, 2), progress=round(t.progress, 4), settings=asdict(s),
                 hardware=dict(device=s.device, processor=platform.machine(), threads=torch.get_num_threads(),
                               gpu=torch.cuda.get_device_name() if s.device == 'cuda' else None),
@@ -217,7 +241,8 @@ def save(self: Pretraining, state=None):
     keep = ('step', 'seconds', 'tables', 'cells', 'loss', 'val_loss')
     curve = [{k: r[k] for k in keep if k in r} for r in self.history.rows if r.get('validated')]
     write_whole(self.out / 'curve.json', lambda p: p.write_text(json.dumps(curve) + '\n'))
-    write_whole(self.out / 'state.pt', lambda p: torch.save(self.trainer.state_dict() | dict(config=asdict(self.config), seed=self.seed), p))
+    state = self.trainer.state_dict() | dict(config=asdict(self.config), seed=self.seed)
+    write_whole(self.out / 'state.pt', lambda p: torch.save(state, p))
 
 Pretraining.card, Pretraining.save = card, save
 
@@ -226,10 +251,12 @@ def run(self: Pretraining, resume: bool = False):
     "Train to the end or until stopped; go on from `state.pt` if asked."
     state, lines = self.out / 'state.pt', self.out / 'baselines.json'
     if resume: self.restore(state)
-    elif state.exists(): raise ConfigError(f"'{self.out}' holds a run already: --resume goes on with it, another --out starts a new one")
+    elif state.exists():
+        raise ConfigError(f"'{self.out}' holds a run already: --resume goes on with it, another --out starts a new one")
     self.trainer.accelerator.wait_for_everyone()
     if self.main and not resume: self.save()  # from now on there is a checkpoint, whatever happens
-    if self.main and not lines.exists(): write_whole(lines, lambda p: p.write_text(json.dumps(BASELINES[self.config.task](self.val))))
+    if self.main and not lines.exists():
+        write_whole(lines, lambda p: p.write_text(json.dumps(BASELINES[self.config.task](self.val))))
     if self.main: self.baselines = json.loads(lines.read_text())
     return self.trainer.run()
 
@@ -282,11 +309,12 @@ def main(
     if threads: torch.set_num_threads(threads)
     config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
                          hints=hints, task=task)
-    settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200, bf16=bf16,
-                            device=pick_device(device).type, validate_every=500)
+    settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
+                            bf16=bf16, device=pick_device(device).type, validate_every=500)
     sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late)
     run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes)
     state = run.run(resume)
     end = 'stopped' if state.stopped else 'done'
-    if run.main: print(f'{end} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}',
-                       flush=True)
+    if run.main:
+        told = f'{end} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}'
+        print(told, flush=True)

@@ -106,7 +106,8 @@ def preset_for(f: Facts) -> tuple:  # name, reason
     why = {'accuracy': 'the widest bundled model has the most to tune; untuned it is level with the medium one',
            'speed': 'one block of width 32 is several times faster, and its probabilities are a little less exact',
            'memory': 'wider models need more memory for each cell'}.get(f.goal)
-    if not why: why = 'a table this large can feed a wider model' if wish == 'large' else 'the medium model is the one to start from'
+    if not why:
+        why = 'a table this large can feed a wider model' if wish == 'large' else 'the medium model is the one to start from'
     if wish == 'large' and f.memory < 8e9: wish, why = 'medium', f'the large model wants 8 GB, here are {f.memory / 1e9:.1f}'
     weights = wish if f.task == 'classification' else f'{wish}-{f.task}'
     return (wish, why) if weights in bundled() else ('medium', f"{why}, but weights '{weights}' are not bundled")
@@ -172,7 +173,8 @@ def learning_rate(f, s):
     "Peak rate."
     d = s['d_model']
     why = 'measured: the best of the rates tried on tables outside this project'
-    if d > 64: why = 'the measured rate, divided as width grows' if d < 256 else 'as wide as a public checkpoint: the cautious rate'
+    if d > 64: why = 'the measured rate, divided as width grows'
+    if d >= 256: why = 'as wide as a public checkpoint: the cautious rate'
     return rate_for(f.strategy, d), why
 
 # %% ../nbs/57_recommend.ipynb #55b6600a

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['log', 'KINDS', 'CERTAIN', 'TURNS', 'PLENTY', 'SURE', 'SOME', 'TRAINABLE', 'MAY_CHANGE', 'SHARES', 'FEWEST',
-           'split_rows', 'held_out', 'mean_there', 'carefully', 'row_scores', 'mean_auc', 'held_out_targets',
+           'split_rows', 'held_out', 'mean_there', 'carefully', 'mean_auc', 'row_scores', 'held_out_targets',
            'target_scores', 'Kind', 'compare', 'undecided', 'verdict', 'loop_settings', 'use_bf16', 'parts_for',
            'set_dropout', 'attach_lora', 'count', 'plain_copy', 'merged_linear', 'merged_forward', 'in_notebook',
-           'watcher', 'TuneResult', 'Tuning', 'listeners', 'export', 'identity', 'state_dict', 'resume', 'checked',
-           'put', 'blend', 'train', 'interrupted', 'Follow', 'scored', 'turned', 'decide', 'judge', 'summary', 'tune']
+           'watcher', 'Tuning', 'listeners', 'prepare', 'identity', 'state_dict', 'resume', 'checked', 'put', 'blend',
+           'train', 'interrupted', 'Follow', 'scored', 'turned', 'decide', 'summary', 'TuneResult', 'judge', 'run',
+           'tune']
 
 # %% ../nbs/62_tuning.ipynb #a5fe80e1
 import copy
@@ -36,8 +37,8 @@ from .episodes import ClassIndex, TableEpisodes, TargetEpisodes, gather, scaled_
 from .recommend import KEPT_ARRAYS
 from .shapes import CheckpointError, Episode
 from .telemetry import Checkpoints, EarlyStopping, History, KeepBest, MemoryWatch, ProgressBar, StopOnSignal
-from .training import (LOSSES, Callback, LoopSettings, Trainer, answer_of, free_memory, mask_classes, out_of_memory, pick_device,
-                              split_episode)
+from .training import (LOSSES, Callback, LoopSettings, Trainer, answer_of, free_memory, mask_classes, out_of_memory,
+                              pick_device, split_episode)
 
 log = logging.getLogger('tabtune')
 
@@ -93,6 +94,13 @@ def carefully(f, ep: Episode, parts: int = 1) -> list:
     free_memory()
     return carefully(f, ep, 2 * parts)
 
+# %% ../nbs/62_tuning.ipynb #babf4d59
+def mean_auc(y: np.ndarray, score: np.ndarray) -> float:
+    "Mean area under the one-against-rest ROC curves of the classes that are there."
+    from sklearn.metrics import roc_auc_score
+    there = [c for c in range(score.shape[1]) if 0 < (y == c).sum() < len(y)]
+    return float(np.mean([roc_auc_score(y == c, score[:, c]) for c in there])) if there else math.nan
+
 # %% ../nbs/62_tuning.ipynb #5244db75
 def row_scores(
     model: nn.Module,
@@ -107,13 +115,6 @@ def row_scores(
             losses.append(F.nll_loss(logp, y, reduction='none').double().numpy())
             aucs.append(mean_auc(y.numpy(), logp.numpy()))
     return np.concatenate(losses), mean_there(aucs)
-
-# %% ../nbs/62_tuning.ipynb #babf4d59
-def mean_auc(y: np.ndarray, score: np.ndarray) -> float:
-    "Mean area under the one-against-rest ROC curves of the classes that are there."
-    from sklearn.metrics import roc_auc_score
-    there = [c for c in range(score.shape[1]) if 0 < (y == c).sum() < len(y)]
-    return float(np.mean([roc_auc_score(y == c, score[:, c]) for c in there])) if there else math.nan
 
 # %% ../nbs/62_tuning.ipynb #8b4f9af8
 def held_out_targets(x, y, shown, asked, n_support: int, seed: int, model) -> list:  # of Episode, one or none
@@ -154,10 +155,10 @@ class Kind:
     scores: callable
     measure: str  # what must not get worse
 
-KINDS = dict(classification=Kind(np.int64, lambda y: y, lambda *args: held_out(*args[:-1]), lambda model, *args: TableEpisodes(*args),
-                                 row_scores, 'auc'),
-             regression=Kind(np.float64, target_groups, held_out_targets,
-                             lambda model, *args: TargetEpisodes(*args, scale=answer_of(model)[0]), target_scores, 'r2'))
+KINDS = dict(
+    classification=Kind(np.int64, lambda y: y, lambda *a: held_out(*a[:-1]), lambda model, *a: TableEpisodes(*a), row_scores, 'auc'),
+    regression=Kind(np.float64, target_groups, held_out_targets,
+                    lambda model, *a: TargetEpisodes(*a, scale=answer_of(model)[0]), target_scores, 'r2'))
 
 # %% ../nbs/62_tuning.ipynb #7d96d50e
 CERTAIN = 1.64  # standard errors: a gain that chance gives once in twenty
@@ -172,9 +173,9 @@ def compare(
     gain = before - after
     error = float(gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else math.inf
     better = bool(gain.mean() > max(CERTAIN * error, 1e-6) and not auc_after < auc_before)
-    return dict(kept='tuned' if better else 'untuned', loss_untuned=float(before.mean()), loss_tuned=float(after.mean()),
-                gain=float(gain.mean()),
-                gain_error=error, compared_rows=len(gain)) | {f'{measure}_untuned': auc_before, f'{measure}_tuned': auc_after}
+    told = dict(kept='tuned' if better else 'untuned', loss_untuned=float(before.mean()), loss_tuned=float(after.mean()),
+                gain=float(gain.mean()), gain_error=error, compared_rows=len(gain))
+    return told | {f'{measure}_untuned': auc_before, f'{measure}_tuned': auc_after}
 
 # %% ../nbs/62_tuning.ipynb #b2066eec
 TURNS, PLENTY = 5, 1000  # turns at most; compared rows that are enough
@@ -200,10 +201,10 @@ def loop_settings(config: TuningConfig, world: int = 1) -> LoopSettings:
     per_step = c.batch_size * c.gradient_accumulation_steps * world
     n_steps = max(1, min(c.epochs * c.steps_per_epoch, c.n_episodes // per_step))
     warmup = max(1, round(0.1 * n_steps)) if c.warmup_steps is None else c.warmup_steps
-    return LoopSettings(n_steps=n_steps, learning_rate=c.learning_rate, warmup_steps=warmup, optimizer=c.optimizer, device=device.type,
-                        weight_decay=c.weight_decay, max_grad_norm=c.max_grad_norm, accumulation=c.gradient_accumulation_steps,
-                        bf16=use_bf16(c.mixed_precision, device), epoch_steps=c.steps_per_epoch, validate_every=c.steps_per_epoch,
-                        validate_first=True)
+    return LoopSettings(n_steps=n_steps, learning_rate=c.learning_rate, warmup_steps=warmup, optimizer=c.optimizer,
+                        device=device.type, weight_decay=c.weight_decay, max_grad_norm=c.max_grad_norm,
+                        accumulation=c.gradient_accumulation_steps, bf16=use_bf16(c.mixed_precision, device),
+                        epoch_steps=c.steps_per_epoch, validate_every=c.steps_per_epoch, validate_first=True)
 
 # %% ../nbs/62_tuning.ipynb #e1d02236
 def use_bf16(wish: str, device: torch.device) -> bool:
@@ -218,8 +219,8 @@ def parts_for(config: TuningConfig, model, n_features: int, device: torch.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' else psutil.virtual_memory().available
     need = cells * m.d_model * 4 * KEPT_ARRAYS * m.num_layers / (0.5 * free)
     parts = 2 ** max(0, math.ceil(math.log2(max(need, 1e-9))))
-    if parts > 1: log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d parts', config.batch_size,
-                           need * free / 2e9, parts)
+    if parts > 1:
+        log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d parts', config.batch_size, need * free / 2e9, parts)
     return parts
 
 # %% ../nbs/62_tuning.ipynb #b21b2bff
@@ -235,7 +236,6 @@ def attach_lora(model, config: TuningConfig):
 
 TRAINABLE = {'base-ft': lambda model, config: model.requires_grad_(True), 'peft': attach_lora}
 
-# %% ../nbs/62_tuning.ipynb #94e83147
 def count(model) -> dict:
     "Parameters that train, and all."
     size = lambda ps: sum(p.numel() for p in ps)
@@ -263,7 +263,8 @@ def merged_linear(layer, x, *unused):
 @contextmanager
 def merged_forward(model):
     "Inside, all linear layers with plain adapters work through `merged_linear`."
-    plain = [m for m in model.modules() if hasattr(m, 'lora_A') and isinstance(m.base_layer, nn.Linear) and not getattr(m, 'use_dora', {}).get('default')]
+    dora = lambda m: getattr(m, 'use_dora', {}).get('default')
+    plain = [m for m in model.modules() if hasattr(m, 'lora_A') and isinstance(m.base_layer, nn.Linear) and not dora(m)]
     for m in plain: m.forward = partial(merged_linear, m)
     try: yield
     finally:
@@ -276,29 +277,20 @@ def in_notebook() -> bool:
     except ImportError: return False
     return 'IPKernelApp' in getattr(get_ipython(), 'config', {})
 
-# %% ../nbs/62_tuning.ipynb #ba9dfb39
 def watcher():
     "What shows progress here."
     if not in_notebook(): return ProgressBar(disable=None)  # none if the output goes to a file
     try:
         from importlib import import_module
         return import_module('tabtune.dashboard').live_callback()
-    except (ImportError, AttributeError): return ProgressBar()
-
-# %% ../nbs/62_tuning.ipynb #5a0caf0f
-@dataclass
-class TuneResult:
-    "What came of a tuning run."
-    model: nn.Module  # the better one, in eval mode
-    history: pd.DataFrame  # losses, rate, memory: one row per step and per validation
-    report: dict  # what was kept and why, sizes, time, memory
-    adapted: nn.Module = None  # with LoRA: the model with its adapters (switched off where they did not help)
+    except (ImportError, AttributeError): return ProgressBar()  # no dashboard here
 
 # %% ../nbs/62_tuning.ipynb #f982b146
 class Tuning:
     "A model, a table, and all that a run on them needs."
     def __init__(self, model, x, y, config: TuningConfig, strategy: str, dropout: float, seed: int, callbacks=(), turn: int = 0):
-        self.untuned, self.x, self.y, self.strategy, self.seed, self.dropout, self.extra = model, x, y, strategy, seed, dropout, list(callbacks)
+        self.untuned, self.x, self.y, self.strategy, self.seed = model, x, y, strategy, seed
+        self.dropout, self.extra = dropout, list(callbacks)
         self.kind = KINDS[model.config.task]
         self.train_rows, self.val_rows, self.test_rows = split_rows(self.kind.groups(y), seed, turn=turn)
         self.device = pick_device(config.device)  # asked once: it may warn
@@ -307,27 +299,12 @@ class Tuning:
         shown = lambda rows, n: [ep.to(self.device) for ep in self.kind.held_out(x, y, self.train_rows, rows, n, seed, model)]
         self.val, self.test = shown(self.val_rows, 512), shown(self.test_rows, 1000)
 
-    def prepare(self):
-        "The copy that trains, its episodes, the loop."
-        copied = copy.deepcopy(self.untuned)
-        set_dropout(copied, self.dropout)
-        self.tuned, c = TRAINABLE[self.strategy](copied, self.config), self.config
-        stream = self.kind.stream(self.untuned, self.x, self.y, c.support_size, c.query_size, c.batch_size, self.seed, c.finetune_mode,
-                                  self.train_rows)
-        parts = parts_for(c, self.untuned, self.x.shape[1], self.device)
-        self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.kind.scores(m, self.val)[0].mean(),
-                               parts=parts,
-                               loss=LOSSES[self.untuned.config.task])
-        self.trainer.settings = loop_settings(c, self.trainer.world)
-        self.trainer.callbacks = self.listeners()
-        self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}
-
 # %% ../nbs/62_tuning.ipynb #4e1a4852
 def listeners(self: Tuning) -> list:
     "All that listens to the run."
     c, main = self.config, self.trainer.accelerator.is_main_process
     self.best, dir = KeepBest(self.tuned), c.checkpoint_dir and Path(c.checkpoint_dir)
-    self.saver = Checkpoints(dir, self.state_dict, self.export) if dir and main else None
+    self.saver = Checkpoints(dir, self.state_dict, lambda to: save_checkpoint(plain_copy(self.tuned), to)) if dir and main else None
     self.history = History(dir / 'metrics.jsonl' if self.saver else None)
     out = [self.best, EarlyStopping(c.patience if c.early_stopping else 10 ** 9), self.history, MemoryWatch()]
     if self.saver: out.append(self.saver)
@@ -336,12 +313,21 @@ def listeners(self: Tuning) -> list:
 
 Tuning.listeners = listeners
 
-# %% ../nbs/62_tuning.ipynb #2627bc14
-def export(self: Tuning, dir):
-    "Weights that can be used by themselves."
-    save_checkpoint(plain_copy(self.tuned), dir)
+# %% ../nbs/62_tuning.ipynb #d3719b3d
+def prepare(self: Tuning):
+    "All that training takes."
+    copied = copy.deepcopy(self.untuned)
+    set_dropout(copied, self.dropout)
+    self.tuned, c = TRAINABLE[self.strategy](copied, self.config), self.config
+    stream = self.kind.stream(self.untuned, self.x, self.y, c.support_size, c.query_size, c.batch_size, self.seed,
+                              c.finetune_mode, self.train_rows)
+    self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.kind.scores(m, self.val)[0].mean(),
+                           parts=parts_for(c, self.untuned, self.x.shape[1], self.device), loss=LOSSES[self.untuned.config.task])
+    self.trainer.settings = loop_settings(c, self.trainer.world)
+    self.trainer.callbacks, self.trainer.state.info['compares'] = self.listeners(), True
+    self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}
 
-Tuning.export = export
+Tuning.prepare = prepare
 
 # %% ../nbs/62_tuning.ipynb #3909dc80
 MAY_CHANGE = ('device', 'epochs', 'n_episodes', 'early_stopping', 'patience', 'show_progress', 'callbacks', 'checkpoint_dir', 'resume')
@@ -366,22 +352,21 @@ def resume(self: Tuning):
     path = Path(c.checkpoint_dir) / 'state.pt'
     if c.resume and path.exists(): return self.trainer.load_state_dict(self.checked(path))
     if c.resume: log.warning("nothing to resume in '%s' yet: training begins", c.checkpoint_dir)
-    elif path.exists(): log.warning("'%s' held an earlier run, which is replaced; resume=True would have gone on with it", c.checkpoint_dir)
+    elif path.exists():
+        log.warning("'%s' held an earlier run, which is replaced; resume=True would have gone on with it", c.checkpoint_dir)
     if self.saver: self.saver.clear()
 
-Tuning.resume = resume
-
-# %% ../nbs/62_tuning.ipynb #e8b647b4
 def checked(self: Tuning, path) -> dict:
     "A saved state, if it belongs to this run."
     try: d = torch.load(path, weights_only=True, map_location='cpu')
     except Exception as e: raise CheckpointError(f"'{path}' can't be read ({type(e).__name__}: {e}); resume=False begins anew") from e
     was, now = d.get('identity', {}), self.identity()
     differ = [k for k in now if was.get(k) != now[k]]
-    if differ: raise CheckpointError(f"'{path}' is of another run: {', '.join(differ)} differ{'s' * (len(differ) == 1)}; give the same, or resume=False")
-    return d
+    if not differ: return d
+    raise CheckpointError(f"'{path}' is of another run: {', '.join(differ)} differ{'s' * (len(differ) == 1)}; "
+                          'give the same, or resume=False')
 
-Tuning.checked = checked
+Tuning.resume, Tuning.checked = resume, checked
 
 # %% ../nbs/62_tuning.ipynb #aa62f669
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the untuned to the tuned weights
@@ -391,9 +376,6 @@ def put(self: Tuning, share: float, best: dict):
     with torch.no_grad():
         for n, w in self.best.training().items(): w.copy_(torch.lerp(self.start[n], best[n], share))
 
-Tuning.put = put
-
-# %% ../nbs/62_tuning.ipynb #05bea30c
 def blend(self: Tuning):
     "Keep the share of the way that the validation rows like best."
     self.share = 1.0
@@ -405,7 +387,7 @@ def blend(self: Tuning):
     self.share = min(losses, key=lambda share: (losses[share], -share))
     self.put(self.share, best)
 
-Tuning.blend = blend
+Tuning.put, Tuning.blend = put, blend
 
 # %% ../nbs/62_tuning.ipynb #fd228679
 def train(self: Tuning):  # the `TrainState` at the end
@@ -436,8 +418,10 @@ def scored(self: Tuning) -> tuple: return tuple(self.kind.scores(m, self.test) f
 
 def turned(self: Tuning, turn: int) -> 'Tuning':
     "The same run with other rows held out."
-    quiet = replace(self.config, checkpoint_dir=None, resume=False, callbacks=[], show_progress=self.config.show_progress and not in_notebook())
-    return Tuning(self.untuned, self.x, self.y, quiet, self.strategy, self.dropout, self.seed, [Follow(self.trainer.state)], turn)
+    bar = self.config.show_progress and not in_notebook()
+    quiet = replace(self.config, checkpoint_dir=None, resume=False, callbacks=[], show_progress=bar)
+    heard = [Follow(self.trainer.state), *(c.for_turn(turn + 1) for c in self.trainer.callbacks if hasattr(c, 'for_turn'))]
+    return Tuning(self.untuned, self.x, self.y, quiet, self.strategy, self.dropout, self.seed, heard, turn)
 
 Tuning.scored, Tuning.turned = scored, turned
 
@@ -457,7 +441,27 @@ def decide(self: Tuning, state) -> dict:  # from `verdict`
 
 Tuning.decide = decide
 
-# %% ../nbs/62_tuning.ipynb #8d94fe22
+# %% ../nbs/62_tuning.ipynb #4f88f543
+def summary(self: Tuning, state) -> dict:
+    "What was done, in numbers."
+    ended = 'early stopping' if state.info.get('early') else 'stopped' if state.stopped and state.progress < 1 else 'complete'
+    n = {k: len(getattr(self, k)) for k in ('train_rows', 'val_rows')}
+    peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
+    return dict(strategy=self.strategy, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
+                best_step=self.best.step, blend=self.share, episodes=state.tables, seconds=round(state.seconds, 2),
+                parts=self.trainer.parts, learning_rate=self.config.learning_rate) | n | count(self.tuned) | peak
+
+Tuning.summary = summary
+
+# %% ../nbs/62_tuning.ipynb #5a0caf0f
+@dataclass
+class TuneResult:
+    "What came of a tuning run."
+    model: nn.Module  # the better one, in eval mode
+    history: pd.DataFrame  # losses, rate, memory: one row per step and per validation
+    report: dict  # what was kept and why, sizes, time, memory
+    adapted: nn.Module = None  # with LoRA: the model with its adapters (switched off where they did not help)
+
 def judge(self: Tuning, state) -> TuneResult:
     "Tuned or untuned?"
     told = self.summary(state)  # before other turns are taken
@@ -469,20 +473,15 @@ def judge(self: Tuning, state) -> TuneResult:
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
     return TuneResult(self.tuned if kept or adapted is not None else self.untuned, self.history.frame(), report, adapted)
 
-Tuning.judge = judge
-Tuning.run = lambda self: self.judge(self.train())  # train, compare, keep the better model
+# %% ../nbs/62_tuning.ipynb #15965ea6
+def run(self: Tuning) -> TuneResult:
+    "Train, compare, keep the better model; and tell those who wait for the verdict that there will be no more."
+    try: return self.judge(self.train())
+    finally:
+        for c in self.trainer.callbacks if hasattr(self, 'trainer') else ():
+            if hasattr(c, 'on_verdict'): c.on_verdict()
 
-# %% ../nbs/62_tuning.ipynb #4f88f543
-def summary(self: Tuning, state) -> dict:
-    "What was done, in numbers."
-    ended = 'early stopping' if state.info.get('early') else 'stopped' if state.stopped and state.progress < 1 else 'complete'
-    n = {k: len(getattr(self, k)) for k in ('train_rows', 'val_rows')}
-    peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
-    return dict(strategy=self.strategy, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
-                best_step=self.best.step, blend=self.share,
-                episodes=state.tables, seconds=round(state.seconds, 2), parts=self.trainer.parts, learning_rate=self.config.learning_rate) | n | count(self.tuned) | peak
-
-Tuning.summary = summary
+Tuning.judge, Tuning.run = judge, run
 
 # %% ../nbs/62_tuning.ipynb #f4455fde
 FEWEST = 5  # held-out rows that a comparison takes
@@ -504,7 +503,8 @@ def tune(
     x, y = np.asarray(x, np.float32), np.asarray(y, KINDS[model.config.task].dtype)
     run = Tuning(model, x, y, config, strategy, dropout, seed, callbacks)
     if sum(ep.y_query.numel() for ep in run.test) >= FEWEST and run.val: return run.run()
-    warnings.warn(f'{len(y)} rows of {len(np.unique(y))} classes are too few to tune and to tell whether it helped: the model stays as it is')
+    warnings.warn(f'{len(y)} rows of {len(np.unique(y))} classes are too few to tune and to tell whether it helped: '
+                  'the model stays as it is')
     return TuneResult(run.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']),
-                      dict(kept='untuned', ended='too few rows', strategy=strategy, steps=0,
-                      trained_parameters=0, total_parameters=count(model)['total_parameters'], gain=0.0))
+                      dict(kept='untuned', ended='too few rows', strategy=strategy, steps=0, gain=0.0, trained_parameters=0,
+                           total_parameters=count(model)['total_parameters']))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CELL', 'TABLE', 'HUES', 'MARKS', 'UNITS', 'cell_text', 'decimals_of', 'heat_table', 'scrolling', 'View', 'proba_bar',
            'legend', 'query_table', 'EpisodeView', 'ask', 'refresh', 'state', 'tables_png', 'PriorView', 'board_png',
-           'LeaderboardView', 'start', 'update', 'stop', 'wait', 'sorted_table', 'draw', 'tell', 'answers',
+           'LeaderboardView', 'sorted_table', 'draw', 'tell', 'update', 'stop', 'start', 'wait', 'answers',
            'AttentionView', 'look', 'cells']
 
 # %% ../nbs/89_views.ipynb #d6ac1f9b
@@ -51,7 +51,8 @@ def _td(v, side, decimals, h) -> str:
 
 def _row(name, values, sides, decimals, heat, mark) -> str:
     square = f'<span style="display:inline-block;width:9px;height:9px;margin-right:8px;background:{mark}"></span>' if mark else ''
-    head = f'<th style="{CELL}right;font-weight:normal">{square}<span style="opacity:.7">{html.escape(str(name))}</span></th>'
+    words = f'<span style="opacity:.7">{html.escape(str(name))}</span>'
+    head = f'<th style="{CELL}right;font-weight:normal">{square}{words}</th>'
     return f'<tr>{head}' + ''.join(map(_td, values, sides, decimals, heat)) + '</tr>'
 
 # %% ../nbs/89_views.ipynb #73c4be08
@@ -71,8 +72,10 @@ def heat_table(
     more = f'<div style="opacity:.75">and {df.shape[1] - most} more columns</div>' if df.shape[1] > most else ''
     return f'<table style="{TABLE}"><tr><th></th>{head}</tr>{body}</table>{more}'
 
-# %% ../nbs/89_views.ipynb #03ae922b
-def scrolling(**layout): return w.HTML(layout=w.Layout(overflow='auto', min_width='0', **layout))
+# %% ../nbs/89_views.ipynb #81d2a6b6
+def scrolling(**layout):
+    "HTML that scrolls where it is too large."
+    return w.HTML(layout=w.Layout(overflow='auto', min_width='0', **layout))
 
 class View:
     "What the views share: a widget, shown with words where no widgets are known."
@@ -89,7 +92,8 @@ def _hue(i: int) -> str: return f'{HUES[i % 6]}{"" if i < 6 else "8c"}'  # colou
 def proba_bar(p, names) -> str:  # HTML
     "Probabilities as one bar, a colour per class."
     part = '<span title="{}: {:.3f}" style="display:inline-block;height:12px;width:{:.0f}px;background:{}"></span>'
-    return ''.join(part.format(html.escape(str(n)), v, 120 * v, _hue(i)) for i, (n, v) in enumerate(zip(names, p)) if v > .004)
+    seen = [(i, n, v) for i, (n, v) in enumerate(zip(names, p)) if v > .004]
+    return ''.join(part.format(html.escape(str(n)), v, 120 * v, _hue(i)) for i, n, v in seen)
 
 def legend(names) -> str:  # HTML
     "Which colour is which class."
@@ -102,8 +106,10 @@ def query_table(df, names, proba, true) -> str:  # HTML
     td = lambda v, side='left': f'<td style="{CELL}{side}">{v}</td>'
     said = [names[i] for i in proba.argmax(1)]
     rows = ''.join('<tr>' + td(html.escape(str(i)), 'right') + td(proba_bar(p, names)) + td(html.escape(str(s)))
-                   + td('✓' if s == t else f'✗ {html.escape(str(t))}') + '</tr>' for i, p, s, t in zip(df.index, proba, said, true))
-    head = ''.join(f'<th style="{CELL}{"right" if h == "row" else "left"}">{h}</th>' for h in ('row', 'probabilities', 'says', 'true'))
+                   + td('✓' if s == t else f'✗ {html.escape(str(t))}') + '</tr>'
+                   for i, p, s, t in zip(df.index, proba, said, true))
+    sides = dict(row='right', probabilities='left', says='left', true='left')
+    head = ''.join(f'<th style="{CELL}{side}">{name}</th>' for name, side in sides.items())
     return f'<table style="{TABLE}"><tr>{head}</tr>{rows}</table>'
 
 # %% ../nbs/89_views.ipynb #33d59653
@@ -121,7 +127,8 @@ class EpisodeView(View):
     ):
         self.X, self.y, self.seed = check_table(X).reset_index(drop=True), pd.Series(np.asarray(y)), seed
         self.codes, self.names = pd.factorize(self.y, sort=True)
-        self.x, self.model = TableEncoder().fit(self.X).transform(self.X), load_checkpoint(model) if isinstance(model, str) else model
+        self.x = TableEncoder().fit(self.X).transform(self.X)
+        self.model = load_checkpoint(model) if isinstance(model, str) else model
         self._build(support_size, query_size); self.refresh()
 
 # %% ../nbs/89_views.ipynb #67276032
@@ -169,8 +176,8 @@ def refresh(self: EpisodeView):
 def state(self: EpisodeView) -> dict:
     "What is shown, as plain data."
     e = self.shown
-    return dict(episode=self.episode.value, support_rows=e['support'].tolist(), query_rows=e['queries'].tolist(), accuracy=e['accuracy'],
-                log_loss=e['log_loss'])
+    return dict(episode=self.episode.value, support_rows=e['support'].tolist(), query_rows=e['queries'].tolist(),
+                accuracy=e['accuracy'], log_loss=e['log_loss'])
 
 EpisodeView.refresh, EpisodeView.state = refresh, state
 
@@ -204,7 +211,8 @@ class PriorView(View):
         self.sizes = {k: w.IntSlider(*v, description=k if k != 'classes' else 'classes ≤', **kw) for k, v in sizes.items()}
         for s in [*self.weights.values(), *self.sizes.values()]: s.observe(lambda _: self.refresh(), 'value')
         self.again, self.note = _button('Draw again', '', 'the next seed', self.next), w.HTML()
-        fixed = w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain', object_position='left top', margin='0')
+        fixed = w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain', object_position='left top',
+                         margin='0')
         self.image = w.Image(format='png', layout=fixed)
         rows = [w.HBox(list(self.weights.values())), w.HBox(list(self.sizes.values())), w.HBox([self.again, self.note]), self.image]
         self.widget = w.VBox(rows, layout=w.Layout(max_width='1080px', overflow='hidden'))
@@ -212,7 +220,11 @@ class PriorView(View):
 
 # %% ../nbs/89_views.ipynb #6f95ecd4
 def _next(self: PriorView): self.sizes['seed'].value = (self.sizes['seed'].value + 1) % 1000
-def state(self: PriorView): return dict(mixture={k: s.value for k, s in self.weights.items()}) | {k: s.value for k, s in self.sizes.items()}
+
+def state(self: PriorView) -> dict:
+    "The mixture, the sizes and the seed."
+    values = lambda sliders: {k: s.value for k, s in sliders.items()}
+    return dict(mixture=values(self.weights)) | values(self.sizes)
 
 def refresh(self: PriorView):
     "Draw eight tables."
@@ -254,46 +266,20 @@ class LeaderboardView(View):
         self.board, self.rank_by, self.table, self.thread, self.error = board, rank_by, pd.DataFrame(), None, None
         self.sort = w.Dropdown(options=[rank_by], value=rank_by, description='sorted by', layout=w.Layout(width='280px'))
         self.sort.observe(lambda _: self.draw(), 'value')
-        self.buttons = dict(Start=_button('Start', 'success', 'run all models in the background', self.start),
-                            Stop=_button('Stop', 'danger', 'stop after the model in progress', self.stop))
+        self.buttons = dict(Start=_button('Start', 'success', 'run all models in the background', lambda: self.start()),
+                            Stop=_button('Stop', 'danger', 'stop after the model in progress', lambda: self.stop()))
         self.note, self.html = w.HTML(layout=w.Layout(margin='2px 2px 2px 10px')), scrolling(width='auto')
-        hidden = w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0', display='none')  # until there is a picture
+        hidden = w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0', display='none')  # at first
         self.image = w.Image(format='png', layout=hidden)
         head = w.HBox([*self.buttons.values(), self.sort, self.note])
         self.widget = w.VBox([head, self.html, self.image], layout=w.Layout(max_width='1080px', overflow='hidden'))
         self._buttons()
 
-# %% ../nbs/89_views.ipynb #e6a9961a
-def start(self: LeaderboardView):
-    "Run in the background."
-    if self.thread and self.thread.is_alive(): return
-    self.thread = threading.Thread(target=self._work, name='tabtune-leaderboard', daemon=True); self.thread.start()
-    self._buttons()
-
-def _work(self: LeaderboardView):
-    try: self.update(self.board.run(self.rank_by, callback=self.update, show_progress=False))
-    except Exception as e: self.error = e
-    finally: self.tell(); self._buttons()
-
 def _buttons(self: LeaderboardView):
     busy = self.thread is not None and self.thread.is_alive() and threading.current_thread() is not self.thread
     self.buttons['Start'].disabled, self.buttons['Stop'].disabled = busy, not busy
 
-LeaderboardView.start, LeaderboardView._work, LeaderboardView._buttons = start, _work, _buttons
-
-# %% ../nbs/89_views.ipynb #4c645bd3
-def update(self: LeaderboardView, table: pd.DataFrame):
-    "Take in a table of results."
-    self.table = table.reset_index(drop=True)
-    numbers = [c for c in self.table if pd.api.types.is_numeric_dtype(self.table[c])]
-    keep = self.sort.value if self.sort.value in numbers else self.rank_by
-    if list(self.sort.options) != numbers and keep in numbers: self.sort.options = numbers; self.sort.value = keep
-    self.tell(); self.draw()
-
-def stop(self: LeaderboardView): self.board.stop(); self.tell('stopping after the model in progress')
-def wait(self: LeaderboardView, seconds: float = None): self.thread and self.thread.join(seconds); return self.table
-
-LeaderboardView.update, LeaderboardView.stop, LeaderboardView.wait = update, stop, wait
+LeaderboardView._buttons = _buttons
 
 # %% ../nbs/89_views.ipynb #5408b9dc
 def sorted_table(self: LeaderboardView) -> pd.DataFrame:
@@ -328,12 +314,48 @@ def state(self: LeaderboardView) -> dict:
 
 LeaderboardView.tell, LeaderboardView.state = tell, state
 
+# %% ../nbs/89_views.ipynb #4c645bd3
+def update(self: LeaderboardView, table: pd.DataFrame):
+    "Take in a table of results."
+    self.table = table.reset_index(drop=True)
+    numbers = [c for c in self.table if pd.api.types.is_numeric_dtype(self.table[c])]
+    keep = self.sort.value if self.sort.value in numbers else self.rank_by
+    if list(self.sort.options) != numbers and keep in numbers: self.sort.options = numbers; self.sort.value = keep
+    self.tell(); self.draw()
+
+def stop(self: LeaderboardView):
+    "Stop after the model in progress."
+    self.board.stop(); self.tell('stopping after the model in progress')
+
+LeaderboardView.update, LeaderboardView.stop = update, stop
+
+# %% ../nbs/89_views.ipynb #e6a9961a
+def start(self: LeaderboardView):
+    "Run in the background."
+    if self.thread and self.thread.is_alive(): return
+    self.thread = threading.Thread(target=self._work, name='tabtune-leaderboard', daemon=True); self.thread.start()
+    self._buttons()
+
+def _work(self: LeaderboardView):
+    try: self.update(self.board.run(self.rank_by, callback=self.update, show_progress=False))
+    except Exception as e: self.error = e
+    finally: self.tell(); self._buttons()
+
+def wait(self: LeaderboardView, seconds: float = None) -> pd.DataFrame:
+    "Wait for the end; the table."
+    if self.thread: self.thread.join(seconds)
+    return self.table
+
+LeaderboardView.start, LeaderboardView._work, LeaderboardView.wait = start, _work, wait
+
 # %% ../nbs/89_views.ipynb #d72600c1
 def answers(pipe, X) -> list:  # (prediction, how sure: a probability, or an interval)
     "What a fitted pipeline says about each row."
     if hasattr(pipe, 'classes_'): return [(pipe.classes_[p.argmax()], f'{p.max():.2f}') for p in pipe.predict_proba(X)]
-    return [(float(f'{p:.6g}'), f'{number(low)} to {number(high)}') for p, (low, high) in zip(pipe.predict(X), pipe.predict_interval(X))]
+    told = zip(pipe.predict(X), pipe.predict_interval(X))
+    return [(float(f'{p:.6g}'), f'{number(low)} to {number(high)}') for p, (low, high) in told]
 
+# %% ../nbs/89_views.ipynb #4a337adc
 class AttentionView(View):
     "Click a query row: which support rows and which columns it looked at, over the table itself."
     words = 'what attention looked at'
@@ -348,7 +370,8 @@ class AttentionView(View):
         self.X = check_table(X).iloc[:most]
         self.table, self.n = None if table is None else check_table(table), n
         self.maps, self.says = get_attention_weights(pipe, self.X), answers(pipe, self.X)
-        self.encoder, self.support_x = getattr(pipe, 'estimator_', pipe).encoder_, getattr(pipe, 'estimator_', pipe).x_support_
+        est = getattr(pipe, 'estimator_', pipe)
+        self.encoder, self.support_x = est.encoder_, est.x_support_
         self._build(); self.refresh()
 
 # %% ../nbs/89_views.ipynb #1292c1d8

@@ -263,6 +263,38 @@ def test_ctrl_c_in_a_later_turn_ends_all_turns(monkeypatch):
     report = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=4)).report
     assert report['turns'] == 2 and report['ended'] == 'complete'
 
+def watched(monkeypatch, **actions):
+    "Tune with a live view; what its run is like at the beginning of each further turn, and the report."
+    from tabtune.live import LiveRun
+    live, seen, for_turn = LiveRun(), [], LiveRun.for_turn
+    def told(self, number):
+        seen.append((number, live.status, live.done.is_set()))
+        if number in actions.values(): live.stop()
+        return for_turn(self, number)
+    monkeypatch.setattr(LiveRun, 'for_turn', told)
+    report = tune(tiny_model(), *rings(150), QUICK | dict(epochs=1, steps_per_epoch=4, callbacks=[live])).report
+    assert live.done.is_set() and not live.view.watcher.is_alive()
+    return live, seen, report
+
+def test_a_live_view_stays_to_the_last_turn(monkeypatch):
+    verdicts(monkeypatch, 0.1, 0.1, -0.5)
+    live, seen, report = watched(monkeypatch)
+    assert seen == [(2, 'comparing', False), (3, 'comparing', False)] and report['turns'] == 3
+    assert live.turn == (3, 1.0) and live.view.state()['status'] == 'finished'
+    assert live.view.state()['step'] == 4 and len(live.history.rows) == 6  # the curves are those of the first turn
+
+def test_stop_in_a_later_turn_ends_all_turns(monkeypatch):
+    verdicts(monkeypatch, 0.1, 0.1, 0.1)
+    live, seen, report = watched(monkeypatch, stop=3)
+    assert [s[0] for s in seen] == [2, 3] and live.turn == (3, 0.25)  # after one step of four
+    assert report['turns'] == 2 and report['ended'] == 'complete' and live.view.state()['status'] == 'stopped'
+
+def test_a_live_view_ends_where_training_fails():
+    from tabtune.live import LiveRun
+    live = LiveRun()
+    with pytest.raises(ZeroDivisionError): tune(tiny_model(), *rings(150), QUICK | dict(callbacks=[live, At(2, lambda state: 1 / 0)]))
+    assert live.done.is_set() and not live.view.watcher.is_alive()
+
 # interrupted
 
 class At(Callback):
