@@ -80,11 +80,12 @@ def _board(df, target, task, test_size, cv, seed, **options) -> TabularLeaderboa
     parts = train_test_split(X, y, test_size=test_size, random_state=seed, stratify=same)
     return TabularLeaderboard(*parts, task_type=task, **options)
 
-# %% ../nbs/82_compare.ipynb #49cb2797
-def _out(out) -> Path:
-    "Where to write, without an ending; its folder is made."
+# %% ../nbs/82_compare.ipynb #f2becf82
+def _out(out, data='') -> Path:
+    "Where to write, without an ending; its folder is made, and the data are left alone."
     out = Path(out)
     if out.suffix in ('.csv', '.html', '.png'): out = out.with_suffix('')
+    if Path(f'{out}.csv').resolve() == Path(data).resolve(): raise ConfigError(f"--out '{out}' would write over '{data}': give another name")
     try: out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ConfigError(f"--out '{out}': its folder can't be made ({e.strerror})") from e
     if not os.access(out.parent, os.W_OK): raise ConfigError(f"--out '{out}': nothing can be written into '{out.parent}'")
@@ -108,7 +109,7 @@ def main(
 ):
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
     try:
-        out, rank_by = _out(out), rank_by or ('accuracy' if task == 'classification' else 'r2')
+        out, rank_by = _out(out, data), rank_by or ('accuracy' if task == 'classification' else 'r2')
         lb = _board(read_table(data), target, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir)
         names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
         for name in names: lb.add_model(name)
