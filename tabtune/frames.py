@@ -138,7 +138,7 @@ def _check_labels(s):
     if s.dtype.kind == 'f' and not np.isfinite(x := s.to_numpy(dtype=np.float64)).all(): raise InputError(
         f"Input y contains infinity or a value too large for dtype('float64'): row {np.flatnonzero(np.isinf(x))[0]}")
     if s.dtype.kind == 'f' and (frac := np.flatnonzero(x != np.floor(x))).size: raise InputError(
-        f'Unknown label type: continuous. Classification needs classes, but y holds fractions, the first {x[frac[0]]!r} in row '
+        f'Unknown label type: continuous. Classification needs classes, but y holds fractions, the first {x[frac[0]]} in row '
         f'{frac[0]}. For numbers use a regressor, or cut them into classes, e.g. pandas.qcut(y, 4)')
 
 # %% ../nbs/13_frames.ipynb #a21a34f8

@@ -34,7 +34,7 @@ from .metrics import axes_for
 from .models import find_model, installed, list_models, model_names, why_not
 from .pipeline import TabularPipeline
 from .regressor import check_target
-from .runs import LOWER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names
+from .runs import LOWER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names, version_of
 from .shapes import ConfigError, InputError, TabTuneError
 
 log = logging.getLogger('tabtune')
@@ -201,7 +201,8 @@ def _jobs(self: TabularLeaderboard, entries, cv, seeds) -> list:
     from tabtune import __version__
     tables = [hash_table(t) for t in (self.data if cv is None else self.data[:2])]
     weights = lambda e: [file_stamp(w) for w in (e.path, (e.model_params or {}).get('pretrained')) if w is not None]
-    same = {e.name: hash_of(__version__, self.task_type, asdict(replace(e, model=e.label)), weights(e), tables, cv) for e in entries}
+    same = {e.name: hash_of(__version__, version_of(e, self.task_type), self.task_type, asdict(replace(e, model=e.label)), weights(e), tables, cv)
+            for e in entries}
     jobs = []
     for seed in _seeds(seeds):
         for fold, rows in enumerate(self._splits(cv, seed)):

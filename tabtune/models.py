@@ -27,7 +27,8 @@ from sklearn.utils.validation import check_is_fitted
 
 # %% ../nbs/72_models.ipynb #105df09a
 from .config import check_choice, check_keys
-from .encode import TableEncoder, _named, align, check_table, column_names, encode_labels
+from .encode import TableEncoder, align
+from .frames import _named, check_table, column_names, encode_labels
 from .shapes import ConfigError, InputError
 
 # %% ../nbs/72_models.ipynb #2bc8f715

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ASK', 'SCORE', 'LOWER', 'Entry', 'make_entry', 'score_names', 'PeakMemory', 'Job', 'run_job', 'run_failed', 'hash_of',
-           'hash_table', 'file_stamp']
+           'hash_table', 'file_stamp', 'version_of']
 
 # %% ../nbs/78_runs.ipynb #5baf831a
 import hashlib
@@ -17,6 +17,7 @@ import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 # %% ../nbs/78_runs.ipynb #c754bccf
@@ -28,7 +29,7 @@ from sklearn.base import clone
 
 from .config import check_keys
 from .metrics import classification_metrics, regression_metrics
-from .models import ModelSpec, count_parameters, find_model, make_model, register
+from .models import ModelSpec, count_parameters, find_model, make_model, package_of, register
 from .pipeline import TabularPipeline
 from .shapes import ConfigError, TabTuneError
 
@@ -221,3 +222,10 @@ def file_stamp(path):
     p = Path(str(path)).expanduser()
     files = sorted(p.glob('*')) if p.is_dir() else [p] if p.is_file() else []
     return [str(path), [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]]
+
+def version_of(e: Entry, task: str = 'classification') -> str:
+    "Version of the package that a candidate comes from; empty where it has none."
+    try:
+        name = package_of(find_model(e.model, task)) if isinstance(e.model, str) else type(e.model).__module__.split('.')[0]
+        return metadata.version({'sklearn': 'scikit-learn'}.get(name, name))
+    except (TabTuneError, metadata.PackageNotFoundError): return ''

@@ -19,7 +19,8 @@ import torch
 
 from .checkpoints import load_checkpoint
 from .curves import COLOURS, INK, new_figure, number, quiet, to_png
-from .encode import TableEncoder, check_table
+from .encode import TableEncoder
+from .frames import check_table
 from .episodes import TableEpisodes, gather
 from .explain import get_attention_weights, read_back
 from .leaderboard import LOWER, TabularLeaderboard
