@@ -85,7 +85,8 @@ def _out(out, data='') -> Path:
     "Where to write, without an ending; its folder is made, and the data are left alone."
     out = Path(out)
     if out.suffix in ('.csv', '.html', '.png'): out = out.with_suffix('')
-    if Path(f'{out}.csv').resolve() == Path(data).resolve(): raise ConfigError(f"--out '{out}' would write over '{data}': give another name")
+    if Path(f'{out}.csv').resolve() == Path(data).resolve():
+        raise ConfigError(f"--out '{out}' would write over '{data}': give another name")
     try: out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ConfigError(f"--out '{out}': its folder can't be made ({e.strerror})") from e
     if not os.access(out.parent, os.W_OK): raise ConfigError(f"--out '{out}': nothing can be written into '{out.parent}'")

@@ -201,8 +201,8 @@ def _jobs(self: TabularLeaderboard, entries, cv, seeds) -> list:
     from tabtune import __version__
     tables = [hash_table(t) for t in (self.data if cv is None else self.data[:2])]
     weights = lambda e: [file_stamp(w) for w in (e.path, (e.model_params or {}).get('pretrained')) if w is not None]
-    same = {e.name: hash_of(__version__, version_of(e, self.task_type), self.task_type, asdict(replace(e, model=e.label)), weights(e), tables, cv)
-            for e in entries}
+    decides = lambda e: (version_of(e, self.task_type), self.task_type, asdict(replace(e, model=e.label)), weights(e), tables, cv)
+    same = {e.name: hash_of(__version__, *decides(e)) for e in entries}
     jobs = []
     for seed in _seeds(seeds):
         for fold, rows in enumerate(self._splits(cv, seed)):
