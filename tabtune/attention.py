@@ -42,9 +42,8 @@ WORTH_FUSING = 2 ** 18  # numbers in the result
 
 def _fusable(layer, x):
     "Can this call take the kernel that writes its result once?"
-    return (type(layer) is nn.Linear and x.device.type == 'cpu' and x.dtype == layer.weight.dtype == torch.float32
-            and layer.bias is not None
-            and x.numel() // layer.in_features * layer.out_features >= WORTH_FUSING
+    return (type(layer) is nn.Linear and x.numel() // layer.in_features * layer.out_features >= WORTH_FUSING and layer.bias is not None
+            and x.device.type == 'cpu' and x.dtype == layer.weight.dtype == torch.float32
             and not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu') or layer._forward_hooks or layer._forward_pre_hooks)
             and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from .checkpoints import pick_weights
 from .config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_model_params, settings_table,
                             tuning_config)
-from .pipeline import TabularPipeline, pick_weights
+from .pipeline import TabularPipeline
 from .processing import CHOICES, check_processor_params
 from .recommend import Facts, memory_needed, tokens_per_second
 from .shapes import ConfigError, TabTuneError

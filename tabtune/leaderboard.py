@@ -245,6 +245,7 @@ def _alone(jobs, backend, hopeless: dict):
         except Exception as e:
             hopeless[j.entry.name] = f'no result from its process ({type(e).__name__}: {str(e).strip().split(chr(10))[0]})'
             record = run_failed(j, hopeless[j.entry.name])
+        if record.get('lasting'): hopeless[j.entry.name] = record['error']
         yield record
 
 # %% ../nbs/80_leaderboard.ipynb #427cfe7e
@@ -258,8 +259,9 @@ def _unbroken(jobs, n_jobs, backend):
                 if r.get('lasting'): hopeless[r['name']] = r['error']
                 yield r
     except Exception as e:
-        log.warning('The workers were lost (%s: %s). The %d runs that are left go on one at a time.', type(e).__name__, e, len(left))
-        skipped.clear()
+        log.warning('The workers were lost (%s: %s). The %d runs that are left go on one at a time; '
+                    'if memory ran out, a smaller n_jobs helps.', type(e).__name__, e, len(left))
+        skipped = []
         yield from _alone(_hopeful(left.values(), hopeless, skipped), backend, hopeless)
     yield from skipped
 
@@ -346,7 +348,7 @@ TabularLeaderboard._table = _table
 # %% ../nbs/80_leaderboard.ipynb #20f85cd3
 def _runs(self: TabularLeaderboard) -> pd.DataFrame:
     order = {j.key: i for i, j in enumerate(self.jobs)}
-    return pd.DataFrame([self.records[k] for k in order if k in self.records]).drop(columns='key', errors='ignore')
+    return pd.DataFrame([self.records[k] for k in order if k in self.records]).drop(columns=['key', 'lasting'], errors='ignore')
 
 TabularLeaderboard.runs_ = property(_runs, doc='One row per candidate, seed and split.')
 TabularLeaderboard.__len__ = lambda self: len(self.entries)

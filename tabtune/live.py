@@ -72,7 +72,8 @@ def on_validate(self: Run, state):
     if self.stopping: state.stop()
 
 def on_end(self: Run, state):
-    self.stopping = state.stopped and state.progress < 1 and not state.info.get('early')
+    if self.stopping: state.stop()  # asked for after the last step: further turns, if there are any, are not taken
+    self.stopping = state.stopped and not state.info.get('early') and (state.progress < 1 or bool(state.info.get('compares')))
     self.status = 'stopping' if self.stopping else 'comparing'
 
 Run.hold, Run.on_start, Run.on_step, Run.on_validate, Run.on_end = hold, on_start, on_step, on_validate, on_end
@@ -430,6 +431,7 @@ STOP = ('Stop ends after this step; the best weights so far are kept. '
 class LiveRun(Run):
     "A run that shows its dashboard when it starts, and leaves its picture when all is over."
     def on_start(self, state):
+        if self.done.is_set(): self.reset()  # used before
         super().on_start(state)
         self.view = view = TrainingDashboard(self, title='Mitra', replace=True)
         view.buttons['Start'].layout.display = 'none'
@@ -443,9 +445,9 @@ class LiveRun(Run):
         super().on_end(state)
         if not state.info.get('compares'): self.on_verdict()  # else `tune` tells
 
-    def on_verdict(self):
-        "Which model is kept has been decided."
-        self.finish()
+    def on_verdict(self, error: Exception = None):
+        "Which model is kept has been decided, or can't be."
+        self.finish(error)
         if hasattr(self, 'view'): self.view.watcher.join(10)
 
 def live_callback() -> Callback:

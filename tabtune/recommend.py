@@ -103,7 +103,7 @@ def rate_for(strategy: str, d_model: int) -> float:
 def preset_for(f: Facts) -> tuple:  # name, reason
     "The bundled model to start from."
     wish = {'accuracy': 'large', 'speed': 'small', 'memory': 'medium'}.get(f.goal, sized(f, 'model'))
-    why = {'accuracy': 'the widest bundled model has the most to tune; untuned it is level with the medium one',
+    why = {'accuracy': 'the widest bundled model has the most to tune; untuned it is about level with the medium one',
            'speed': 'one block of width 32 is several times faster, and its probabilities are a little less exact',
            'memory': 'wider models need more memory for each cell'}.get(f.goal)
     if not why:

@@ -83,7 +83,7 @@ class MitraRegressor(RegressorMixin, InContext):
 
     Parameters
     ----------
-    pretrained : bundled name ('medium-regression'), directory, hub id such as 'autogluon/mitra-regressor', or a `Mitra`
+    pretrained : bundled name ('medium-regression', 'large-regression'), directory, hub id such as 'autogluon/mitra-regressor', or a `Mitra`
     n_estimators : views of the table that are averaged (1 to 32)
     device : 'auto', 'cuda', 'mps' or 'cpu'
     random_state : seed of sampling and of the views

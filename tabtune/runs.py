@@ -6,7 +6,8 @@
 __all__ = ['ASK', 'SCORE', 'LOWER', 'Entry', 'make_entry', 'score_names', 'PeakMemory', 'Job', 'run_job', 'run_failed', 'hash_of',
            'hash_table', 'file_stamp', 'version_of']
 
-# %% ../nbs/78_runs.ipynb #5baf831a
+# %% ../nbs/78_runs.ipynb #9948596c
+import errno
 import hashlib
 import json
 import os
@@ -192,7 +193,8 @@ def run_failed(job: Job, error: str, status: str = 'error') -> dict:
 def _no_weights(e: Exception, job: Job) -> bool:
     "Did a peer find no weights at its hub?"
     peer = isinstance(job.entry.model, str) and find_model(job.entry.model, job.task).kind == 'peer'
-    return peer and not job.entry.path and (isinstance(e, OSError) or 'Repo' in type(e).__name__)
+    here = isinstance(e, PermissionError) or getattr(e, 'errno', None) == errno.ENOSPC  # not the hub's doing
+    return peer and not job.entry.path and not here and (isinstance(e, OSError) or 'Repo' in type(e).__name__)
 
 def _reason(e: Exception, job: Job) -> str:
     "What went wrong, and for weights that could not be had, another way to them."

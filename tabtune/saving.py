@@ -156,7 +156,6 @@ def load_joblib(
     kind: type,  # what must be in it
 ):
     "What joblib wrote. This runs code from the file."
-
     log.warning("'%s' is a pickle: loading it runs code from the file; load only what you trust. "
                 'A file without .joblib is safe to load', path)
     found = joblib.load(path)

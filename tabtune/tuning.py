@@ -482,10 +482,12 @@ def judge(self: Tuning, state) -> TuneResult:
 # %% ../nbs/62_tuning.ipynb #15965ea6
 def run(self: Tuning) -> TuneResult:
     "Train, compare, keep the better model; and tell those who wait for the verdict that there will be no more."
+    error = None
     try: return self.judge(self.train())
+    except Exception as e: error = e; raise
     finally:
         for c in self.trainer.callbacks if hasattr(self, 'trainer') else ():
-            if hasattr(c, 'on_verdict'): c.on_verdict()
+            if hasattr(c, 'on_verdict'): c.on_verdict(error)
 
 Tuning.judge, Tuning.run = judge, run
 

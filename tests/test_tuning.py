@@ -294,6 +294,16 @@ def test_a_live_view_ends_where_training_fails():
     live = LiveRun()
     with pytest.raises(ZeroDivisionError): tune(tiny_model(), *rings(150), QUICK | dict(callbacks=[live, At(2, lambda state: 1 / 0)]))
     assert live.done.is_set() and not live.view.watcher.is_alive()
+    assert live.status == 'failed' and isinstance(live.error, ZeroDivisionError)
+
+def test_stop_after_the_last_step_takes_no_further_turn(monkeypatch):
+    from tabtune.live import LiveRun
+    class Late(Callback):
+        def on_epoch(self, state): live.stop()
+    live = LiveRun()
+    verdicts(monkeypatch, *[0.1] * 5)
+    report = tune(tiny_model(), *rings(150), QUICK | dict(epochs=1, steps_per_epoch=4, callbacks=[live, Late()])).report
+    assert report['turns'] == 1 and live.status == 'stopped'
 
 # interrupted
 
