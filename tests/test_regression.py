@@ -219,11 +219,14 @@ def test_public_layout_with_bins(tmp_path):
     np.testing.assert_array_equal(bin_codes(scaled, 100).numpy(), at)
     assert (np.diff(reg.predict_interval(X), axis=1) > 0).all()
 
-def test_the_weights_beat_simple_models():
-    card = read_card('medium-regression')['validation']
-    assert card['loss'] < min(card['baselines']['mean'], card['baselines']['linear'])
+@pytest.mark.parametrize('name, width', [('medium-regression', 64), ('large-regression', 128)])
+def test_the_weights_beat_simple_models(name, width):
+    card = read_card(name)['validation']
+    assert card['loss'] < min(card['baselines'].values())
     X, y = make_friedman1(500, noise=1., random_state=0)
-    assert MitraRegressor().fit(X[:250], y[:250]).score(X[250:], y[250:]) > RidgeCV().fit(X[:250], y[:250]).score(X[250:], y[250:]) + 0.03
+    pipe = TabularPipeline(task_type='regression', model_params=dict(d_model=width, num_layers=width // 32)).fit(X[:250], y[:250])
+    assert pipe.model.config == load_checkpoint(name).config
+    assert pipe.evaluate(X[250:], y[250:])['r2'] > RidgeCV().fit(X[:250], y[:250]).score(X[250:], y[250:]) + 0.03
 
 def test_cross_validation():
     X, y = houses()
