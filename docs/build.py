@@ -197,7 +197,7 @@ def speed_table(d):
     "One run of it, as a paragraph and a table."
     rows = [(f'[{n}](../checkpoints/{n}.md)', f"{r['cold']:.2f} s", f"{r['many']:.2f} s", f"{r['one'] * 1e3:.1f} ms", f"{r['step']:.2f} s",
              f"{r['peak_predict']:,.0f} MiB", f"{r['peak_tune']:,.0f} MiB") for n, r in d['results'].items()]
-    n, threads = f"{d['rows']:,}", d.get('threads', 1)
+    n, threads = f"{d['rows']:,}", d['threads']
     time = 'Processor time on one core' if threads == 1 else f'The clock, with {threads} threads on {threads} cores that did nothing else'
     more = ('. A step of tuning is four episodes of 128 + 128 rows, the comparison at the end included. Memory is that of the whole process, '
             'Python and PyTorch with it') if threads == 1 else ''

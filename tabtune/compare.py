@@ -30,7 +30,7 @@ def _csv(path):
     both = [pd.read_csv(path, sep=';', decimal=d) for d in '.,']
     return max(both, key=lambda t: t.select_dtypes('number').shape[1])  # the decimal sign that makes more numbers
 
-BROKEN = zlib.error, lzma.LZMAError, zipfile.BadZipFile  # packed files that were cut off
+BROKEN = EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile  # packed files that were cut off
 READERS = dict(csv=_csv, tsv=lambda p: pd.read_csv(p, sep='\t'), parquet=pd.read_parquet, json=pd.read_json)
 
 # %% ../nbs/82_compare.ipynb #09d65aab
@@ -41,7 +41,7 @@ def read_table(path) -> pd.DataFrame:
     kind = next((s[1:] for s in path.suffixes[::-1] if s[1:] in READERS), None)
     if kind is None: raise InputError(f"'{path}' ends in none of: {', '.join('.' + k for k in READERS)}")
     try: return READERS[kind](path)
-    except (ValueError, OSError, ImportError, EOFError, *BROKEN) as e:
+    except (ValueError, OSError, ImportError, *BROKEN) as e:
         raise InputError(f"'{path}' can't be read as .{kind}: {type(e).__name__}: {str(e).strip()}") from e
 
 # %% ../nbs/82_compare.ipynb #4c8030e3

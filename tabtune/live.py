@@ -25,6 +25,7 @@ from .curves import (COLOURS, Curves, Picture, clock, memory_tiles, number, resu
 from .shapes import InputError
 from .telemetry import History
 from .training import Callback, Trainer
+from .tuning import interrupted
 
 # %% ../nbs/87_live.ipynb #f85c007e
 class Run(Callback):
@@ -73,7 +74,7 @@ def on_validate(self: Run, state):
 
 def on_end(self: Run, state):
     if self.stopping: state.stop()  # asked for after the last step: further turns, if there are any, are not taken
-    self.stopping = state.stopped and not state.info.get('early') and (state.progress < 1 or bool(state.info.get('compares')))
+    self.stopping = interrupted(state) and (state.progress < 1 or bool(state.info.get('compares')))
     self.status = 'stopping' if self.stopping else 'comparing'
 
 Run.hold, Run.on_start, Run.on_step, Run.on_validate, Run.on_end = hold, on_start, on_step, on_validate, on_end

@@ -411,7 +411,7 @@ def predict_logits(
     label = self.hints.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.hints, self.y_embedding.table())
     few = x.shape[1] if asked is None else min(x.shape[1], self.enough(asked))
     h, _ = self.blocks(self.tokens(numbers[:, :few], label[:, :few], cache), cache, cache.kv)
-    h = F.pad(h, (0, 0, 0, x.shape[1] - few))
+    if few < x.shape[1]: h = F.pad(h, (0, 0, 0, x.shape[1] - few))
     return self.hints.answer(self.final_layer(h, cache.memory, cache), h, evidence)
 
 def _forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None):

@@ -148,8 +148,7 @@ FIT = """pipe = TabularPipeline(tuning_strategy='base-ft', tuning_params=dict(ep
 pipe.fit(X, y); pipe.tuning_report_['ended']"""
 
 def test_fit_shows_itself(page, lab, home):
-    cells = [dict(cell_type='code', id=f'c{i}', metadata={}, execution_count=None, outputs=[], source=s) for i, s in enumerate([LOAD, FIT])]
-    (home/'fit.ipynb').write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
+    write_notebook(home/'fit.ipynb', LOAD, FIT)
     open_notebook(page, lab, 'fit.ipynb')
     run_cell(page, 'load_wine')
     page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[0].innerText.trim() == '[1]:'")
