@@ -27,12 +27,13 @@ def attend(
 class LogScale(nn.Module):
     "Per-head temperature that grows with the logarithm of the number of support rows."
     def __init__(self, num_heads: int): super().__init__(); self.slope = nn.Parameter(torch.full((num_heads,), 0.1))
-    def forward(self, q_BLCHd, n_B):
-        return q_BLCHd * (1 + (n_B.clamp_min(24) / 100).log()[:, None, None, None, None] * self.slope[:, None])
+    def factor(self, n_B): return 1 + (n_B.clamp_min(24) / 100).log()[:, None] * self.slope  # (B, H)
+    def forward(self, q_BLCHd, n_B): return q_BLCHd * self.factor(n_B)[:, None, None, :, None]
 
 class NoScale(nn.Module):
     "The public layout: the scores stay as they are."
     def __init__(self, num_heads: int): super().__init__()
+    def factor(self, n_B): return None
     def forward(self, q_BLCHd, n_B): return q_BLCHd
 
 ROW_SCALES = dict(log_n=LogScale, none=NoScale)
