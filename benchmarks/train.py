@@ -12,23 +12,27 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tabtune.config import MitraConfig
 from tabtune.episodes import PriorEpisodes
+from tabtune import mitra
+from tabtune.config import MitraConfig
+from tabtune.kernel import library
 from tabtune.mitra import Mitra, neighbour_init
 from tabtune.training import episode_loss
 
 def compiled(model):
     for block in model.layers: block.forward = torch.compile(block.forward, dynamic=True)
 
-WAYS = {  # name -> (variant, bfloat16 in linear layers, tables drawn for so many batches at once, change)
-    'float32, no hints': (dict(hints='none'), False, 1, None),
-    'bfloat16 in linear layers': (dict(hints='none'), True, 1, None),
-    'and tables for four batches drawn at once': (dict(hints='none'), True, 4, None),
-    'and compiled blocks': (dict(hints='none'), True, 4, compiled),
-    'with hints, 256 landmarks': ({}, True, 4, None),
+WAYS = {  # name -> (variant, bfloat16 in linear layers, tables drawn for so many batches at once, change, the kernel?)
+    'float32, no hints': (dict(hints='none'), False, 1, None, False),
+    'bfloat16 in linear layers': (dict(hints='none'), True, 1, None, False),
+    'and tables for four batches drawn at once': (dict(hints='none'), True, 4, None, False),
+    'and compiled blocks': (dict(hints='none'), True, 4, compiled, False),
+    'and the kernel': (dict(hints='none'), True, 4, None, True),
+    'with hints, 256 landmarks': ({}, True, 4, None, False),
+    'with hints and the kernel': ({}, True, 4, None, True),
 }
 
-def stepper(d_model, num_layers, variant, bf16, ahead, change):
+def stepper(d_model, num_layers, variant, bf16, ahead, change, kernel):
     "A function that does one step and says (seconds, cells)."
     torch.manual_seed(0)
     model = neighbour_init(Mitra(MitraConfig(d_model=d_model, num_layers=num_layers, dropout=0.0, **variant))).train()
@@ -36,6 +40,7 @@ def stepper(d_model, num_layers, variant, bf16, ahead, change):
     if change: change(model)
     opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, ahead=ahead, cells=12_000)
     def step():
+        mitra.library = library if kernel else lambda: None
         start = time.process_time()
         ep = next(stream)
         with torch.autocast('cpu', torch.bfloat16, enabled=bf16): loss = episode_loss(model, ep)
@@ -52,6 +57,7 @@ def main():
     ap.add_argument('--out', type=Path, default=Path(__file__).with_suffix('.csv'))
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
+    if library() is None: print('no kernel on this machine: its rows measure the way without it')
     rows = []
     for size in a.sizes:
         ways = {k: stepper(*map(int, size.split('x')), *w) for k, w in WAYS.items() if a.compile or w[3] is None}

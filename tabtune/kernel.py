@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'WEIGHTS', 'NUMBERS', 'GELU', 'PACKING', 'FACTORS', 'PRODUCTS', 'NORMS', 'ROWS', 'THREADS', 'DESK', 'ATTEND',
            'ATTEND_BACK', 'PIECE', 'ROOM', 'FORWARD', 'BACK', 'SOURCE', 'NEEDS', 'FLAGS', 'PIECE_CELLS', 'plain_half',
-           'processor', 'build', 'opened', 'library', 'shape_of', 'call', 'FusedHalf', 'fits', 'fused_half', 'agrees']
+           'processor', 'build', 'opened', 'library', 'shape_of', 'call', 'empty_answer', 'ready', 'FusedHalf', 'fits',
+           'fused_half', 'exact_half', 'agrees']
 
 # %% ../nbs/23_kernel.ipynb #153c5d41
 import ctypes
@@ -68,6 +69,10 @@ INLINE long up16(long n) { return (n + 15) / 16 * 16; }
 INLINE long up32(long n) { return (n + 31) / 32 * 32; }
 INLINE float total(__m512 x) { return _mm512_reduce_add_ps(x); }
 INLINE void put16(bf16 *to, __m512 x) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(x)); }
+INLINE __m512 rest(__m512 x) {  /* what bfloat16 leaves of x */
+  return _mm512_sub_ps(x, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)), 16));
+}
+INLINE void put2(bf16 *to, bf16 *lo, __m512 x) { put16(to, x); if (lo) put16(lo, rest(x)); }
 
 INLINE __m512 exp16(__m512 x) {
   __mmask16 there = _mm512_cmp_ps_mask(x, SET(-87.f), _CMP_GE_OQ);
@@ -88,7 +93,8 @@ INLINE __m512 exp16(__m512 x) {
 GELU = r'''
 INLINE __m512 below(__m512 x, __m512 *bell) {  /* share of a normal variable below x, and its density there */
   __m512 e = exp16(_mm512_mul_ps(_mm512_mul_ps(x, x), SET(-.5f))), p = SET(1.061405429f);
-  __m512 t = _mm512_div_ps(SET(1.f), _mm512_fmadd_ps(_mm512_abs_ps(x), SET(.3275911f * .70710678f), SET(1.f)));
+  __m512 y = _mm512_fmadd_ps(_mm512_abs_ps(x), SET(.3275911f * .70710678f), SET(1.f)), t = _mm512_rcp14_ps(y);
+  t = _mm512_mul_ps(t, _mm512_fnmadd_ps(y, t, SET(2.f)));  /* 1 / y */
   p = _mm512_fmadd_ps(p, t, SET(-1.453152027f));
   p = _mm512_fmadd_ps(p, t, SET(1.421413741f));
   p = _mm512_fmadd_ps(p, t, SET(-.284496736f));
@@ -132,7 +138,7 @@ static void transpose16(__m512i *r) {  /* 16 x 16 words */
 FACTORS = r'''
 static void pack_right(const float *x, int ldx, int rows, int K, bf16 *to) {
   for (int s = 0; s < rows / 32; s++) for (int t = 0; t < K / 16; t++) {
-    bf16 *tile = to + (s * (K / 16) + t) * 512; const float *from = x + s * 32 * ldx + t * 16;
+    bf16 *tile = to + (t * (rows / 32) + s) * 512; const float *from = x + s * 32 * ldx + t * 16;
     for (int p = 0; p < 16; p++) _mm512_storeu_si512(tile + p * 32, pair(GET(from + 2 * p * ldx), GET(from + (2 * p + 1) * ldx)));
   }
 }
@@ -145,12 +151,15 @@ static void pack_left(const float *y, int ldy, int rows, int N, bf16 *to) {
     for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + (t * 16 + i) * rows + s * 32, r[i]);
   }
 }
-static void pack_weight(const float *w, int N, int K, bf16 *to) {
+static void pack_weight(const float *w, long N, long K, bf16 *to, bf16 *lo) {
   __m512i r[16];
-  for (int t = 0; t < N / 16; t++) for (int s = 0; s < K / 32; s++) {
-    for (int i = 0; i < 16; i++) { const float *from = w + (t * 16 + i) * K + s * 32; r[i] = side(GET(from), GET(from + 16)); }
+  for (int which = 0; which < (lo ? 2 : 1); which++, to = lo) for (long t = 0; t < N / 16; t++) for (long s = 0; s < K / 32; s++) {
+    for (int i = 0; i < 16; i++) {
+      const float *from = w + (t * 16 + i) * K + s * 32; __m512 a = GET(from), b = GET(from + 16);
+      r[i] = which ? side(rest(a), rest(b)) : side(a, b);
+    }
     transpose16(r);
-    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + (s * (N / 16) + t) * 512 + i * 32, r[i]);
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + (t * (K / 32) + s) * 512 + i * 32, r[i]);
   }
 }
 '''
@@ -159,24 +168,33 @@ static void pack_weight(const float *w, int N, int K, bf16 *to) {
 PRODUCTS = r'''
 #ifdef __AMX_BF16__
 int permit(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+int exact(void) { return 1; }
 static void unit_on(void) {
   struct { uint8_t palette, start, rest[14]; uint16_t bytes[16]; uint8_t rows[16]; } c = {1};
   for (int i = 0; i < 8; i++) c.bytes[i] = 64, c.rows[i] = 16;
   _tile_loadconfig(&c);
 }
 static void unit_off(void) { _tile_release(); }
-static void product(const bf16 *A, int lda, int M, const bf16 *B, int wide, int K, int N, float *C, int ldc, int add) {
-  for (int m = 0; m < M; m += 32) for (int n = 0; n < N; n += 32) {
+INLINE void multiply(int low, int right, const bf16 *from, long lda) {  /* two tiles of A with both of B */
+  _tile_loadd(4, from, lda * 2); _tile_dpbf16ps(0, 4, 6); if (right) _tile_dpbf16ps(1, 4, 7);
+  if (low) { _tile_loadd(5, from + 16 * lda, lda * 2); _tile_dpbf16ps(2, 5, 6); if (right) _tile_dpbf16ps(3, 5, 7); }
+}
+static void product(const bf16 *A, const bf16 *Alo, long lda, long M, const bf16 *B, const bf16 *Blo, long deep, long K, long N,
+                    float *C, long ldc, int add) {
+  for (long n = 0; n < N; n += 32) for (long m = 0; m < M; m += 32) {
     float *c = C + m * ldc + n, *e = c + 16 * ldc; int low = m + 16 < M, right = n + 16 < N;
     if (add) {
       _tile_loadd(0, c, ldc * 4); if (right) _tile_loadd(1, c + 16, ldc * 4);
       if (low) { _tile_loadd(2, e, ldc * 4); if (right) _tile_loadd(3, e + 16, ldc * 4); }
     } else { _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); }
-    for (int k = 0; k < K; k += 32) {
-      const bf16 *b = B + (k / 32 * (wide / 16) + n / 16) * 512;
-      _tile_loadd(4, A + m * lda + k, lda * 2); _tile_loadd(6, b, 64); _tile_dpbf16ps(0, 4, 6);
-      if (right) { _tile_loadd(7, b + 512, 64); _tile_dpbf16ps(1, 4, 7); }
-      if (low) { _tile_loadd(5, A + (m + 16) * lda + k, lda * 2); _tile_dpbf16ps(2, 5, 6); if (right) _tile_dpbf16ps(3, 5, 7); }
+    for (long k = 0; k < K; k += 32) {
+      long a = m * lda + k, b = (n / 16 * (deep / 32) + k / 32) * 512, b1 = b + deep * 16;
+      _tile_loadd(6, B + b, 64); if (right) _tile_loadd(7, B + b1, 64);
+      if (Alo) multiply(low, right, Alo + a, lda);
+      multiply(low, right, A + a, lda);
+      if (!Alo) continue;
+      _tile_loadd(6, Blo + b, 64); _tile_dpbf16ps(0, 4, 6); if (low) _tile_dpbf16ps(2, 5, 6);
+      if (right) { _tile_loadd(7, Blo + b1, 64); _tile_dpbf16ps(1, 4, 7); if (low) _tile_dpbf16ps(3, 5, 7); }
     }
     _tile_stored(0, c, ldc * 4); if (right) _tile_stored(1, c + 16, ldc * 4);
     if (low) { _tile_stored(2, e, ldc * 4); if (right) _tile_stored(3, e + 16, ldc * 4); }
@@ -184,18 +202,20 @@ static void product(const bf16 *A, int lda, int M, const bf16 *B, int wide, int 
 }
 '''
 
-# %% ../nbs/23_kernel.ipynb #059b503f
+# %% ../nbs/23_kernel.ipynb #3342bc8a
 PRODUCTS += r'''
 #else
 int permit(void) { return 1; }
+int exact(void) { return 0; }
 static void unit_on(void) {}
 static void unit_off(void) {}
-static void product(const bf16 *A, int lda, int M, const bf16 *B, int wide, int K, int N, float *C, int ldc, int add) {
-  for (int n = 0; n < N; n += 16) for (int m = 0; m < M; m += 8) {
+static void product(const bf16 *A, const bf16 *Alo, long lda, long M, const bf16 *B, const bf16 *Blo, long deep, long K, long N,
+                    float *C, long ldc, int add) {
+  for (long n = 0; n < N; n += 16) for (long m = 0; m < M; m += 8) {
     __m512 c[8];
     for (int i = 0; i < 8; i++) c[i] = add ? GET(C + (m + i) * ldc + n) : _mm512_setzero_ps();
-    for (int k = 0; k < K; k += 2) {
-      __m512i b = _mm512_loadu_si512(B + (k / 32 * (wide / 16) + n / 16) * 512 + k % 32 * 16);
+    for (long k = 0; k < K; k += 2) {
+      __m512i b = _mm512_loadu_si512(B + (n / 16 * (deep / 32) + k / 32) * 512 + k % 32 * 16);
       for (int i = 0; i < 8; i++) {
         int32_t a; memcpy(&a, A + (m + i) * lda + k, 4);
         c[i] = _mm512_dpbf16_ps(c[i], (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
@@ -216,11 +236,11 @@ INLINE void moments(const float *x, int D, __m512 *mean, __m512 *part) {  /* mea
   for (int d = 0; d < D; d += 16) { __m512 c = _mm512_sub_ps(GET(x + d), *mean); v = _mm512_fmadd_ps(c, c, v); }
   *part = SET(1.f / sqrtf(total(v) / D + 1e-5f));
 }
-static void norm(const float *x, const float *g, const float *b, int D, bf16 *h, float *wide) {
+static void norm(const float *x, const float *g, const float *b, int D, bf16 *h, bf16 *lo, float *wide) {
   __m512 mean, part; moments(x, D, &mean, &part);
   for (int d = 0; d < D; d += 16) {
     __m512 y = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_sub_ps(GET(x + d), mean), part), GET(g + d), GET(b + d));
-    if (h) put16(h + d, y);
+    if (h) put2(h + d, lo ? lo + d : 0, y);
     if (wide) PUT(wide + d, y);
   }
 }
@@ -253,67 +273,90 @@ static void sum_rows(const float *x, int ldx, int rows, int N, float *to) {
     PUT(to + n, s);
   }
 }
-static void narrow(const float *x, int ldx, int rows, int N, bf16 *to) {
-  for (int i = 0; i < rows; i++) for (int n = 0; n < N; n += 16) put16(to + i * N + n, GET(x + i * ldx + n));
+static void narrow(const float *x, int ldx, int rows, int N, bf16 *to, bf16 *lo) {
+  for (int i = 0; i < rows; i++) for (int n = 0; n < N; n += 16) put2(to + i * N + n, lo ? lo + i * N + n : 0, GET(x + i * ldx + n));
 }
 static void *room(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
 '''
 
-# %% ../nbs/23_kernel.ipynb #800e775c
+# %% ../nbs/23_kernel.ipynb #5d853730
 THREADS = r'''
-typedef struct { void (*f)(void *, long, long); void *job; long from, to; } Part;
-static void *part(void *p) { Part *a = p; a->f(a->job, a->from, a->to); return 0; }
+extern void GOMP_parallel(void (*f)(void *), void *job, unsigned threads, unsigned flags) __attribute__((weak));
+typedef struct { void (*f)(void *, long, long); void *job; long n, parts, next; } Work;
+static void *work(void *p) {
+  Work *w = p; long i;
+  while ((i = __atomic_fetch_add(&w->next, 1, __ATOMIC_SEQ_CST)) < w->parts) w->f(w->job, w->n * i / w->parts, w->n * (i + 1) / w->parts);
+  return 0;
+}
+static void team(void *p) { work(p); }
 static void share(void (*f)(void *, long, long), void *job, long n, long threads) {
-  Part parts[64]; pthread_t id[64]; int there[64];
+  if (threads > n) threads = n;
   if (threads > 64) threads = 64;
-  if (threads > n) threads = n > 0 ? n : 1;
-  for (long i = 0; i < threads; i++) parts[i] = (Part){f, job, n * i / threads, n * (i + 1) / threads};
-  for (int i = 1; i < threads; i++) there[i] = pthread_create(id + i, 0, part, parts + i) == 0;
-  part(parts);
-  for (int i = 1; i < threads; i++) { if (there[i]) pthread_join(id[i], 0); else part(parts + i); }
+  Work w = {f, job, n, threads < 1 ? 1 : threads, 0}; pthread_t id[64]; int there[64];
+  if (threads > 1 && GOMP_parallel) { GOMP_parallel(team, &w, threads, 0); return; }
+  for (int i = 1; i < threads; i++) there[i] = pthread_create(id + i, 0, work, &w) == 0;
+  work(&w);
+  for (int i = 1; i < threads; i++) if (there[i]) pthread_join(id[i], 0);
 }
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 '''
 
-# %% ../nbs/23_kernel.ipynb #0448d195
+# %% ../nbs/23_kernel.ipynb #a70110f7
 DESK = r'''
 #define Q 32
-typedef struct { bf16 *k, *v, *kt, *vt, *q, *e, *qr, *er, *p, *pp, *ds; float *s, *t, *dk, *dv, *out; } Desk;
-static size_t desk_size(long nk) { return up32(nk) * (32 * 2 * 5 + 16 * 2 * 2 + 32 * 4 * 2 + 16 * 4 * 2) + 3072 * 2 + 16 * Q * 4 + 64; }
-static Desk set_desk(void *room, long nk) {
-  long n = up32(nk); Desk d; bf16 *b = room;
-  d.k = b; b += n * 32; d.v = b; b += n * 32; d.kt = b; b += n * 16; d.vt = b; b += n * 16;
-  d.q = b; b += 1024; d.e = b; b += 1024; d.qr = b; b += 512; d.er = b; b += 512;
-  d.p = b; b += n * 32; d.pp = b; b += n * 32; d.ds = b; b += n * 32;
-  d.s = (float *)b; d.t = d.s + n * Q; d.dk = d.t + n * Q; d.dv = d.dk + n * 16; d.out = d.dv + n * 16;
-  return d;
+typedef struct { bf16 *hi, *lo; } Two;
+typedef struct { Two k, v, kt, vt, q, e, qr, er, pp; bf16 *p, *ds; float *s, *t, *dk, *dv, *out, *soft; } Desk;
+static size_t desk_size(long nk, long d) { long n = up32(nk), e = up32(d); return n * e * 32 + n * 640 + e * Q * 40 + 4096; }
+static bf16 *two(Two *t, bf16 *b, long n, int exact) { t->hi = b; b += n; t->lo = exact ? b : 0; return exact ? b + n : b; }
+static Desk set_desk(void *room, long nk, long d, int exact) {
+  long n = up32(nk), e = up32(d); Desk w; bf16 *b = room;
+  b = two(&w.k, b, n * e, exact); b = two(&w.v, b, n * e, exact); b = two(&w.kt, b, n * e, exact); b = two(&w.vt, b, n * e, exact);
+  b = two(&w.q, b, e * Q, exact); b = two(&w.e, b, e * Q, exact); b = two(&w.qr, b, e * Q, exact); b = two(&w.er, b, e * Q, exact);
+  b = two(&w.pp, b, n * Q, exact); w.p = b; b += n * Q; w.ds = b; b += n * Q;
+  w.s = (float *)b; w.t = w.s + n * Q; w.dk = w.t + n * Q; w.dv = w.dk + n * e; w.out = w.dv + n * e; w.soft = w.out + e * Q;
+  return w;
 }
-/* rows as left factor over dimensions: (n, 32), the rest 0 */
-static void lay(const float *x, long ld, long n, __mmask16 m, bf16 *to) {
-  for (long i = 0; i < n; i++) _mm512_storeu_si512(to + i * 32, side(SOME(x + i * ld, m), _mm512_setzero_ps()));
+INLINE __mmask16 some(long d) { return d >= 16 ? 0xffff : (1 << d) - 1; }
+INLINE __m512 dims(const float *x, long e, long d) { return e < d ? SOME(x + e, some(d - e)) : _mm512_setzero_ps(); }
+
+static void lay(const float *x, long ld, long n, long d, Two to) {  /* rows as left factor over dimensions: (n, up32(d)), padded with 0 */
+  long w = up32(d);
+  for (long i = 0; i < n; i++) for (long e = 0; e < w; e += 16) put2(to.hi + i * w + e, to.lo ? to.lo + i * w + e : 0, dims(x + i * ld, e, d));
 }
-/* rows as left factor over rows: (16, n) */
-static void stand(const float *x, long ld, long n, __mmask16 m, bf16 *to) {
-  __m512i r[16];
-  for (long j = 0; j < n; j += 32) {
-    for (int i = 0; i < 16; i++) r[i] = pair(SOME(x + (j + 2 * i) * ld, m), SOME(x + (j + 2 * i + 1) * ld, m));
+static void stand(const float *x, long ld, long real, long d, Two to) {  /* rows as left factor over rows: (up16(d), up32(real)) */
+  __m512i r[16]; long n = up32(real);
+  for (int which = 0; which < (to.lo ? 2 : 1); which++) for (long e = 0; e < d; e += 16) for (long j = 0; j < n; j += 32) {
+    for (int i = 0; i < 16; i++) {
+      long at = j + 2 * i; __m512 z = _mm512_setzero_ps();
+      __m512 a = at < real ? dims(x + at * ld, e, d) : z, b = at + 1 < real ? dims(x + (at + 1) * ld, e, d) : z;
+      r[i] = which ? pair(rest(a), rest(b)) : pair(a, b);
+    }
     transpose16(r);
-    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + i * n + j, r[i]);
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512((which ? to.lo : to.hi) + (e + i) * n + j, r[i]);
   }
 }
-/* up to 32 rows as right factor over dimensions, and over rows if `rows` is there */
-static void ask(const float *x, long ld, int n, __mmask16 m, __m512 scale, bf16 *to, bf16 *rows) {
-  for (int j = 0; j < Q; j += 16) {
-    __m512i r[16]; __m512 y[16];
-    for (int i = 0; i < 16; i++) y[i] = j + i < n ? _mm512_mul_ps(SOME(x + (j + i) * ld, m), scale) : _mm512_setzero_ps();
-    for (int i = 0; i < 16; i++) r[i] = side(y[i], _mm512_setzero_ps());
+'''
+
+# %% ../nbs/23_kernel.ipynb #0c721c61
+DESK += r'''
+static void ask(const float *x, long ld, int n, long d, float scale, Two to, bf16 *rows) {  /* up to 32 rows */
+  for (int which = 0; which < (to.lo ? 2 : 1); which++) for (long e = 0; e < d; e += 32) for (int j = 0; j < Q; j += 16) {
+    __m512i r[16];
+    for (int i = 0; i < 16; i++) {
+      int there = j + i < n; const float *row = x + (j + i) * ld; __m512 z = _mm512_setzero_ps();
+      __m512 a = there ? _mm512_mul_ps(dims(row, e, d), SET(scale)) : z, b = there ? _mm512_mul_ps(dims(row, e + 16, d), SET(scale)) : z;
+      r[i] = which ? side(rest(a), rest(b)) : side(a, b);
+    }
     transpose16(r);
-    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + j * 32 + i * 32, r[i]);
-    if (rows) for (int i = 0; i < 8; i++) _mm512_storeu_si512(rows + (j / 2 + i) * 32, pair(y[2 * i], y[2 * i + 1]));
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512((which ? to.lo : to.hi) + (j / 16 * (up32(d) / 32) + e / 32) * 512 + i * 32, r[i]);
+  }
+  if (rows) for (long e = 0; e < d; e += 16) for (int i = 0; i < 16; i++) {
+    __m512 z = _mm512_setzero_ps(), s = SET(scale);
+    __m512 a = 2 * i < n ? _mm512_mul_ps(dims(x + 2 * i * ld, e, d), s) : z, b = 2 * i + 1 < n ? _mm512_mul_ps(dims(x + (2 * i + 1) * ld, e, d), s) : z;
+    _mm512_storeu_si512(rows + e / 16 * 512 + i * 32, pair(a, b));
   }
 }
-/* (16, queries) -> rows */
-static void unturn(const float *x, int n, __m512 *y) {
+static void unturn(const float *x, int n, __m512 *y) {  /* (16, queries) -> rows */
   for (int j = 0; j < n; j += 16) {
     __m512i r[16];
     for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(x + i * Q + j);
@@ -323,37 +366,42 @@ static void unturn(const float *x, int n, __m512 *y) {
 }
 '''
 
-# %% ../nbs/23_kernel.ipynb #82729c29
+# %% ../nbs/23_kernel.ipynb #7a148bf2
 ATTEND = r'''
-INLINE bf16 *place_of(bf16 *pairs, long c, int j) { return pairs + (c / 32 * 2 + j / 16) * 512 + c % 32 * 16; }
+INLINE bf16 *place_of(bf16 *pairs, long nk, long c, int j) { return pairs + (j / 16 * (up32(nk) / 32) + c / 32) * 512 + c % 32 * 16; }
 INLINE __m512 weight(const float *s, __m512 top) { return exp16(_mm512_sub_ps(GET(s), top)); }
-
-static void softmax(float *s, long nk, bf16 *pairs, int j, float *soft) {
-  __m512 top = GET(s), sum = _mm512_setzero_ps(); long c = 0;
+INLINE void put_pair(Two to, long nk, long c, int j, __m512 a, __m512 b) {
+  _mm512_storeu_si512(place_of(to.hi, nk, c, j), pair(a, b));
+  if (to.lo) _mm512_storeu_si512(place_of(to.lo, nk, c, j), pair(rest(a), rest(b)));
+}
+static void softmax(float *s, long nk, Two pairs, int j, float *soft) {
+  __m512 z = _mm512_setzero_ps(), top = GET(s), sum = z; long c;
   for (c = 1; c < nk; c++) top = _mm512_max_ps(top, GET(s + c * Q));
   for (c = 0; c < nk; c += 2) {
-    __m512 a = weight(s + c * Q, top), b = c + 1 < nk ? weight(s + c * Q + Q, top) : _mm512_setzero_ps();
+    __m512 a = weight(s + c * Q, top), b = c + 1 < nk ? weight(s + c * Q + Q, top) : z;
     sum = _mm512_add_ps(sum, _mm512_add_ps(a, b));
-    _mm512_storeu_si512(place_of(pairs, c, j), pair(a, b));
+    put_pair(pairs, nk, c, j, a, b);
   }
-  for (; c < up32(nk); c += 2) _mm512_storeu_si512(place_of(pairs, c, j), _mm512_setzero_si512());
+  for (; c < up32(nk); c += 2) put_pair(pairs, nk, c, j, z, z);
   PUT(soft, top); PUT(soft + 16, _mm512_div_ps(SET(1.f), sum));
 }
-/* rows of q, k, v lie W apart, those of o D apart */
-static void attend(const float *q, const float *k, const float *v, long W, long nq, long nk, int d, float factor, float *o, long D,
+/* rows of q lie W apart, those of k and v `ld`, those of o D; `soft` may be 0 */
+static void attend(const float *q, long W, const float *k, const float *v, long ld, long nq, long nk, long d, float factor, float *o, long D,
                    float *soft, const Desk *w) {
-  long n = up32(nk); __mmask16 m = (1 << d) - 1;
-  lay(k, W, n, m, w->k); stand(v, W, n, m, w->vt);
+  long n = up32(nk), e32 = up32(d), e16 = up16(d);
+  lay(k, ld, nk, d, w->k); stand(v, ld, nk, d, w->vt);
   for (long l = 0; l < nq; l += Q) {
-    int nb = nq - l < Q ? nq - l : Q, N = up16(nb);
-    ask(q + l * W, W, nb, m, SET(factor), w->q, 0);
-    product(w->k, 32, up16(nk), w->q, Q, 32, N, w->s, Q, 0);
-    for (int j = 0; j < N; j += 16) softmax(w->s + j, nk, w->pp, j, soft + 2 * (l + j));
-    product(w->vt, n, 16, w->pp, Q, n, N, w->out, Q, 0);
-    for (int j = 0; j < N; j += 16) for (int e = 0; e < d; e++)
-      PUT(w->out + e * Q + j, _mm512_mul_ps(GET(w->out + e * Q + j), GET(soft + 2 * (l + j) + 16)));
-    __m512 y[Q]; unturn(w->out, N, y);
-    for (int i = 0; i < nb; i++) _mm512_mask_storeu_ps(o + (l + i) * D, m, y[i]);
+    int nb = nq - l < Q ? nq - l : Q, N = up16(nb); float *sums = soft ? soft + 2 * l : w->soft;
+    ask(q + l * W, W, nb, d, factor, w->q, 0);
+    product(w->k.hi, w->k.lo, e32, up16(nk), w->q.hi, w->q.lo, e32, e32, N, w->s, Q, 0);
+    for (int j = 0; j < N; j += 16) softmax(w->s + j, nk, w->pp, j, sums + 2 * j);
+    product(w->vt.hi, w->vt.lo, n, e16, w->pp.hi, w->pp.lo, n, n, N, w->out, Q, 0);
+    for (int j = 0; j < N; j += 16) for (long e = 0; e < d; e++)
+      PUT(w->out + e * Q + j, _mm512_mul_ps(GET(w->out + e * Q + j), GET(sums + 2 * j + 16)));
+    for (long e = 0; e < d; e += 16) {
+      __m512 y[Q]; unturn(w->out + e * Q, N, y);
+      for (int i = 0; i < nb; i++) _mm512_mask_storeu_ps(o + (l + i) * D + e, some(d - e), y[i]);
+    }
   }
 }
 '''
@@ -368,95 +416,101 @@ static void softmax_back(float *s, float *t, long nk, bf16 *pairs, int j, const 
   }
   for (long c = 0; c < nk; c++) PUT(t + c * Q, _mm512_mul_ps(GET(s + c * Q), _mm512_sub_ps(GET(t + c * Q), delta)));
   for (long c = nk; c < up32(nk); c++) PUT(s + c * Q, _mm512_setzero_ps()), PUT(t + c * Q, _mm512_setzero_ps());
-  for (long c = 0; c < up32(nk); c += 2) _mm512_storeu_si512(place_of(pairs, c, j), pair(GET(t + c * Q), GET(t + c * Q + Q)));
+  for (long c = 0; c < up32(nk); c += 2) _mm512_storeu_si512(place_of(pairs, nk, c, j), pair(GET(t + c * Q), GET(t + c * Q + Q)));
 }
 /* the gradient of o lies where that of q will */
-static float attend_back(const float *q, const float *k, const float *v, long W, long nq, long nk, int d, float factor, const float *soft,
+static float attend_back(const float *q, const float *k, const float *v, long W, long nq, long nk, long d, float factor, const float *soft,
                          float *dq, float *dk, float *dv, const Desk *w) {
-  long n = up32(nk), full = up16(nk); __mmask16 m = (1 << d) - 1; __m512 along = _mm512_setzero_ps();
-  lay(k, W, n, m, w->k); lay(v, W, n, m, w->v); stand(k, W, n, m, w->kt);
-  memset(w->dk, 0, n * 16 * 4); memset(w->dv, 0, n * 16 * 4);
+  long n = up32(nk), full = up16(nk), e32 = up32(d), e16 = up16(d); __m512 along = _mm512_setzero_ps();
+  lay(k, W, nk, d, w->k); lay(v, W, nk, d, w->v); stand(k, W, nk, d, w->kt);
+  memset(w->dk, 0, n * e16 * 4); memset(w->dv, 0, n * e16 * 4);
   for (long l = 0; l < nq; l += Q) {
     int nb = nq - l < Q ? nq - l : Q, N = up16(nb);
-    ask(q + l * W, W, nb, m, SET(factor), w->q, w->qr); ask(dq + l * W, W, nb, m, SET(1.f), w->e, w->er);
-    product(w->k, 32, full, w->q, Q, 32, N, w->s, Q, 0);
-    product(w->v, 32, full, w->e, Q, 32, N, w->t, Q, 0);
-    for (int j = 0; j < N; j += 16) softmax_back(w->s + j, w->t + j, nk, w->pp, j, soft + 2 * (l + j));
+    ask(q + l * W, W, nb, d, factor, w->q, w->qr.hi); ask(dq + l * W, W, nb, d, 1.f, w->e, w->er.hi);
+    product(w->k.hi, 0, e32, full, w->q.hi, 0, e32, e32, N, w->s, Q, 0);
+    product(w->v.hi, 0, e32, full, w->e.hi, 0, e32, e32, N, w->t, Q, 0);
+    for (int j = 0; j < N; j += 16) softmax_back(w->s + j, w->t + j, nk, w->pp.hi, j, soft + 2 * (l + j));
     for (long c = 0; c < full; c++) {
       __m512 z = _mm512_setzero_ps(); const float *s = w->s + c * Q, *t = w->t + c * Q;
       _mm512_storeu_si512(w->p + c * 32, side(GET(s), N > 16 ? GET(s + 16) : z));
       _mm512_storeu_si512(w->ds + c * 32, side(GET(t), N > 16 ? GET(t + 16) : z));
     }
-    product(w->p, 32, full, w->er, 16, 32, 16, w->dv, 16, 1);
-    product(w->ds, 32, full, w->qr, 16, 32, 16, w->dk, 16, 1);
-    product(w->kt, n, 16, w->pp, Q, n, N, w->out, Q, 0);
-    __m512 y[Q]; unturn(w->out, N, y);
-    for (int i = 0; i < nb; i++) {
-      along = _mm512_fmadd_ps(y[i], SOME(q + (l + i) * W, m), along);
-      _mm512_mask_storeu_ps(dq + (l + i) * W, m, _mm512_mul_ps(y[i], SET(factor)));
+    product(w->p, 0, 32, full, w->er.hi, 0, 32, 32, e16, w->dv, e16, 1);
+    product(w->ds, 0, 32, full, w->qr.hi, 0, 32, 32, e16, w->dk, e16, 1);
+    product(w->kt.hi, 0, n, e16, w->pp.hi, 0, n, n, N, w->out, Q, 0);
+    for (long e = 0; e < d; e += 16) {
+      __m512 y[Q]; unturn(w->out + e * Q, N, y);
+      for (int i = 0; i < nb; i++) {
+        along = _mm512_fmadd_ps(y[i], dims(q + (l + i) * W, e, d), along);
+        _mm512_mask_storeu_ps(dq + (l + i) * W + e, some(d - e), _mm512_mul_ps(y[i], SET(factor)));
+      }
     }
   }
-  for (long c = 0; c < nk; c++) {
-    _mm512_mask_storeu_ps(dk + c * W, m, GET(w->dk + c * 16)); _mm512_mask_storeu_ps(dv + c * W, m, GET(w->dv + c * 16));
+  for (long c = 0; c < nk; c++) for (long e = 0; e < d; e += 16) {
+    _mm512_mask_storeu_ps(dk + c * W + e, some(d - e), GET(w->dk + c * e16 + e));
+    _mm512_mask_storeu_ps(dv + c * W + e, some(d - e), GET(w->dv + c * e16 + e));
   }
   return total(along);
 }
 '''
 
-# %% ../nbs/23_kernel.ipynb #d1263434
+# %% ../nbs/23_kernel.ipynb #ee254215
 PIECE = r'''
-#define R 128
-typedef struct { long G1, G2, leap1, leap2, step, n, nq, nk, D, F, H, together, threads; } Shape;
+typedef struct { long G1, G2, leap1, leap2, step, n, nq, nk, D, F, H, together, rows, threads; } Shape;
 typedef struct { float *g, *b, *wqkv, *bqkv, *wo, *bo, *g2, *b2, *w1, *b1, *w2, *b3; } Weights;
 typedef struct {
-  Shape s; Weights w, d; const float *z, *scale, *dy; float *o, *soft, *y, *dz, *dscale;
-  bf16 *qkv, *out, *up, *down, *qkv_back, *out_back, *up_back, *down_back;
+  Shape s; Weights w, d; const float *z, *scale, *dy, *k, *v; float *o, *soft, *y, *dz, *dscale, *k_out, *v_out; int exact;
+  Two qkv, out, up, down; bf16 *qkv_back, *out_back, *up_back, *down_back;
 } Half;
 static void sizes(const Shape *s, long *at) {  /* where each weight starts in one long vector */
   long D = s->D, F = s->F, n[12] = {D, D, 3 * D * D, 3 * D, D * D, D, D, D, D * F, F, D * F, D};
   at[0] = 0; for (int i = 0; i < 12; i++) at[i + 1] = at[i] + n[i];
 }
-static void pack_all(Half *p, int back) {
-  long D = p->s.D, F = p->s.F, a = 3 * D * D, b = D * D, c = D * F;
-  p->qkv = room((a + b + 2 * c) * 2 * 2); p->out = p->qkv + a; p->up = p->out + b; p->down = p->up + c;
-  p->qkv_back = p->down + c; p->out_back = p->qkv_back + a; p->up_back = p->out_back + b; p->down_back = p->up_back + c;
-  pack_weight(p->w.wqkv, 3 * D, D, p->qkv); pack_weight(p->w.wo, D, D, p->out);
-  pack_weight(p->w.w1, F, D, p->up); pack_weight(p->w.w2, D, F, p->down);
-  if (!back) return;
+static bf16 *pack_all(Half *p, int back) {
+  long D = p->s.D, F = p->s.F, a = 3 * D * D, b = D * D, c = D * F; bf16 *all = room((a + b + 2 * c) * 2 * 2), *t = all;
+  t = two(&p->qkv, t, a, p->exact); t = two(&p->out, t, b, p->exact); t = two(&p->up, t, c, p->exact); t = two(&p->down, t, c, p->exact);
+  pack_weight(p->w.wqkv, 3 * D, D, p->qkv.hi, p->qkv.lo); pack_weight(p->w.wo, D, D, p->out.hi, p->out.lo);
+  pack_weight(p->w.w1, F, D, p->up.hi, p->up.lo); pack_weight(p->w.w2, D, F, p->down.hi, p->down.lo);
+  if (!back) return all;
+  p->qkv_back = t; p->out_back = t + a; p->up_back = t + a + b; p->down_back = t + a + b + c;
   pack_right(p->w.wqkv, D, 3 * D, D, p->qkv_back); pack_right(p->w.wo, D, D, D, p->out_back);
   pack_right(p->w.w1, D, F, D, p->up_back); pack_right(p->w.w2, F, D, F, p->down_back);
+  return all;
 }
 INLINE long where(const Shape *s, long group, long i) { return group / s->G2 * s->leap1 + group % s->G2 * s->leap2 + i * s->step; }
 INLINE long answer(const Shape *s, long g0, long a) { return s->nq == s->n ? where(s, g0 + a / s->n, a % s->n) : g0 + a; }  /* its cell in y */
 INLINE long asked(const Shape *s, long a) { return s->nq == s->n ? a : a * s->n; }  /* and in the piece */
 '''
 
-# %% ../nbs/23_kernel.ipynb #2a4ab33e
+# %% ../nbs/23_kernel.ipynb #78d74e9d
 ROOM = r'''
-typedef struct { long g0, g1, cells, asking, nk; float *o; } Piece;
+#define WIDE 1024  /* columns of the feed-forward at a time, in prediction */
+#define PAD 32  /* rows a power of two apart would share few places of the cache */
+typedef struct { long g0, g1, cells, asking, nk; } Piece;
 static Piece piece_of(const Half *p, long i) {
   const Shape *s = &p->s; long g0 = i * s->together, g1 = g0 + s->together, all = s->G1 * s->G2;
   if (g1 > all) g1 = all;
   long cells = (g1 - g0) * s->n;
-  return (Piece){g0, g1, cells, (g1 - g0) * s->nq, s->together == 1 ? s->nk : cells, p->o + g0 * s->nq * s->D};
+  return (Piece){g0, g1, cells, (g1 - g0) * s->nq, p->k ? 0 : s->together == 1 ? s->nk : cells};
 }
-typedef struct { float *z, *qkv, *z1, *u, *dy, *dqkv, *h32, *dh, *du, *sums; bf16 *h, *a16, *e16, *left, *right; char *all; Desk desk; } Room;
-static Room make_room(const Shape *s, int back) {
-  long cells = up32(s->together * s->n) + 32, D = s->D, F = s->F, W = 3 * D > F ? 3 * D : F, at[13]; sizes(s, at);
-  long floats = cells * 4 * D + R * (D + F), halves = R * (2 * D + W);
+typedef struct { float *z, *qkv, *seen, *z1, *u, *y, *dy, *dqkv, *h32, *dh, *du, *sums; Two h, a, e; bf16 *left, *right; char *all; Desk desk; } Room;
+static Room make_room(const Half *p, int back) {
+  const Shape *s = &p->s; long D = s->D, F = s->F, R = s->rows, x = p->exact ? 2 : 1, n = s->together * s->n, at[13]; sizes(s, at);
+  long cells = up32(n) + 32, U = back ? F : F < WIDE ? F : WIDE, W = 3 * D > U ? 3 * D : U;
+  long floats = cells * 5 * D + R * (2 * D + U), halves = R * (2 * D + W + 2 * PAD) * x;
   if (back) floats += cells * 4 * D + R * (2 * D + F) + at[12], halves += 2 * R * W;
-  size_t bytes = floats * 4 + halves * 2 + desk_size(s->nk) + 64;
-  Room r; r.all = room(bytes); memset(r.all, 0, bytes);
-  float *f = (float *)r.all;
-  r.z = f; f += cells * D; r.qkv = f; f += cells * 3 * D; r.z1 = f; f += R * D; r.u = f; f += R * F;
+  size_t bytes = floats * 4 + halves * 2 + desk_size(s->nk, D / s->H) + 64;
+  Room r; r.all = calloc(bytes + 64, 1);  /* pages that are never touched cost nothing */
+  float *f = (float *)(((uintptr_t)r.all + 63) / 64 * 64);
+  r.z = f; f += cells * D; r.qkv = f; f += cells * 3 * D; r.seen = f; f += cells * D; r.z1 = f; f += R * D; r.y = f; f += R * D; r.u = f; f += R * U;
   if (back) {
     r.dy = f; f += cells * D; r.dqkv = f; f += cells * 3 * D; r.h32 = f; f += R * D; r.dh = f; f += R * D; r.du = f; f += R * F;
     r.sums = f; f += at[12];
   }
   bf16 *b = (bf16 *)f;
-  r.h = b; b += R * D; r.a16 = b; b += R * D; r.e16 = b; b += R * W;
+  b = two(&r.h, b, R * (D + PAD), p->exact); b = two(&r.a, b, R * D, p->exact); b = two(&r.e, b, R * (W + PAD), p->exact);
   if (back) { r.left = b; b += R * W; r.right = b; b += R * W; }
-  r.desk = set_desk(b, s->nk);
+  r.desk = set_desk(b, s->nk, D / s->H, p->exact);
   return r;
 }
 '''
@@ -469,56 +523,71 @@ static void gather(const Half *p, const Piece *c, float *z) {
     copy(z + ((g - c->g0) * s->n + i) * s->D, p->z + where(s, g, i) * s->D, s->D);
 }
 static void project(const Half *p, const Piece *c, Room *r) {  /* q, k, v; q alone for cells that nobody looks at */
-  int D = p->s.D, W = 3 * D;
+  long D = p->s.D, W = 3 * D, R = p->s.rows;
   for (long m = 0; m < c->cells; m += R) {
     int rows = c->cells - m < R ? c->cells - m : R, N = m >= c->nk ? D : W;
-    for (int i = 0; i < rows; i++) norm(r->z + (m + i) * D, p->w.g, p->w.b, D, r->h + i * D, 0);
-    product(r->h, D, up32(rows), p->qkv, W, D, N, r->qkv + m * W, W, 0);
+    for (int i = 0; i < rows; i++) norm(r->z + (m + i) * D, p->w.g, p->w.b, D, r->h.hi + i * (D + PAD), r->h.lo ? r->h.lo + i * (D + PAD) : 0, 0);
+    product(r->h.hi, r->h.lo, D + PAD, up16(rows), p->qkv.hi, p->qkv.lo, D, D, N, r->qkv + m * W, W, 0);
     add_rows(r->qkv + m * W, W, rows, N, p->w.bqkv);
   }
 }
 INLINE float factor(const Half *p, long g, int h) {
   return (p->scale ? p->scale[g / p->s.G2 * p->s.H + h] : 1.f) / sqrtf((float)(p->s.D / p->s.H));
 }
-INLINE float *soft_of(const Half *p, long g, int h) { return p->soft + (g * p->s.H + h) * 2 * up16(p->s.nq); }
-static void join(const Half *p, const Piece *c, long at, int rows, Room *r, float *h32) {
-  int D = p->s.D, F = p->s.F;
-  narrow(c->o + at * D, D, rows, D, r->a16);
-  product(r->a16, D, up32(rows), p->out, D, D, D, r->z1, D, 0);
+INLINE float *soft_of(const Half *p, long g, int h) { return p->soft ? p->soft + (g * p->s.H + h) * 2 * up16(p->s.nq) : 0; }
+
+static void join(const Half *p, const float *seen, long at, int rows, Room *r, float *h32) {
+  int D = p->s.D;
+  narrow(seen + at * D, D, rows, D, r->a.hi, r->a.lo);
+  product(r->a.hi, r->a.lo, D, up16(rows), p->out.hi, p->out.lo, D, D, D, r->z1, D, 0);
   add_rows(r->z1, D, rows, D, p->w.bo);
   for (int i = 0; i < rows; i++) {
     add_to(r->z1 + i * D, r->z + asked(&p->s, at + i) * D, D);
-    norm(r->z1 + i * D, p->w.g2, p->w.b2, D, r->h + i * D, h32 ? h32 + i * D : 0);
+    norm(r->z1 + i * D, p->w.g2, p->w.b2, D, r->h.hi + i * (D + PAD), r->h.lo ? r->h.lo + i * (D + PAD) : 0, h32 ? h32 + i * D : 0);
   }
-  product(r->h, D, up32(rows), p->up, F, D, F, r->u, F, 0);
-  add_rows(r->u, F, up32(rows), F, p->w.b1);
 }
 static void finish(const Half *p, const Piece *c, long at, int rows, Room *r) {
-  int D = p->s.D, F = p->s.F; __m512 bell;
-  for (long i = 0; i < rows * F; i += 16) { __m512 x = GET(r->u + i); put16(r->e16 + i, _mm512_mul_ps(x, below(x, &bell))); }
-  product(r->e16, F, up32(rows), p->down, D, F, D, r->u, D, 0);
+  int D = p->s.D, F = p->s.F, full = up16(rows); __m512 bell;
+  for (int f = 0, n; f < F; f += n) {
+    n = F - f < WIDE ? F - f : WIDE; long up = f / 16 * (D / 32) * 512, down = f / 32 * 512;
+    product(r->h.hi, r->h.lo, D + PAD, full, p->up.hi + up, p->up.lo + up, D, D, n, r->u, n, 0);
+    for (int i = 0; i < rows; i++) for (int j = 0; j < n; j += 16) {
+      __m512 x = _mm512_add_ps(GET(r->u + i * n + j), GET(p->w.b1 + f + j)); long to = i * (n + PAD) + j;
+      put2(r->e.hi + to, r->e.lo ? r->e.lo + to : 0, _mm512_mul_ps(x, below(x, &bell)));
+    }
+    product(r->e.hi, r->e.lo, n + PAD, full, p->down.hi + down, p->down.lo + down, F, n, D, r->y, D, f > 0);
+  }
   for (int i = 0; i < rows; i++) {
     float *y = p->y + answer(&p->s, c->g0, at + i) * D;
-    for (int e = 0; e < D; e += 16) PUT(y + e, _mm512_add_ps(_mm512_add_ps(GET(r->u + i * D + e), GET(p->w.b3 + e)), GET(r->z1 + i * D + e)));
+    for (int e = 0; e < D; e += 16) PUT(y + e, _mm512_add_ps(_mm512_add_ps(GET(r->y + i * D + e), GET(p->w.b3 + e)), GET(r->z1 + i * D + e)));
   }
 }
 '''
 
-# %% ../nbs/23_kernel.ipynb #99625850
+# %% ../nbs/23_kernel.ipynb #01d3a2ff
 FORWARD += r'''
+static void hand_out(const Half *p, const Piece *c, Room *r) {
+  const Shape *s = &p->s; long D = s->D, d = D / s->H;
+  for (long g = c->g0; g < c->g1; g++) for (long h = 0; h < s->H; h++) for (long i = 0; i < s->nk; i++) {
+    float *from = r->qkv + ((g - c->g0) * s->n + i) * 3 * D + h * d; long to = ((g * s->H + h) * s->nk + i) * d;
+    memcpy(p->k_out + to, from + D, d * 4); memcpy(p->v_out + to, from + 2 * D, d * 4);
+  }
+}
 static void forward_part(void *job, long from, long to) {
-  Half *p = job; const Shape *s = &p->s; int D = s->D, W = 3 * D, d = D / s->H; Room r = make_room(s, 0);
+  Half *p = job; const Shape *s = &p->s; long D = s->D, W = 3 * D, d = D / s->H, R = s->rows; Room r = make_room(p, 0);
   unit_on();
   for (long i = from; i < to; i++) {
-    Piece c = piece_of(p, i);
+    Piece c = piece_of(p, i); float *seen = p->o ? p->o + c.g0 * s->nq * D : r.seen;
     gather(p, &c, r.z); project(p, &c, &r);
+    if (p->k_out) hand_out(p, &c, &r);
     for (long g = c.g0; g < c.g1; g++) for (int h = 0; h < s->H; h++) {
-      float *q = r.qkv + (g - c.g0) * s->n * W + h * d;
-      attend(q, q + D, q + 2 * D, W, s->nq, s->nk, d, factor(p, g, h), c.o + (g - c.g0) * s->nq * D + h * d, D, soft_of(p, g, h), &r.desk);
+      const float *q = r.qkv + (g - c.g0) * s->n * W + h * d, *k = q + D, *v = k + D; long ld = W;
+      if (p->k) { k = p->k + (g * s->H + h) * s->nk * d; v = p->v + (g * s->H + h) * s->nk * d; ld = d; }
+      attend(q, W, k, v, ld, s->nq, s->nk, d, factor(p, g, h), seen + (g - c.g0) * s->nq * D + h * d, D, soft_of(p, g, h), &r.desk);
     }
     for (long at = 0; at < c.asking; at += R) {
       int rows = c.asking - at < R ? c.asking - at : R;
-      join(p, &c, at, rows, &r, 0); finish(p, &c, at, rows, &r);
+      join(p, seen, at, rows, &r, 0); finish(p, &c, at, rows, &r);
     }
   }
   unit_off(); free(r.all);
@@ -526,7 +595,12 @@ static void forward_part(void *job, long from, long to) {
 static long pieces(const Shape *s) { return (s->G1 * s->G2 + s->together - 1) / s->together; }
 void half_forward(const long *n, void **q) {
   Half p = {.s = *(Shape *)n, .z = q[0], .scale = q[1], .w = *(Weights *)(q + 2), .o = q[14], .soft = q[15], .y = q[16]};
-  pack_all(&p, 0); share(forward_part, &p, pieces(&p.s), p.s.threads); free(p.qkv);
+  bf16 *all = pack_all(&p, 0); share(forward_part, &p, pieces(&p.s), p.s.threads); free(all);
+}
+void half_exact(const long *n, void **q) {
+  Half p = {.s = *(Shape *)n, .z = q[0], .scale = q[1], .w = *(Weights *)(q + 2), .y = q[14], .k = q[15], .v = q[16], .k_out = q[17], .v_out = q[18],
+            .exact = 1};
+  bf16 *all = pack_all(&p, 0); share(forward_part, &p, pieces(&p.s), p.s.threads); free(all);
 }
 '''
 
@@ -536,37 +610,39 @@ static void grad_weight(const float *dy, int ldy, int N, const float *x, int K, 
   int full = up32(rows);
   sum_rows(dy, ldy, rows, N, db);
   pack_left(dy, ldy, full, N, r->left); pack_right(x, K, full, K, r->right);
-  product(r->left, full, N, r->right, K, full, K, dw, K, 1);
+  product(r->left, 0, full, N, r->right, 0, full, full, K, dw, K, 1);
 }
-static void feed_back(const Half *p, const Piece *c, long at, int rows, Room *r, Weights *G) {
+static void feed_back(const Half *p, const float *seen, long at, int rows, Room *r, Weights *G) {
   int D = p->s.D, F = p->s.F, full = up32(rows); float *dy = r->dy + at * D;
   memset(dy + rows * D, 0, (full - rows) * D * 4); memset(r->h32 + rows * D, 0, (full - rows) * D * 4);
-  join(p, c, at, rows, r, r->h32);
-  narrow(dy, D, full, D, r->e16);
-  product(r->e16, D, full, p->down_back, F, D, F, r->du, F, 0);
+  join(p, seen, at, rows, r, r->h32);
+  product(r->h.hi, 0, D + PAD, full, p->up.hi, 0, D, D, F, r->u, F, 0);
+  add_rows(r->u, F, full, F, p->w.b1);
+  narrow(dy, D, full, D, r->e.hi, 0);
+  product(r->e.hi, 0, D, full, p->down_back, 0, D, D, F, r->du, F, 0);
   for (long i = 0; i < full * F; i += 16) {
     __m512 x = GET(r->u + i), bell, share = below(x, &bell);
     PUT(r->u + i, _mm512_mul_ps(x, share)); PUT(r->du + i, _mm512_mul_ps(GET(r->du + i), _mm512_fmadd_ps(x, bell, share)));
   }
   grad_weight(dy, D, D, r->u, F, rows, G->w2, G->b3, r);
-  narrow(r->du, F, full, F, r->e16);
-  product(r->e16, F, full, p->up_back, D, F, D, r->dh, D, 0);
+  narrow(r->du, F, full, F, r->e.hi, 0);
+  product(r->e.hi, 0, F, full, p->up_back, 0, F, F, D, r->dh, D, 0);
   grad_weight(r->du, F, F, r->h32, D, rows, G->w1, G->b1, r);
   for (int i = 0; i < rows; i++) norm_back(r->z1 + i * D, r->dh + i * D, p->w.g2, D, dy + i * D, G->g2, G->b2);
-  narrow(dy, D, full, D, r->e16);
-  product(r->e16, D, full, p->out_back, D, D, D, r->dh, D, 0);
-  memcpy(r->h32, c->o + at * D, rows * D * 4);
+  narrow(dy, D, full, D, r->e.hi, 0);
+  product(r->e.hi, 0, D, full, p->out_back, 0, D, D, D, r->dh, D, 0);
+  memcpy(r->h32, seen + at * D, rows * D * 4);
   grad_weight(dy, D, D, r->h32, D, rows, G->wo, G->bo, r);
   for (int i = 0; i < rows; i++) copy(r->dqkv + asked(&p->s, at + i) * 3 * D, r->dh + i * D, D);  /* where the gradient of q will be */
 }
 static void project_back(const Half *p, const Piece *c, Room *r, Weights *G) {
-  const Shape *s = &p->s; int D = s->D, W = 3 * D;
+  const Shape *s = &p->s; long D = s->D, W = 3 * D, R = s->rows;
   for (long m = 0; m < c->cells; m += R) {
     int rows = c->cells - m < R ? c->cells - m : R, full = up32(rows), N = m >= c->nk ? D : W; float *dy = r->dqkv + m * W;
     memset(dy + rows * W, 0, (full - rows) * W * 4); memset(r->h32 + rows * D, 0, (full - rows) * D * 4);
-    for (int i = 0; i < rows; i++) norm(r->z + (m + i) * D, p->w.g, p->w.b, D, 0, r->h32 + i * D);
-    narrow(dy, W, full, N, r->e16);
-    product(r->e16, N, full, p->qkv_back, D, N, D, r->dh, D, 0);
+    for (int i = 0; i < rows; i++) norm(r->z + (m + i) * D, p->w.g, p->w.b, D, 0, 0, r->h32 + i * D);
+    narrow(dy, W, full, N, r->e.hi, 0);
+    product(r->e.hi, 0, N, full, p->qkv_back, 0, W, N, D, r->dh, D, 0);
     grad_weight(dy, W, N, r->h32, D, rows, G->wqkv, G->bqkv, r);
     for (int i = 0; i < rows; i++) {
       long a = m + i; float *dz = p->dz + where(s, c->g0 + a / s->n, a % s->n) * D;
@@ -580,15 +656,15 @@ static void project_back(const Half *p, const Piece *c, Room *r, Weights *G) {
 # %% ../nbs/23_kernel.ipynb #b654e0dc
 BACK += r'''
 static void backward_part(void *job, long from, long to) {
-  Half *p = job; const Shape *s = &p->s; int D = s->D, W = 3 * D, d = D / s->H; Room r = make_room(s, 1);
+  Half *p = job; const Shape *s = &p->s; long D = s->D, W = 3 * D, d = D / s->H, R = s->rows; Room r = make_room(p, 1);
   long at[13]; sizes(s, at);
   Weights G; for (int i = 0; i < 12; i++) ((float **)&G)[i] = r.sums + at[i];
   unit_on();
   for (long i = from; i < to; i++) {
-    Piece c = piece_of(p, i);
+    Piece c = piece_of(p, i); float *seen = p->o + c.g0 * s->nq * D;
     gather(p, &c, r.z); project(p, &c, &r);
     for (long a = 0; a < c.asking; a++) copy(r.dy + a * D, p->dy + answer(s, c.g0, a) * D, D);
-    for (long a = 0; a < c.asking; a += R) feed_back(p, &c, a, c.asking - a < R ? c.asking - a : R, &r, &G);
+    for (long a = 0; a < c.asking; a += R) feed_back(p, seen, a, c.asking - a < R ? c.asking - a : R, &r, &G);
     for (long g = c.g0; g < c.g1; g++) {
       float *q = r.qkv + (g - c.g0) * s->n * W, *dq = r.dqkv + (g - c.g0) * s->n * W;
       for (long j = s->nk; j < s->n; j++) memset(dq + j * W + D, 0, 2 * D * 4);
@@ -609,7 +685,7 @@ static void backward_part(void *job, long from, long to) {
 void half_backward(const long *n, void **q) {
   Half p = {.s = *(Shape *)n, .z = q[0], .scale = q[1], .w = *(Weights *)(q + 2), .o = q[14], .soft = q[15], .dy = q[16], .dz = q[17],
             .dscale = q[18], .d = *(Weights *)(q + 19)};
-  pack_all(&p, 1); share(backward_part, &p, pieces(&p.s), p.s.threads); free(p.qkv);
+  bf16 *all = pack_all(&p, 1); share(backward_part, &p, pieces(&p.s), p.s.threads); free(all);
 }
 '''
 SOURCE = ''.join([NUMBERS, GELU, PACKING, FACTORS, PRODUCTS, NORMS, ROWS, THREADS, DESK, ATTEND, ATTEND_BACK, PIECE, ROOM, FORWARD, BACK])
@@ -666,29 +742,32 @@ def library():
 # %% ../nbs/23_kernel.ipynb #f991fec5
 PIECE_CELLS = 128
 
-def shape_of(z: Tensor, num_heads: int, d_ff: int, n_support: int = None, tokens: int = None) -> tuple:
-    "The numbers of the C program's `Shape`."
+def shape_of(z: Tensor, num_heads: int, d_ff: int, n_keys: int = None, tokens: int = None) -> tuple:
+    "The numbers of the C program's `Shape`; `n_keys` is None along the features."
     b, l, t, d = z.shape
-    if n_support is None: groups = (b * l, 1, t, 0, 1, t, tokens or t, t)
-    else: groups = (b, t, l * t, 1, t, l, l, n_support)
-    n, asking = groups[5:7]
-    together = max(1, PIECE_CELLS * (1 if n == asking else 4) // n)
-    return (*groups, d, d_ff, num_heads, together, torch.get_num_threads())
+    if n_keys is None: groups = (b * l, 1, t, 0, 1, t, tokens or t, t)
+    else: groups = (b, t, l * t, 1, t, l, l, n_keys)
+    (n, asking), threads = groups[5:7], torch.get_num_threads()
+    together = PIECE_CELLS * (1 if n == asking and d < 256 else 4) // n
+    together = max(1, min(together, groups[0] * groups[1] // (4 * threads)))
+    return (*groups, d, d_ff, num_heads, together, PIECE_CELLS * (1 if d < 256 else 2), threads)
 
 def call(lib, name: str, numbers, tensors):
     "One call of the program: numbers, then addresses (0 for None)."
     at = [0 if t is None else t.data_ptr() for t in tensors]
     getattr(lib, name)((ctypes.c_long * len(numbers))(*numbers), (ctypes.c_void_p * len(at))(*at))
 
+def empty_answer(z, tokens): return torch.empty_like(z) if tokens is None else z.new_empty(*z.shape[:2], tokens, z.shape[-1])
+def ready(tensors): return [None if t is None else t.contiguous() for t in tensors]
+
 # %% ../nbs/23_kernel.ipynb #ec34ebcd
 class FusedHalf(torch.autograd.Function):
     "Half a block by the C program; only its input, what was seen and the softmax's sums are kept for the way back."
     @staticmethod
-    def forward(ctx, lib, shape, z, scale, *weights):
-        groups, h = shape[0] * shape[1], shape[10]
-        n = groups * shape[6]
-        seen, soft = z.new_empty(n, z.shape[-1]), z.new_empty(groups, h, 2, -(-shape[6] // 16) * 16)
-        y = torch.empty_like(z) if shape[5] == shape[6] else z.new_empty(*z.shape[:2], shape[6], z.shape[-1])
+    def forward(ctx, lib, shape, tokens, z, scale, *weights):
+        groups, asking = shape[0] * shape[1], shape[6]
+        seen, soft = z.new_empty(groups * asking, z.shape[-1]), z.new_empty(groups, shape[10], 2, -(-asking // 16) * 16)
+        y = empty_answer(z, tokens)
         call(lib, 'half_forward', shape, (z, scale, *weights, seen, soft, y))
         ctx.save_for_backward(z, scale, *weights, seen, soft)
         ctx.lib, ctx.shape = lib, shape
@@ -700,12 +779,13 @@ class FusedHalf(torch.autograd.Function):
         dz, grads = torch.empty_like(z), [torch.zeros_like(w) for w in kept[:12]]
         dscale = None if scale is None else z.new_empty(len(scale), ctx.shape[1], ctx.shape[10])
         call(ctx.lib, 'half_backward', ctx.shape, (z, scale, *kept, dy.contiguous(), dz, dscale, *grads))
-        return (None, None, dz, None if scale is None else dscale.sum(1), *grads)
+        return (None, None, None, dz, None if scale is None else dscale.sum(1), *grads)
 
 # %% ../nbs/23_kernel.ipynb #3a2ac453
 def fits(d_model: int, d_ff: int, num_heads: int) -> bool:
     "Can the program run a model of these sizes?"
-    return d_model % 32 == 0 and d_ff % 32 == 0 and d_model % num_heads == 0 and d_model // num_heads <= 16
+    d = d_model // num_heads
+    return d_model % 32 == 0 and d_ff % 32 == 0 and d_model % num_heads == 0 and (d % 16 == 0 or d == 8)
 
 def fused_half(
     z: Tensor,  # (B, L, T, D) float32
@@ -716,10 +796,27 @@ def fused_half(
     scale: Tensor = None,  # (B, H) factor of the scores, down the rows
     lib=None,  # a build of the program; None: `library()`
 ) -> Tensor:  # (B, L, T or `tokens`, D)
-    "As `plain_half`, by the C program, with products in bfloat16."
-    shape = shape_of(z, num_heads, len(weights[8]), n_support, tokens)
-    ready = [None if t is None else t.contiguous() for t in (z, scale, *weights)]
-    return FusedHalf.apply(lib or library(), shape, *ready)
+    "As `plain_half`, with products in bfloat16 and gradients."
+    return FusedHalf.apply(lib or library(), shape_of(z, num_heads, len(weights[8]), n_support, tokens), tokens, *ready((z, scale, *weights)))
+
+# %% ../nbs/23_kernel.ipynb #30dd74e5
+def exact_half(
+    z: Tensor,  # (B, L, T, D) float32
+    weights: list,  # of `WEIGHTS`
+    num_heads: int,
+    kv: tuple = None,  # (B, TH, S, d) twice: what is looked at down the rows; 'own': each other; None: along the features
+    tokens: int = None,  # of each row, the first so many ask: 1, or None for all
+    scale: Tensor = None,  # (B, H) factor of the scores, down the rows
+    lib=None,  # a build of the program; None: `library()`
+) -> tuple:  # (B, L, T or `tokens`, D), and down the rows the keys and values
+    "As `plain_half`, as good as in float32."
+    b, l, t, d = z.shape
+    own = kv == 'own'
+    if own: kv = tuple(z.new_empty(b, t * num_heads, l, d // num_heads) for _ in range(2))
+    y, (k, v) = empty_answer(z, tokens), ready(kv or (None, None))
+    shape = shape_of(z, num_heads, len(weights[8]), None if k is None else k.shape[2], tokens)
+    call(lib or library(), 'half_exact', shape, (*ready((z, scale, *weights)), y, *((None, None, k, v) if own else (k, v, None, None))))
+    return y, kv
 
 def agrees(lib) -> bool:
     "Does this build compute what it should?"
@@ -730,5 +827,7 @@ def agrees(lib) -> bool:
                                draw(ff), draw(d, ff), draw(d))]
     z = draw(2, 5, 3, d)
     with torch.no_grad(), torch.autocast('cpu', enabled=False):
-        gaps = [fused_half(z, weights, 2, s, lib=lib) - plain_half(z, weights, 2, s) for s in (4, None)]
-    return all(gap.abs().max() < 0.1 for gap in gaps)
+        gaps = [(fused_half(z, weights, 2, s, lib=lib) - plain_half(z, weights, 2, s)).abs().max() for s in (4, None)]
+        if lib.exact(): gaps += [1e3 * (exact_half(z, weights, 2, kv, lib=lib)[0] - plain_half(z, weights, 2, s)).abs().max()
+                                 for kv, s in (('own', 5), (None, None))]
+    return all(gap < 0.1 for gap in gaps)

@@ -6,8 +6,8 @@
 __all__ = ['CELLS', 'N_PATTERNS', 'COLUMNS', 'READ_LABEL', 'LABELS', 'ORDERS', 'HEADS', 'OWN_SHARE', 'PARTS', 'AS_MADE',
            'QuantileCell', 'ValueRankCell', 'FourierCell', 'NoColumn', 'mean_ranks', 'ClassMeans', 'sign_patterns',
            'BoundColumns', 'CellEmbedding', 'LabelEmbedding', 'TargetEmbedding', 'Block', 'half_weights', 'fused_block',
-           'LinearHead', 'RetrievalHead', 'TargetHead', 'SupportCache', 'Mitra', 'fusable', 'begin_support',
-           'begin_queries', 'encode_support', 'predict_logits', 'neighbour_init']
+           'exact_block', 'LinearHead', 'RetrievalHead', 'TargetHead', 'SupportCache', 'Mitra', 'takes_kernel',
+           'fusable', 'exactly', 'begin_support', 'begin_queries', 'encode_support', 'predict_logits', 'neighbour_init']
 
 # %% ../nbs/25_mitra.ipynb #8cfbb4ab
 import math
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .attention import ROW_SCALES, Attention, attend, project
 from .config import MitraConfig
 from .hints import HINTS, TARGET_HINTS, class_means
-from .kernel import fits, fused_half, library
+from .kernel import exact_half, fits, fused_half, library
 from .shapes import InputError
 from .targets import N_CODES, N_WAVES, bin_codes, target_codes, waves
 
@@ -257,6 +257,18 @@ def fused_block(
 
 Block.fused = fused_block
 
+# %% ../nbs/25_mitra.ipynb #1ef3aae4
+def exact_block(self: Block, z_BLTD, kv, cache, tokens=None, answers=True):
+    "As `forward`, by the program."
+    for half in self.halves:
+        norm, a, *_ = parts = self.parts(half)
+        if half == 'features': z_BLTD, _ = exact_half(z_BLTD, half_weights(*parts), a.num_heads, tokens=tokens)
+        elif not answers: return None, kv or a.kept(norm(z_BLTD))
+        else: z_BLTD, kv = exact_half(z_BLTD, half_weights(*parts), a.num_heads, kv or 'own', scale=a.scale.factor(cache.n_B))
+    return z_BLTD, kv
+
+Block.exact = exact_block
+
 # %% ../nbs/25_mitra.ipynb #cb9057e9
 class LinearHead(nn.Linear):
     "Logits from the query's label token alone (public layout)."
@@ -373,7 +385,8 @@ class Mitra(nn.Module):
         return x.to(self.y_embedding.y_mask.weight.dtype).masked_fill(x.isinf(), math.nan)
 
     def enough(self, asked):
-        "Rows that the blocks take for so many: a processor adds up products of fewer in another order."
+        "Rows that the blocks take for so many: PyTorch adds up products of fewer in another order."
+        if self.exactly(): return asked
         n = 8 if max(self.config.d_model, self.config.d_ff) <= 128 else 16
         return -(-asked // n) * n
 
@@ -384,9 +397,9 @@ class Mitra(nn.Module):
 
     def blocks(self, z_BLTD, cache, kv, answers=True):
         "All blocks; `kv` has each block's keys and values, or None to make them. Returns label tokens and the list."
-        made, last = [], len(self.layers) - 1
+        made, last, exact = [], len(self.layers) - 1, self.exactly(cache.row_mask, cache.token_mask)
         for i, block in enumerate(self.layers):
-            z_BLTD, one = block(z_BLTD, kv and kv[i], cache, 1 if i == last else None, answers or i < last)
+            z_BLTD, one = (block.exact if exact else block)(z_BLTD, kv and kv[i], cache, 1 if i == last else None, answers or i < last)
             made.append(one)
         return z_BLTD if z_BLTD is None else self.final_layer_norm(z_BLTD[:, :, 0]), made
 
@@ -396,18 +409,27 @@ class Mitra(nn.Module):
         for block in self.layers: z_BLTD = block.fused(z_BLTD, n_support, n_B, 1 if block is last else None)
         return self.final_layer_norm(z_BLTD[:, :, 0])
 
-# %% ../nbs/25_mitra.ipynb #bbcb9265
-def fusable(self: Mitra, *masks) -> bool:
-    "Can this training step take the program?"
-    if not (torch.is_grad_enabled() and torch.is_autocast_enabled('cpu') and torch.get_autocast_dtype('cpu') == torch.bfloat16): return False
+# %% ../nbs/25_mitra.ipynb #679327db
+AS_MADE = (nn.Linear, nn.LayerNorm, nn.Dropout, *ROW_SCALES.values())
+
+def takes_kernel(self: Mitra, *masks) -> bool:
+    "Can these layers, with these masks, be left to the program?"
     weight, c = self.y_embedding.y_mask.weight, self.config
     if weight.device.type != 'cpu' or weight.dtype != torch.float32 or any(m is not None for m in masks): return False
     if (self.training and c.dropout) or not fits(c.d_model, c.d_ff, c.num_heads): return False
-    leaves = [m for m in self.layers.modules() if not list(m.children())]
-    return all(type(m) in AS_MADE and not m._forward_hooks for m in leaves) and library() is not None
+    leaves = [m for m in self.layers.modules() if not m._modules]
+    return all(type(m) in AS_MADE and not m._forward_hooks and not m._forward_pre_hooks for m in leaves) and library() is not None
 
-AS_MADE = (nn.Linear, nn.LayerNorm, nn.Dropout, *ROW_SCALES.values())
-Mitra.fusable = fusable
+def fusable(self: Mitra, *masks) -> bool:
+    "Is this a training step for the program?"
+    return (torch.is_grad_enabled() and torch.is_autocast_enabled('cpu') and torch.get_autocast_dtype('cpu') == torch.bfloat16
+            and self.takes_kernel(*masks))
+
+def exactly(self: Mitra, *masks) -> bool:
+    "Is this a prediction for the program?"
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu')) and self.takes_kernel(*masks) and bool(library().exact())
+
+Mitra.takes_kernel, Mitra.fusable, Mitra.exactly = takes_kernel, fusable, exactly
 
 # %% ../nbs/25_mitra.ipynb #843de6ff
 def begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None):
