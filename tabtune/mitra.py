@@ -261,10 +261,11 @@ Block.fused = fused_block
 def exact_block(self: Block, z_BLTD, kv, cache, tokens=None, answers=True):
     "As `forward`, by the program."
     for half in self.halves:
-        norm, a, *_ = parts = self.parts(half)
-        if half == 'features': z_BLTD, _ = exact_half(z_BLTD, half_weights(*parts), a.num_heads, tokens=tokens)
-        elif not answers: return None, kv or a.kept(norm(z_BLTD))
-        else: z_BLTD, kv = exact_half(z_BLTD, half_weights(*parts), a.num_heads, kv or 'own', scale=a.scale.factor(cache.n_B))
+        if z_BLTD is None: break
+        parts = self.parts(half)
+        weights, a = half_weights(*parts), parts[1]
+        if half == 'features': z_BLTD, _ = exact_half(z_BLTD, weights, a.num_heads, tokens=tokens)
+        else: z_BLTD, kv = exact_half(z_BLTD, weights, a.num_heads, kv or 'own', scale=a.scale.factor(cache.n_B), answers=answers)
     return z_BLTD, kv
 
 Block.exact = exact_block
@@ -417,8 +418,8 @@ def takes_kernel(self: Mitra, *masks) -> bool:
     weight, c = self.y_embedding.y_mask.weight, self.config
     if weight.device.type != 'cpu' or weight.dtype != torch.float32 or any(m is not None for m in masks): return False
     if (self.training and c.dropout) or not fits(c.d_model, c.d_ff, c.num_heads): return False
-    leaves = [m for m in self.layers.modules() if not m._modules]
-    return all(type(m) in AS_MADE and not m._forward_hooks and not m._forward_pre_hooks for m in leaves) and library() is not None
+    if any(m._forward_hooks or m._forward_pre_hooks or not (m._modules or type(m) in AS_MADE) for m in self.layers.modules()): return False
+    return library() is not None
 
 def fusable(self: Mitra, *masks) -> bool:
     "Is this a training step for the program?"

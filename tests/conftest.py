@@ -15,3 +15,9 @@ def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes mi
 def root():
     "The folder of the project."
     return ROOT
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    "PyTorch alone, so that what it computes can be watched, or compared in its last bits."
+    import tabtune.mitra
+    monkeypatch.setattr(tabtune.mitra, 'library', lambda: None)

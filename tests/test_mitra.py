@@ -58,7 +58,7 @@ SIZES = [dict(d_model=32, num_layers=1), dict(d_model=256, d_ff=512, num_heads=8
          dict(head='linear', order='features_first', row_scale='none'), dict(cell='quantile', head='retrieval', order='rows_first', hints='none')]
 
 @pytest.mark.parametrize('sizes', SIZES, ids=str)
-def test_any_size_and_variant_is_exact_under_padding_and_batching(sizes):
+def test_any_size_and_variant_is_exact_under_padding_and_batching(no_kernel, sizes):
     torch.manual_seed(0)
     model = neighbour_init(Mitra(MitraConfig(dropout=0.0, **sizes))).eval()
     for p in model.hints.parameters(): torch.nn.init.normal_(p, std=0.1)  # they start at zero
