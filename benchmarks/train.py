@@ -15,7 +15,7 @@ import torch
 from tabtune.episodes import PriorEpisodes
 from tabtune import mitra
 from tabtune.config import MitraConfig
-from tabtune.kernel import library
+from tabtune.fused import library
 from tabtune.mitra import Mitra, neighbour_init
 from tabtune.training import episode_loss
 

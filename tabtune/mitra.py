@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .attention import ROW_SCALES, Attention, attend, project
 from .config import MitraConfig
 from .hints import HINTS, TARGET_HINTS, class_means
-from .kernel import exact_half, fits, fused_half, library
+from .fused import exact_half, fits, fused_half, library
 from .shapes import InputError
 from .targets import N_CODES, N_WAVES, bin_codes, target_codes, waves
 

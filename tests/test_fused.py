@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import tabtune.kernel as kernel
+import tabtune.fused as fused
 import tabtune.mitra
 from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, load_checkpoint
 from tabtune.checkpoints import bundled
 from tabtune.mitra import neighbour_init
 
-pytestmark = pytest.mark.skipif(kernel.library() is None, reason='no kernel on this machine')
-exact = pytest.mark.skipif(not (kernel.library() and kernel.library().exact()), reason='no matrix unit')
+pytestmark = pytest.mark.skipif(fused.library() is None, reason='no kernel on this machine')
+exact = pytest.mark.skipif(not (fused.library() and fused.library().exact()), reason='no matrix unit')
 
 def table(task, b=2, s=37, q=9, f=5):
     g = torch.Generator().manual_seed(0)
@@ -112,7 +112,7 @@ def test_estimators(monkeypatch, est):
     a, b = both(monkeypatch, ask)
     assert abs(a - b).max() < 1e-5 * max(1, abs(b).max())
 
-CODE = 'import tabtune.kernel as k; print(k.library() is None)'
+CODE = 'import tabtune.fused as k; print(k.library() is None)'
 @pytest.mark.parametrize('env', [dict(TABTUNE_KERNEL='off'), dict(CC='false', PATH='', XDG_CACHE_HOME='{tmp}'), dict(CC='{tmp}/cc', XDG_CACHE_HOME='{tmp}')])
 def test_without_it(tmp_path, env):
     (tmp_path/'cc').write_text('#!/bin/sh\necho a compiler that fails >&2; exit 1\n'); (tmp_path/'cc').chmod(0o755)
