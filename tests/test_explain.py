@@ -39,7 +39,7 @@ def table(seed=0, n=40, f=4):
 
 @pytest.mark.parametrize('order, head, hints', list(itertools.product(
     ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
-def test_recorded_weights_give_the_output_back(no_kernel, order, head, hints):
+def test_recorded_weights_give_the_output_back(order, head, hints):
     m, (x, y, xq), seen = model(order=order, head=head, hints=hints), table(), []
     with torch.inference_mode():
         cache = m.encode_support(x, y)
@@ -82,7 +82,7 @@ def recomputed(est, maps, X, answer, order):
 
 @pytest.mark.parametrize('order, head, hints', list(itertools.product(
     ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
-def test_the_maps_give_the_answer_back(no_kernel, wine, order, head, hints):
+def test_the_maps_give_the_answer_back(wine, order, head, hints):
     m = model(order=order, head=head, hints=hints)
     clf, X = MitraClassifier(m).fit(wine[0], wine[1]), wine[2][:6]
     proba, maps = clf.predict_proba(X), clf.get_attention_weights(X)
@@ -96,7 +96,7 @@ def test_the_maps_give_the_answer_back(no_kernel, wine, order, head, hints):
     np.testing.assert_allclose(maps.hint_logits, np.broadcast_to(part.numpy(), maps.logits.shape), atol=1e-3)
     assert (abs(maps.hint_logits).max() > .01) == (hints == 'kernel')
 
-def test_the_maps_give_a_predicted_number_back(no_kernel, wine):
+def test_the_maps_give_a_predicted_number_back(wine):
     reg = MitraRegressor().fit(wine[0].iloc[:, 1:], wine[0].iloc[:, 0])
     X = wine[2].iloc[:6, 1:]
     y, maps = reg.predict(X), reg.get_attention_weights(X)
