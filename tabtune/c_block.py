@@ -111,11 +111,12 @@ static void sizes(const Shape *s, long *at) {  /* where each weight starts in on
   long D = s->D, F = s->F, n[12] = {D, D, 3 * D * D, 3 * D, D * D, D, D, D, D * F, F, D * F, D};
   at[0] = 0; for (int i = 0; i < 12; i++) at[i + 1] = at[i] + n[i];
 }
+INLINE int few(int parts) { return parts > 2 ? 2 : parts; }  /* for the second linear layer */
 static Block pack_all(Half *p, int back) {
   long D = p->s.D, F = p->s.F, a = 3 * D * D, b = D * D, c = D * F, n = p->parts; Block all = borrow((a + b + 2 * c) * (n + back) * 2);
   p->qkv = all.at; p->out = p->qkv + n * a; p->up = p->out + n * b; p->down = p->up + n * c;
   pack_weight(p->w.wqkv, 3 * D, D, p->qkv, n); pack_weight(p->w.wo, D, D, p->out, n);
-  pack_weight(p->w.w1, F, D, p->up, n); pack_weight(p->w.w2, D, F, p->down, n);
+  pack_weight(p->w.w1, F, D, p->up, n); pack_weight(p->w.w2, D, F, p->down, few(n));
   if (!back) return all;
   p->qkv_back = p->down + n * c; p->out_back = p->qkv_back + a; p->up_back = p->out_back + b; p->down_back = p->up_back + c;
   pack_right(p->w.wqkv, D, 3 * D, D, p->qkv_back); pack_right(p->w.wo, D, D, D, p->out_back);
@@ -199,13 +200,13 @@ static void join(const Half *p, const float *seen, long at, int rows, Room *r, f
 static void finish(const Half *p, const Piece *c, long at, int rows, Room *r) {
   int D = p->s.D, F = p->s.F, x = p->parts, K = D * x, full = up16(rows); __m512 bell;
   for (int f = 0, n; f < F; f += n) {
-    n = F - f < WIDE ? F - f : WIDE; long lde = n * x + PAD;
+    n = F - f < WIDE ? F - f : WIDE; long lde = n * few(x) + PAD;
     product(r->h, K + PAD, D, full, p->up + f / 16 * (K / 32) * 512, K, D, x, D, n, r->u, n, 0);
     for (int i = 0; i < rows; i++) for (int j = 0; j < n; j += 16) {
       __m512 u = _mm512_add_ps(GET(r->u + i * n + j), GET(p->w.b1 + f + j));
-      split(r->e + i * lde + j, n, _mm512_mul_ps(u, below(u, &bell)), x);
+      split(r->e + i * lde + j, n, _mm512_mul_ps(u, below(u, &bell)), few(x));
     }
-    product(r->e, lde, n, full, p->down + f / 32 * 512, F * x, F, x, n, D, r->y, D, f > 0);
+    product(r->e, lde, n, full, p->down + f / 32 * 512, F * few(x), F, few(x), n, D, r->y, D, f > 0);
   }
   for (int i = 0; i < rows; i++) {
     float *y = p->y + answer(&p->s, c->g0, at + i) * D;
