@@ -11,18 +11,18 @@ from .c_products import ARITHMETIC
 # %% ../nbs/19_c_attention.ipynb #1087f7bf
 DESK = r'''
 #define Q 32
-typedef struct { bf16 *k, *v, *kt, *vt, *q, *e, *qr, *er, *pp, *p, *ds; float *s, *t, *dk, *dv, *out, *soft; int parts, six; } Desk;
+typedef struct { bf16 *k, *v, *kt, *vt, *q, *e, *flat, *qr, *er, *pp, *p, *ds; float *s, *t, *dk, *dv, *out, *soft; int parts, six; } Desk;
 INLINE int score_parts(long d, int parts) { return parts == 3 || (parts == 2 && d % 32) ? 6 : parts; }
 static size_t desk_size(long nk, long d, int parts) {
   long n = up32(nk), e = up32(score_parts(d, parts) * d);
-  return 2 * (2 * n * e + 2 * parts * n * up32(d) + 2 * e * Q + 2 * up32(d) * Q + n * Q * (parts + 2))
+  return 2 * (2 * n * e + 2 * parts * n * up32(d) + 3 * e * Q + 2 * up32(d) * Q + n * Q * (parts + 2))
        + 4 * (2 * n * Q + 2 * n * up32(d) + up32(d) * Q + 2 * Q);
 }
 static Desk set_desk(void *room, long nk, long d, int parts) {
   long n = up32(nk), d32 = up32(d), n6 = score_parts(d, parts), e = up32(n6 * d); bf16 *b = room;
   Desk w = {.parts = parts > 2 ? 2 : parts, .six = n6};
   w.k = b; b += n * e; w.v = b; b += n * e; w.kt = b; b += parts * n * d32; w.vt = b; b += parts * n * d32;
-  w.q = b; b += e * Q; w.e = b; b += e * Q; w.qr = b; b += d32 * Q; w.er = b; b += d32 * Q;
+  w.q = b; b += e * Q; w.e = b; b += e * Q; w.flat = b; b += e * Q; w.qr = b; b += d32 * Q; w.er = b; b += d32 * Q;
   w.pp = b; b += parts * n * Q; w.p = b; b += n * Q; w.ds = b; b += n * Q;
   w.s = (float *)b; w.t = w.s + n * Q; w.dk = w.t + n * Q; w.dv = w.dk + n * d32; w.out = w.dv + n * d32; w.soft = w.out + d32 * Q;
   return w;
@@ -109,7 +109,7 @@ static void attend(const float *q, long W, const float *k, const float *v, long 
   lay(k, ld, nk, d, 1.f, w->six, 0, w->k); stand(v, ld, nk, d, w->parts, w->vt);
   for (long l = 0; l < nq; l += Q) {
     int nb = nq - l < Q ? nq - l : Q, N = up16(nb); float *sums = soft ? soft + 2 * l : w->soft;
-    ask(q + l * W, W, nb, d, factor * LOG2E, w->six, w->e, w->q);
+    ask(q + l * W, W, nb, d, factor * LOG2E, w->six, w->flat, w->q);
     if (w->six == 2) product(w->k, deep, d, up16(nk), w->q, deep, d, 2, d, N, w->s, Q, 0);
     else simple(w->k, deep, up16(nk), w->q, deep, deep, N, w->s, Q, 0);
     for (int j = 0; j < N; j += 16) softmax(w->s + j, nk, w->pp, w->parts, j, sums + 2 * j);
@@ -145,7 +145,7 @@ static float attend_back(const float *q, const float *k, const float *v, long W,
   memset(w->dk, 0, n * e16 * 4); memset(w->dv, 0, n * e16 * 4);
   for (long l = 0; l < nq; l += Q) {
     int nb = nq - l < Q ? nq - l : Q, N = up16(nb);
-    ask(q + l * W, W, nb, d, factor * LOG2E, 1, w->pp, w->q); ask(dq + l * W, W, nb, d, 1.f, 1, w->pp, w->e);
+    ask(q + l * W, W, nb, d, factor * LOG2E, 1, w->flat, w->q); ask(dq + l * W, W, nb, d, 1.f, 1, w->flat, w->e);
     ask_rows(q + l * W, W, nb, d, factor, w->qr); ask_rows(dq + l * W, W, nb, d, 1.f, w->er);
     simple(w->k, e32, full, w->q, e32, e32, N, w->s, Q, 0);
     simple(w->v, e32, full, w->e, e32, e32, N, w->t, Q, 0);
@@ -174,14 +174,14 @@ static float attend_back(const float *q, const float *k, const float *v, long W,
 }
 '''
 
-# %% ../nbs/19_c_attention.ipynb #43e54a96
+# %% ../nbs/19_c_attention.ipynb #d689cf96
 ATTENTION = ''.join([ARITHMETIC, DESK, ATTEND, ATTEND_BACK, r'''
-void attend_test(const long *n, void **p) {  /* nq, nk, d, parts; q, k, v, o; e, dq, dk, dv where parts is 1 */
+int attend_test(const long *n, void **p) {  /* nq, nk, d, parts; q, k, v, o; e, dq, dk, dv where parts is 1 */
   long nq = n[0], nk = n[1], d = n[2]; float *soft = calloc(2 * up16(nq), 4), *e = p[4], *dq = p[5], factor = 1 / sqrtf((float)d);
   void *room = calloc(desk_size(nk, d, n[3]) + 64, 1); Desk w = set_desk((void *)(((uintptr_t)room + 63) / 64 * 64), nk, d, n[3]);
   unit_on();
   attend(p[0], d, p[1], p[2], d, nq, nk, d, factor, p[3], d, soft, &w);
   if (n[3] == 1) { memcpy(dq, e, nq * d * 4); attend_back(p[0], p[1], p[2], d, nq, nk, d, factor, soft, dq, p[6], p[7], &w); }
-  unit_off(); free(room); free(soft);
+  unit_off(); free(room); free(soft); return 0;
 }
 '''])

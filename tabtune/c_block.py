@@ -62,16 +62,16 @@ static void narrow(const float *x, int ldx, int rows, int N, bf16 *to, int parts
 # %% ../nbs/23_c_block.ipynb #af21710d
 THREADS = r'''
 extern void GOMP_parallel(void (*f)(void *), void *job, unsigned threads, unsigned flags) __attribute__((weak));
-typedef struct { void (*f)(void *, long, long); void *job; long n, parts, next; } Work;
+typedef struct { void (*f)(void *, long, long, long); void *job; long n, parts, next; } Work;
 static void *work(void *p) {
   Work *w = p; long i;
-  while ((i = __atomic_fetch_add(&w->next, 1, __ATOMIC_SEQ_CST)) < w->parts) w->f(w->job, w->n * i / w->parts, w->n * (i + 1) / w->parts);
+  while ((i = __atomic_fetch_add(&w->next, 1, __ATOMIC_SEQ_CST)) < w->parts) w->f(w->job, w->n * i / w->parts, w->n * (i + 1) / w->parts, i);
   return 0;
 }
 static void team(void *p) { work(p); }
-static void share(void (*f)(void *, long, long), void *job, long n, long threads) {
-  if (threads > n) threads = n;
-  if (threads > 64) threads = 64;
+INLINE long teams(long n, long threads) { return n < threads ? n : threads > 64 ? 64 : threads; }
+static void share(void (*f)(void *, long, long, long), void *job, long n, long threads) {
+  threads = teams(n, threads);
   Work w = {f, job, n, threads < 1 ? 1 : threads, 0}; pthread_t id[64]; int there[64];
   if (threads > 1 && GOMP_parallel) { GOMP_parallel(team, &w, threads, 0); return; }
   for (int i = 1; i < threads; i++) there[i] = pthread_create(id + i, 0, work, &w) == 0;
@@ -104,7 +104,7 @@ PIECE = r'''
 typedef struct { long G1, G2, leap1, leap2, step, n, nq, nk, D, F, H, together, rows, threads; } Shape;
 typedef struct { float *g, *b, *wqkv, *bqkv, *wo, *bo, *g2, *b2, *w1, *b1, *w2, *b3; } Weights;
 typedef struct {
-  Shape s; Weights w, d; const float *z, *scale, *dy, *k, *v; float *o, *soft, *y, *dz, *dscale, *k_out, *v_out; int parts;
+  Shape s; Weights w, d; const float *z, *scale, *dy, *k, *v; float *o, *soft, *y, *dz, *dscale, *k_out, *v_out, *sums; int parts, failed;
   bf16 *qkv, *out, *up, *down, *qkv_back, *out_back, *up_back, *down_back;
 } Half;
 static void sizes(const Shape *s, long *at) {  /* where each weight starts in one long vector */
@@ -114,6 +114,7 @@ static void sizes(const Shape *s, long *at) {  /* where each weight starts in on
 INLINE int few(int parts) { return parts > 2 ? 2 : parts; }  /* for the second linear layer */
 static Block pack_all(Half *p, int back) {
   long D = p->s.D, F = p->s.F, a = 3 * D * D, b = D * D, c = D * F, n = p->parts; Block all = borrow((a + b + 2 * c) * (n + back) * 2);
+  if (!all.at) return all;
   p->qkv = all.at; p->out = p->qkv + n * a; p->up = p->out + n * b; p->down = p->up + n * c;
   pack_weight(p->w.wqkv, 3 * D, D, p->qkv, n); pack_weight(p->w.wo, D, D, p->out, n);
   pack_weight(p->w.w1, F, D, p->up, n); pack_weight(p->w.w2, D, F, p->down, few(n));
@@ -142,21 +143,21 @@ static Piece piece_of(const Half *p, long i) {
   return (Piece){g0, g1, cells, (g1 - g0) * s->nq, p->k ? 0 : s->together == 1 ? s->nk : cells};
 }
 typedef struct {
-  float *z, *qkv, *seen, *z1, *u, *y, *dy, *dqkv, *h32, *dh, *du, *sums; bf16 *h, *a, *e, *left, *right; char *all; Desk desk;
+  float *z, *qkv, *seen, *z1, *u, *y, *dy, *dqkv, *h32, *dh, *du; bf16 *h, *a, *e, *left, *right; char *all; Desk desk;
 } Room;
 static Room make_room(const Half *p, int back) {
-  const Shape *s = &p->s; long D = s->D, F = s->F, R = s->rows, x = p->parts, n = s->together * s->n, at[13]; sizes(s, at);
+  const Shape *s = &p->s; long D = s->D, F = s->F, R = s->rows, x = p->parts, n = s->together * s->n;
   long cells = up32(n) + 32, U = back ? F : F < WIDE ? F : WIDE, W = 3 * D > U ? 3 * D : U;
   long floats = cells * 5 * D + R * (2 * D + U), halves = R * ((2 * D + W) * x + 2 * PAD);
-  if (back) floats += cells * 4 * D + R * (2 * D + F) + at[12], halves += 2 * R * W;
+  if (back) floats += cells * 4 * D + R * (2 * D + F), halves += 2 * R * W;
   size_t bytes = floats * 4 + halves * 2 + desk_size(s->nk, D / s->H, x) + 64;
   Room r; r.all = calloc(bytes + 64, 1);  /* pages that are never touched cost nothing */
+  if (!r.all) return r;
   float *f = (float *)(((uintptr_t)r.all + 63) / 64 * 64);
   r.z = f; f += cells * D; r.qkv = f; f += cells * 3 * D; r.seen = f; f += cells * D;
   r.z1 = f; f += R * D; r.y = f; f += R * D; r.u = f; f += R * U;
   if (back) {
     r.dy = f; f += cells * D; r.dqkv = f; f += cells * 3 * D; r.h32 = f; f += R * D; r.dh = f; f += R * D; r.du = f; f += R * F;
-    r.sums = f; f += at[12];
   }
   bf16 *b = (bf16 *)f;
   r.h = b; b += R * (D * x + PAD); r.a = b; b += R * D * x; r.e = b; b += R * (W * x + PAD);
@@ -228,8 +229,9 @@ static void hand_out(const Half *p, const Piece *c, Room *r) {
     }
   }
 }
-static void forward_part(void *job, long from, long to) {
+static void forward_part(void *job, long from, long to, long who) {
   Half *p = job; const Shape *s = &p->s; long D = s->D, W = 3 * D, d = D / s->H, R = s->rows; Room r = make_room(p, 0);
+  if (!r.all) { p->failed = 1; return; }
   unit_on();
   for (long i = from; i < to; i++) {
     Piece c = piece_of(p, i); float *seen = p->o ? p->o + c.g0 * s->nq * D : r.seen;
@@ -249,15 +251,21 @@ static void forward_part(void *job, long from, long to) {
   unit_off(); free(r.all);
 }
 static long pieces(const Shape *s) { return (s->G1 * s->G2 + s->together - 1) / s->together; }
-void half_forward(const long *n, void **q) {
-  Half p = {.s = *(Shape *)n, .z = q[0], .scale = q[1], .w = *(Weights *)(q + 2), .o = q[14], .soft = q[15], .y = q[16], .parts = 1};
-  Block all = pack_all(&p, 0); share(forward_part, &p, pieces(&p.s), p.s.threads); give(all);
+static int run(Half *p, void (*f)(void *, long, long, long), int back) {  /* 1 if memory ran out */
+  Block all = pack_all(p, back);
+  if (!all.at) return p->failed = 1;
+  share(f, p, pieces(&p->s), p->s.threads); give(all);
+  return p->failed;
 }
-void half_exact(const long *n, void **q) {
+int half_forward(const long *n, void **q) {
+  Half p = {.s = *(Shape *)n, .z = q[0], .scale = q[1], .w = *(Weights *)(q + 2), .o = q[14], .soft = q[15], .y = q[16], .parts = 1};
+  return run(&p, forward_part, 0);
+}
+int half_exact(const long *n, void **q) {
   Half p = {.s = *(Shape *)n, .z = q[0], .scale = q[1], .w = *(Weights *)(q + 2), .y = q[14], .k = q[15], .v = q[16], .k_out = q[17],
             .v_out = q[18]};
   p.parts = p.s.D < 256 ? 3 : 2;
-  Block all = pack_all(&p, 0); share(forward_part, &p, pieces(&p.s), p.s.threads); give(all);
+  return run(&p, forward_part, 0);
 }
 '''
 
@@ -310,12 +318,13 @@ static void project_back(const Half *p, const Piece *c, Room *r, Weights *G) {
 }
 '''
 
-# %% ../nbs/23_c_block.ipynb #09ba26d9
+# %% ../nbs/23_c_block.ipynb #8306e1c8
 BACK += r'''
-static void backward_part(void *job, long from, long to) {
+static void backward_part(void *job, long from, long to, long who) {
   Half *p = job; const Shape *s = &p->s; long D = s->D, W = 3 * D, d = D / s->H, R = s->rows; Room r = make_room(p, 1);
+  if (!r.all) { p->failed = 1; return; }
   long at[13]; sizes(s, at);
-  Weights G; for (int i = 0; i < 12; i++) ((float **)&G)[i] = r.sums + at[i];
+  Weights G; for (int i = 0; i < 12; i++) ((float **)&G)[i] = p->sums + who * at[12] + at[i];
   unit_on();
   for (long i = from; i < to; i++) {
     Piece c = piece_of(p, i); float *seen = p->o + c.g0 * s->nq * D;
@@ -333,16 +342,18 @@ static void backward_part(void *job, long from, long to) {
     }
     project_back(p, &c, &r, &G);
   }
-  unit_off();
-  pthread_mutex_lock(&lock);
-  for (int i = 0; i < 12; i++) add_to(((float **)&p->d)[i], r.sums + at[i], at[i + 1] - at[i]);
-  pthread_mutex_unlock(&lock);
-  free(r.all);
+  unit_off(); free(r.all);
 }
-void half_backward(const long *n, void **q) {
+int half_backward(const long *n, void **q) {
   Half p = {.s = *(Shape *)n, .z = q[0], .scale = q[1], .w = *(Weights *)(q + 2), .o = q[14], .soft = q[15], .dy = q[16], .dz = q[17],
             .dscale = q[18], .d = *(Weights *)(q + 19), .parts = 1};
-  Block all = pack_all(&p, 1); share(backward_part, &p, pieces(&p.s), p.s.threads); give(all);
+  long at[13], n_sums = teams(pieces(&p.s), p.s.threads); sizes(&p.s, at);
+  if (!(p.sums = calloc(n_sums * at[12] + 1, 4))) return 1;
+  run(&p, backward_part, 1);
+  for (long who = 0; who < n_sums; who++) for (int i = 0; i < 12; i++)  /* always in the same order: the same bits */
+    add_to(((float **)&p.d)[i], p.sums + who * at[12] + at[i], at[i + 1] - at[i]);
+  free(p.sums);
+  return p.failed;
 }
 '''
 SOURCE = ''.join([ATTENTION, NORMS, ROWS, THREADS, PIECE, ROOM, FORWARD, BACK])

@@ -124,3 +124,40 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path/'file').write_text('')
     said = subprocess.run([sys.executable, '-c', CODE], env={**os.environ, 'XDG_CACHE_HOME': str(tmp_path/'file')}, capture_output=True, text=True)
     assert said.stdout.strip() == 'False', said.stderr
+
+def test_no_rows_to_answer():
+    m, (x, y, xq) = model().eval(), table(None)
+    with torch.inference_mode(): assert m(x, y, xq[:, :0]).shape == (2, 0, 10)
+
+def test_layers_that_are_not_as_made():
+    class Own(torch.nn.Linear):
+        def __init__(self, *a): super().__init__(*a); self.extra = torch.nn.Linear(2, 2)
+    def changed(change):
+        m = model().eval()
+        change(m.layers[0])
+        with torch.no_grad(): return not m.exactly()
+    assert not changed(lambda block: None) or not fused.library().exact()
+    assert changed(lambda block: setattr(block, 'linear1', Own(64, 128)))
+    assert changed(lambda block: setattr(block.linear1, 'forward', lambda x: x))
+    assert changed(lambda block: setattr(block.layer_norm1, 'eps', 0.1))
+    assert changed(lambda block: setattr(block, 'layer_norm1', torch.nn.LayerNorm(64, bias=False)))
+    assert changed(lambda block: block.linear1.double())
+    assert changed(lambda block: (setattr(block.dropout, 'p', 0.1), block.dropout.train()))
+    assert changed(lambda block: block.linear1.register_full_backward_hook(lambda *a: None))
+
+def test_gradients_repeat_with_threads():
+    z, n = torch.randn(3, 60, 5, 64), torch.get_num_threads()
+    w = [t.requires_grad_() for b in [model().layers[0]] for t in tabtune.mitra.half_weights(*b.parts('rows'))]
+    grads = lambda: torch.autograd.grad(fused.fused_half(z, w, 4, 40).square().sum(), w)
+    torch.set_num_threads(4)
+    try: a, b = grads(), grads()
+    finally: torch.set_num_threads(n)
+    assert all(torch.equal(p, q) for p, q in zip(a, b))
+
+def test_wide_heads():
+    for d, heads, s in ((224, 2, 24), (256, 1, 20)):
+        w = [t.detach().requires_grad_() for t in tabtune.mitra.half_weights(*model(d_model=d, num_heads=heads, num_layers=1).layers[0].parts('rows'))]
+        z = torch.randn(1, s + 30, 2, d)
+        ours = torch.autograd.grad(fused.fused_half(z, w, heads, s).square().sum(), w)
+        theirs = torch.autograd.grad(fused.plain_half(z, w, heads, s).square().sum(), w)
+        for a, b in zip(ours, theirs): assert (a - b).norm() < 0.03 * b.norm().clamp_min(0.1)
