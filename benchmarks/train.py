@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tabtune.episodes import PriorEpisodes
 from tabtune import mitra
 from tabtune.config import MitraConfig
+from tabtune.episodes import PriorEpisodes
 from tabtune.fused import library
 from tabtune.mitra import Mitra, neighbour_init
 from tabtune.training import episode_loss

@@ -236,8 +236,8 @@ class Block(nn.Module):
 
 ORDERS = dict(rows_first=('rows', 'features'), features_first=('features', 'rows'))
 
-# %% ../nbs/25_mitra.ipynb #9c9751cf
-def half_weights(norm, a, norm2, up, down) -> list:  # of `kernel.WEIGHTS`
+# %% ../nbs/25_mitra.ipynb #8b706350
+def half_weights(norm, a, norm2, up, down) -> list:  # of `fused.WEIGHTS`
     "The tensors of half a block; queries, keys and values in one."
     qkv = [torch.cat([getattr(f, name) for f in (a.q, a.k, a.v)]) for name in ('weight', 'bias')]
     return [norm.weight, norm.bias, *qkv, *(t for m in (a.o, norm2, up, down) for t in (m.weight, m.bias))]
@@ -433,9 +433,9 @@ def watched() -> bool:
 def takes_kernel(self: Mitra, *masks) -> bool:
     "Can these layers, with these masks, be left to the program?"
     c = self.config
-    if any(m is not None for m in masks) or not fits(c.d_model, c.d_ff, c.num_heads) or library() is None or watched(): return False
+    if any(m is not None for m in masks) or not fits(c.d_model, c.d_ff, c.num_heads) or watched(): return False
     shapes = {(c.d_model,), (c.d_model, c.d_model), (c.d_ff, c.d_model), (c.d_model, c.d_ff)}
-    return all(as_made(m, shapes) for m in self.layers.modules())
+    return all(as_made(m, shapes) for m in self.layers.modules()) and library() is not None  # last: it may compile
 
 def fusable(self: Mitra, *masks) -> bool:
     "Is this a training step for the program?"

@@ -161,3 +161,10 @@ def test_wide_heads():
         ours = torch.autograd.grad(fused.fused_half(z, w, heads, s).square().sum(), w)
         theirs = torch.autograd.grad(fused.plain_half(z, w, heads, s).square().sum(), w)
         for a, b in zip(ours, theirs): assert (a - b).norm() < 0.03 * b.norm().clamp_min(0.1)
+
+def test_nothing_is_compiled_for_nobody(monkeypatch):
+    def asked(): raise AssertionError('the program was asked for')
+    monkeypatch.setattr(tabtune.mitra, 'library', asked)
+    with torch.no_grad():
+        assert not model().double().exactly()  # as for a model on a GPU
+        with pytest.raises(AssertionError): model().exactly()
