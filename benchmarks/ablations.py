@@ -13,10 +13,12 @@ from unittest.mock import patch
 import pandas as pd
 import torch
 
-from tabtune import mitra, pretrain, priors
-from tabtune.config import MitraConfig
-from tabtune.priors import MIXTURE
-from tabtune.training import OPTIMIZERS, Callback, LoopSettings
+from tabtune.model import mitra
+from tabtune.training import pretrain
+from tabtune.training import priors
+from tabtune.core.config import MitraConfig
+from tabtune.training.priors import MIXTURE
+from tabtune.training.loop import OPTIMIZERS, Callback, LoopSettings
 
 class Budget(LoopSettings):
     "Progress by processor time; the shape of the schedule is `shape`."

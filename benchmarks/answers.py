@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tabtune.checkpoints import load_checkpoint
-from tabtune.episodes import PriorEpisodes
-from tabtune.mitra import TargetHead
-from tabtune.pretrain import validation_set
-from tabtune.targets import Mixture, bin_edges, mixture_answer
+from tabtune.model.checkpoints import load_checkpoint
+from tabtune.training.episodes import PriorEpisodes
+from tabtune.model.mitra import TargetHead
+from tabtune.training.pretrain import validation_set
+from tabtune.data.targets import Mixture, bin_edges, mixture_answer
 
 SHARES = torch.arange(1, 10) / 10
 

@@ -9,11 +9,11 @@ import argparse, time
 
 import torch
 
-from tabtune.config import MitraConfig
-from tabtune.episodes import PriorEpisodes
-from tabtune.live import TrainingDashboard
-from tabtune.mitra import Mitra
-from tabtune.training import LoopSettings, Trainer
+from tabtune.core.config import MitraConfig
+from tabtune.training.episodes import PriorEpisodes
+from tabtune.widgets.training_view import TrainingDashboard
+from tabtune.model.mitra import Mitra
+from tabtune.training.loop import LoopSettings, Trainer
 
 def trainer(steps):
     torch.manual_seed(0)

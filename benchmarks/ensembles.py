@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tabtune import classifier
-from tabtune.pretrain import validation_set
+from tabtune.estimators import classifier
+from tabtune.training.pretrain import validation_set
 
 def rank(support, x):
     "Mid-ranks within the support, -1 to 1."

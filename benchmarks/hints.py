@@ -8,8 +8,8 @@ import statistics, time
 
 import torch
 
-from tabtune import hints
-from tabtune.config import MitraConfig
+from tabtune.model import experts as hints
+from tabtune.core.config import MitraConfig
 
 SHAPES = [(1, 150, 8, 512), (1, 500, 10, 512), (1, 1000, 20, 512), (14, 90, 6, 256), (60, 20, 6, 256), (2, 400, 20, 256)]  # tables, rows, columns, landmarks
 

@@ -35,8 +35,8 @@ def table(rows, columns):
 def works():
     "Name -> what is timed."
     from tabtune import MitraClassifier, MitraRegressor, TabularPipeline
-    from tabtune.encode import TableEncoder
-    from tabtune.hints import KernelHints
+    from tabtune.data.encode import TableEncoder
+    from tabtune.model.experts import KernelHints
     X, y = table(2000, 20)
     cold = lambda: TabularPipeline().fit(X[:1000], y[:1000]).predict_proba(X[1000:])
     est = MitraClassifier('medium').fit(X[:1000], y[:1000])

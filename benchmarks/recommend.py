@@ -20,7 +20,7 @@ MADE = ['classification', 'hastie', 'moons', 'shells', 'causal', 'forest']
 def made(name):
     "A synthetic table of 2,000 rows."
     from sklearn.datasets import make_classification, make_gaussian_quantiles, make_hastie_10_2, make_moons
-    from tabtune.priors import Dice, sample_tables
+    from tabtune.training.priors import Dice, sample_tables
     noise = np.random.default_rng(0).normal(size=(2000, 4))
     if name == 'classification': return make_classification(2000, 12, n_informative=6, n_classes=3, flip_y=0.05, random_state=0)
     if name == 'hastie': return make_hastie_10_2(2000, random_state=0)
@@ -40,7 +40,7 @@ def real(name):
 def tables(wanted):
     "Encoded tables, split in two: name, training rows and labels, test rows and labels."
     from sklearn.model_selection import train_test_split
-    from tabtune.encode import TableEncoder
+    from tabtune.data.encode import TableEncoder
     for name in wanted:
         X, y = made(name) if name in MADE else real(name)
         y = np.unique(np.asarray(y), return_inverse=True)[1]
@@ -49,15 +49,15 @@ def tables(wanted):
         yield name, enc.transform(Xa), ya, enc.transform(Xb), yb
 
 def scores(model, xa, ya, xb, yb):
-    from tabtune.tuning import held_out, row_scores
+    from tabtune.training.tuning import held_out, row_scores
     x, y = np.concatenate([xa, xb]), np.concatenate([ya, yb])
     loss, auc = row_scores(model, held_out(x, y, np.arange(len(ya)), np.arange(len(ya), len(y)), 1000))
     return float(loss.mean()), auc
 
 def rates(a):
     from tabtune import load_checkpoint
-    from tabtune.config import tuning_config
-    from tabtune.tuning import Tuning
+    from tabtune.core.config import tuning_config
+    from tabtune.training.tuning import Tuning
     rows, a.before = [], Path(a.out).read_text() if a.append else ''
     for strategy in a.strategies:
         for name, xa, ya, xb, yb in tables(a.tables):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from tabtune.config import config_from_json
-from tabtune.mitra import Mitra
+from tabtune.core.config import config_from_json
+from tabtune.model.mitra import Mitra
 
 SIZES = dict(ours=(64, 2, 4), public=(512, 12, 4))  # width, blocks, heads
 INSTALL = __doc__.split('\n\n')[1].strip().splitlines()[0]

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tabtune.checkpoints import find_checkpoint, load_checkpoint, read_card
-from tabtune.classifier import MitraClassifier
-from tabtune.metrics import calibration_metrics
-from tabtune.pretrain import validation_loss, validation_set
-from tabtune.telemetry import write_whole
+from tabtune.model.checkpoints import find_checkpoint, load_checkpoint, read_card
+from tabtune.estimators.classifier import MitraClassifier
+from tabtune.estimators.metrics import calibration_metrics
+from tabtune.training.pretrain import validation_loss, validation_set
+from tabtune.core.files import write_whole
 
 SIGN = dict(auc=1, accuracy=1, logloss=-1)
 NUMBER = dict(r2=1, rmse=-1)  # for a checkpoint that predicts numbers
@@ -40,8 +40,8 @@ def real_numbers(checkpoint, suite: Path, seeds, n_estimators) -> pd.DataFrame:
     "The same for data sets with a number to predict; `coverage` is that of intervals that promise 0.9."
     sys.path.insert(0, str(suite))
     import splits
-    from tabtune.metrics import regression_metrics
-    from tabtune.regressor import MitraRegressor
+    from tabtune.estimators.metrics import regression_metrics
+    from tabtune.estimators.regressor import MitraRegressor
     rows = []
     for name in splits.names('regression'):
         for seed in seeds:

@@ -61,7 +61,7 @@ def main():
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--names', nargs='*', help='checkpoints; left out: all')
     a = parser.parse_args()
-    from tabtune.checkpoints import bundled
+    from tabtune.model.checkpoints import bundled
     names = a.names or [n for n in bundled() if 'regression' not in n]
     with get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         found = dict(zip(names, pool.map(measure, [(n, a.rows, a.columns, a.device, a.threads) for n in names], chunksize=1)))

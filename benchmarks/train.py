@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tabtune import mitra
-from tabtune.config import MitraConfig
-from tabtune.episodes import PriorEpisodes
-from tabtune.fused import library
-from tabtune.mitra import Mitra, neighbour_init
-from tabtune.training import episode_loss
+from tabtune.model import mitra
+from tabtune.core.config import MitraConfig
+from tabtune.training.episodes import PriorEpisodes
+from tabtune.model.fused import library
+from tabtune.model.mitra import Mitra, neighbour_init
+from tabtune.training.loop import episode_loss
 
 def compiled(model):
     for block in model.layers: block.forward = torch.compile(block.forward, dynamic=True)

@@ -16,7 +16,7 @@ import pandas as pd
 
 def one_speed(strategy, rows, columns, model, params):
     "Seconds and peak memory of one fit, in this process."
-    import tabtune.lora  # both strategies with the same libraries in memory
+    import tabtune.model.lora  # both strategies with the same libraries in memory
     from tabtune import TabularPipeline
     r = np.random.default_rng(0)
     X = pd.DataFrame(r.normal(size=(rows, columns)).astype(np.float32), columns=[f'c{i}' for i in range(columns)])
@@ -53,7 +53,7 @@ def scores_of(pipe, d) -> dict:
 def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seeds=(0, 1, 2), sets=None, out=None) -> pd.DataFrame:
     "One row per data set and seed: scores untuned (before) and tuned (after), which was kept, seconds."
     from tabtune import TabularPipeline
-    from tabtune.checkpoints import find_checkpoint, read_config
+    from tabtune.model.checkpoints import find_checkpoint, read_config
     sys.path.insert(0, str(suite))
     import splits
     task, rows = read_config(find_checkpoint(model)).task, []

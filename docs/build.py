@@ -81,7 +81,7 @@ def bounds(m):
     return f"{m['low']:g} to {m['high']:g}" if isinstance(m['low'], float) else f"{m['low']} to {m['high']:,}"
 
 def settings_rows(cls):
-    from tabtune.config import settings_table
+    from tabtune.core.config import settings_table
     return [(f'`{name}`', f"`{m['default']!r}`", bounds(m), m['help']) for name, m in settings_table(cls).items()]
 
 PROCESSOR_HELP = dict(
@@ -93,9 +93,9 @@ PROCESSOR_HELP = dict(
 
 def write_settings():
     "Tables of all settings, from the code that checks them."
-    from tabtune.choices import MODEL_HELP
-    from tabtune.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
-    from tabtune.processing import CHOICES, PROCESSOR_KEYS
+    from tabtune.widgets.form_state import MODEL_HELP
+    from tabtune.core.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
+    from tabtune.data.processing import CHOICES, PROCESSOR_KEYS
     own = MitraConfig()
     default = dict(d_ff='None', num_heads='None', seed=42, n_estimators=1, use_synthetic_prior=True, pretrained='None')
     span = lambda k: f"{MODEL_RANGES[k][0]:g} to {MODEL_RANGES[k][1]:g}" if k in MODEL_RANGES and MODEL_RANGES[k][1] is not None else ''
@@ -113,7 +113,7 @@ def draw_curve(name):
     if not (ROOT/'tabtune'/'weights'/name/'curve.json').exists(): return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from tabtune.checkpoints import read_card
+    from tabtune.model.checkpoints import read_card
     from tabtune.demo import draw_curve as draw, read_curve
     fig = Figure(figsize=(8, 3.4), layout='constrained')
     draw(fig.subplots(), read_curve(name), read_card(name))

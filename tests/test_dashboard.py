@@ -9,8 +9,8 @@ from nbclient import NotebookClient
 
 from tabtune.dashboard import PipelineBuilder, TrainingDashboard
 from tabtune import TabularPipeline
-from tabtune.live import live_callback
-from tabtune.telemetry import History
+from tabtune.widgets.training_view import live_callback
+from tabtune.training.callbacks import History
 
 FIT = """from sklearn.datasets import load_iris
 from tabtune import TabularPipeline
@@ -38,7 +38,7 @@ def test_what_stays_of_a_long_run_is_small():
 OTHER = """import sys, time
 from sklearn.datasets import load_iris
 from tabtune import TabularPipeline
-from tabtune.training import Callback
+from tabtune.training.loop import Callback
 class Slowly(Callback):
     def on_step(self, state): time.sleep(0.05)
 X, y = load_iris(return_X_y=True)

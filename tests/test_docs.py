@@ -35,17 +35,17 @@ def test_links(links, tmp_path, body, wrong): assert [*links.problems(site(tmp_p
 def test_an_empty_search_index_is_noticed(links, tmp_path): assert len([*links.problems(site(tmp_path, '', index=''))]) == 3
 
 def test_every_setting_is_in_the_tables(build, root):
-    from tabtune.config import MODEL_KEYS, TUNING_KEYS
+    from tabtune.core.config import MODEL_KEYS, TUNING_KEYS
     build.write_settings()
     text = (build.SRC/'pages'/'settings.md').read_text()
     assert '{{' not in text
-    from tabtune.processing import PROCESSOR_KEYS
+    from tabtune.data.processing import PROCESSOR_KEYS
     for key in [*MODEL_KEYS, *TUNING_KEYS, *PROCESSOR_KEYS, 'lora_alpha']: assert f'| `{key}` |' in text, key
     rows = [line for line in text.splitlines() if line.startswith('| `')]
     assert all(row.split(' | ')[-1].rstrip(' |') for row in rows)  # each has its explanation
 
 def test_every_checkpoint_has_a_page(build):
-    from tabtune.checkpoints import bundled, read_card
+    from tabtune.model.checkpoints import bundled, read_card
     build.write_cards()
     index = (build.SRC/'checkpoints'/'index.md').read_text()
     for name in bundled():
@@ -63,8 +63,8 @@ def test_benchmarks_page_is_filled_in(build):
     for name, card in build.cards().items(): assert f"{card['evaluation']['mean'].get('logloss', card['evaluation']['mean'].get('r2')):.3f} |" in text, name
 
 def test_the_page_on_settings_agrees_with_recommend(root):
-    from tabtune.config import PRESETS
-    from tabtune.recommend import Facts, advise
+    from tabtune.core.config import PRESETS
+    from tabtune.training.recommend import Facts, advise
     text = (root/'docs'/'pages'/'which_setting.md').read_text()
     lines = [[cell.strip().replace(',', '') for cell in line.split('|')[1:-1]] for line in text.splitlines() if line.startswith('| around ')]
     assert [line[0] for line in lines] == ['around 10000', 'around 100000', 'around 500000']

@@ -1,4 +1,4 @@
-"Tables as they come: every dtype, drift, names, saving. The notebook 15_encode explains; this file is the dull part."
+"Tables as they come: every dtype, drift, names, saving. The notebook data/01_encode explains; this file is the dull part."
 import datetime as dt, json, pickle, time, warnings
 from decimal import Decimal
 from fractions import Fraction
@@ -10,9 +10,9 @@ import scipy.sparse as sp
 from numpy.testing import assert_array_equal as same
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tabtune.encode import TableEncoder
-from tabtune.frames import check_table, encode_labels, match_labels
-from tabtune.shapes import InputError
+from tabtune.data.encode import TableEncoder
+from tabtune.data.frames import check_table, encode_labels, match_labels
+from tabtune.core.shapes import InputError
 
 def obj(*v):
     a = np.empty(len(v), dtype=object)

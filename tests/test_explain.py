@@ -14,9 +14,9 @@ from sklearn.datasets import load_wine
 from torch.overrides import TorchFunctionMode
 
 from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, TabularPipeline
-from tabtune.explain import known_truth
-from tabtune.maps import Watch, _view, attention_weights
-from tabtune.shapes import ConfigError, InputError
+from tabtune.explain.importance import known_truth
+from tabtune.explain.attention_maps import Watch, _view, attention_weights
+from tabtune.core.shapes import ConfigError, InputError
 
 class Replay(TorchFunctionMode):
     "Attention by stored weights instead of queries and keys."
@@ -162,7 +162,7 @@ def test_adapters_are_no_obstacle(wine):
     for a, b in zip(before.rows + before.columns, after.rows + after.columns): np.testing.assert_allclose(a, b, atol=1e-5)
 
 def test_no_more_than_memory_holds(wine, monkeypatch):
-    from tabtune import maps
+    from tabtune.explain import attention_maps as maps
     monkeypatch.setattr(maps, 'MAX_NUMBERS', 10_000)
     clf = MitraClassifier(model()).fit(wine[0], wine[1])
     with pytest.raises(InputError, match='rows of X at a time'): clf.get_attention_weights(wine[2])

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import tabtune.fused as fused
-import tabtune.mitra
+import tabtune.model.fused as fused
+import tabtune.model.mitra
 from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, load_checkpoint
-from tabtune.checkpoints import bundled
-from tabtune.mitra import neighbour_init
+from tabtune.model.checkpoints import bundled
+from tabtune.model.mitra import neighbour_init
 
 pytestmark = pytest.mark.skipif(fused.library() is None, reason='no kernel on this machine')
 exact = pytest.mark.skipif(not (fused.library() and fused.library().exact()), reason='no matrix unit')
@@ -24,7 +24,7 @@ def table(task, b=2, s=37, q=9, f=5):
 
 def both(monkeypatch, f):
     with_it = f()
-    monkeypatch.setattr(tabtune.mitra, 'library', lambda: None)
+    monkeypatch.setattr(tabtune.model.mitra, 'library', lambda: None)
     return with_it, f()
 
 def model(**kw):
@@ -112,7 +112,7 @@ def test_estimators(monkeypatch, est):
     a, b = both(monkeypatch, ask)
     assert abs(a - b).max() < 1e-5 * max(1, abs(b).max())
 
-CODE = 'import tabtune.fused as k; print(k.library() is None)'
+CODE = 'import tabtune.model.fused as k; print(k.library() is None)'
 @pytest.mark.parametrize('env', [dict(TABTUNE_KERNEL='off'), dict(CC='false', PATH='', XDG_CACHE_HOME='{tmp}'), dict(CC='{tmp}/cc', XDG_CACHE_HOME='{tmp}')])
 def test_without_it(tmp_path, env):
     (tmp_path/'cc').write_text('#!/bin/sh\necho a compiler that fails >&2; exit 1\n'); (tmp_path/'cc').chmod(0o755)
@@ -147,7 +147,7 @@ def test_layers_that_are_not_as_made():
 
 def test_gradients_repeat_with_threads():
     z, n = torch.randn(3, 60, 5, 64), torch.get_num_threads()
-    w = [t.requires_grad_() for b in [model().layers[0]] for t in tabtune.mitra.half_weights(*b.parts('rows'))]
+    w = [t.requires_grad_() for b in [model().layers[0]] for t in tabtune.model.mitra.half_weights(*b.parts('rows'))]
     grads = lambda: torch.autograd.grad(fused.fused_half(z, w, 4, 40).square().sum(), w)
     torch.set_num_threads(4)
     try: a, b = grads(), grads()
@@ -156,7 +156,7 @@ def test_gradients_repeat_with_threads():
 
 def test_wide_heads():
     for d, heads, s in ((224, 2, 24), (256, 1, 20)):
-        w = [t.detach().requires_grad_() for t in tabtune.mitra.half_weights(*model(d_model=d, num_heads=heads, num_layers=1).layers[0].parts('rows'))]
+        w = [t.detach().requires_grad_() for t in tabtune.model.mitra.half_weights(*model(d_model=d, num_heads=heads, num_layers=1).layers[0].parts('rows'))]
         z = torch.randn(1, s + 30, 2, d)
         ours = torch.autograd.grad(fused.fused_half(z, w, heads, s).square().sum(), w)
         theirs = torch.autograd.grad(fused.plain_half(z, w, heads, s).square().sum(), w)
@@ -164,7 +164,7 @@ def test_wide_heads():
 
 def test_nothing_is_compiled_for_nobody(monkeypatch):
     def asked(): raise AssertionError('the program was asked for')
-    monkeypatch.setattr(tabtune.mitra, 'library', asked)
+    monkeypatch.setattr(tabtune.model.mitra, 'library', asked)
     with torch.no_grad():
         assert not model().double().exactly()  # as for a model on a GPU
         with pytest.raises(AssertionError): model().exactly()

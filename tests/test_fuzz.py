@@ -13,8 +13,8 @@ hypothesis = pytest.importorskip('hypothesis')
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_checkpoint
-from tabtune.processing import CHOICES
-from tabtune.shapes import TabTuneError
+from tabtune.data.processing import CHOICES
+from tabtune.core.shapes import TabTuneError
 
 ASKED = os.environ.get('TABTUNE_FUZZ')
 N = int(ASKED or 50)

@@ -16,7 +16,7 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from tabtune import TabularLeaderboard, TabularPipeline
-from tabtune.checkpoints import bundled
+from tabtune.model.checkpoints import bundled
 
 GUIDE = next((g for p in Path(__file__).resolve().parents if (g := p/'shared'/'mitra-guide.md').is_file()), None)
 SAMPLES = re.findall(r'^```python\n(.*?)^```', GUIDE.read_text(encoding='utf-8'), re.M | re.S) if GUIDE else []
@@ -49,7 +49,7 @@ def reader(tmp_path_factory):
 def few_steps(monkeypatch):
     "End each epoch after three steps."
     if os.environ.get('TABTUNE_GUIDE') == 'whole': return
-    import tabtune.pipeline as room
+    import tabtune.estimators.pipeline as room
     whole = room.tune
     monkeypatch.setattr(room, 'tune', lambda model, x, y, config, *more: whole(model, x, y, replace(config, steps_per_epoch=min(3, config.steps_per_epoch)), *more))
 
@@ -181,14 +181,14 @@ def lora(r, alpha, dropout, **more):
 @pytest.mark.filterwarnings('ignore:device=.*is not available')
 @pytest.mark.parametrize('params', [lora(8, 16, 0.05), lora(4, 8, 0.1, steps_per_epoch=30)])
 def test_adapters(shop, params):
-    pytest.importorskip('tabtune.lora')
+    pytest.importorskip('tabtune.model.lora')
     assert len(fitted(shop, tuning_strategy='peft', tuning_params=params | QUICK).history_)
 
 @here
 @pytest.mark.filterwarnings('ignore:device=.*is not available')
 @pytest.mark.parametrize('targets', [None, ['x_embedding', 'layers', 'final_layer']])
 def test_adapters_sit_in_three_groups(shop, targets):
-    pytest.importorskip('tabtune.lora')
+    pytest.importorskip('tabtune.model.lora')
     params = lora(8, 16, 0.05)
     params['peft_config']['target_modules'] = targets
     pipe = fitted(shop, tuning_strategy='peft', model_params=dict(d_model=32, num_layers=1), tuning_params=params | QUICK)
@@ -237,5 +237,5 @@ ADVICE = [  # what to change when something goes wrong: (strategy, model_params,
 @pytest.mark.filterwarnings("ignore:'dropout' belongs in model_params")
 @pytest.mark.parametrize('strategy, model_params, tuning_params', ADVICE)
 def test_advice_for_trouble(shop, strategy, model_params, tuning_params):
-    if strategy == 'peft': pytest.importorskip('tabtune.lora')
+    if strategy == 'peft': pytest.importorskip('tabtune.model.lora')
     assert len(fitted(shop, tuning_strategy=strategy, model_params=model_params, tuning_params=tuning_params | dict(steps_per_epoch=1)).history_)

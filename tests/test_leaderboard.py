@@ -1,4 +1,4 @@
-"The leaderboard beyond one process and one run; nbs/80_leaderboard.ipynb explains it."
+"The leaderboard beyond one process and one run; nbs/leaderboard/03_leaderboard.ipynb explains it."
 import gzip, json, logging, os, shutil, signal, subprocess, sys, time
 
 import numpy as np
@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 
 from tabtune import TabularLeaderboard
-from tabtune.compare import main
-from tabtune.runs import score_names
-from tabtune.shapes import ConfigError, InputError
+from tabtune.leaderboard.compare import main
+from tabtune.leaderboard.evaluation import score_names
+from tabtune.core.shapes import ConfigError, InputError
 
 SCORES = ['name', *score_names(), 'runs', 'status', 'error']
 
@@ -81,7 +81,7 @@ def board_with_a_killer(iris, killer):
     return lb
 
 def test_when_the_pool_breaks_the_others_go_on(iris, serial, monkeypatch):
-    import tabtune.leaderboard as room
+    import tabtune.leaderboard.leaderboard as room
     tried, run_job = [], room.run_job
     def lost(job):
         if job.entry.name != 'Fails': return run_job(job)
@@ -104,7 +104,7 @@ def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
     assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
 
 def test_a_hub_that_is_away_is_asked_once(iris):
-    from tabtune.models import register, REGISTRY, _peer
+    from tabtune.leaderboard.registry import register, REGISTRY, _peer
     asked = []
     class Away(BaseEstimator):
         def __init__(self, random_state=None): self.random_state = random_state
@@ -119,7 +119,7 @@ def test_a_hub_that_is_away_is_asked_once(iris):
 def test_a_killed_run_goes_on(tmp_path, iris):
     iris[0].assign(y=iris[1]).to_csv(tmp_path/'t.csv', index=False)
     ask = dict(target='y', models='RandomForest', cv=5, seeds=4, results_dir=str(tmp_path/'r'))
-    code = f'from tabtune.compare import main; main({str(tmp_path/"t.csv")!r}, out={str(tmp_path/"o")!r}, **{ask!r})'
+    code = f'from tabtune.leaderboard.compare import main; main({str(tmp_path/"t.csv")!r}, out={str(tmp_path/"o")!r}, **{ask!r})'
     p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     there = lambda: {f.name: f.stat().st_mtime_ns for f in (tmp_path/'r').glob('*.json')}
     while len(there()) < 2 and p.poll() is None: time.sleep(.01)
@@ -223,7 +223,7 @@ def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_away(iris, tmp_pa
     import huggingface_hub.constants
     import torch
     from tabtune import Mitra, save_checkpoint
-    from tabtune.config import config_from_json
+    from tabtune.core.config import config_from_json
     public = config_from_json(dict(dim=32, dim_output=10, n_layers=1, n_heads=2, task='CLASSIFICATION'))
     with torch.random.fork_rng(devices=[]): save_checkpoint(Mitra(public), tmp_path/'public')
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)

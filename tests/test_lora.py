@@ -7,13 +7,13 @@ import torch
 from sklearn.base import clone
 
 from tabtune import MitraClassifier, TabularPipeline, recommend
-from tabtune.config import MitraConfig, tuning_config
-from tabtune.lora import GROUPS, apply_lora, linear_layers, load_adapter, lora_counts, merge_adapter, resolve_targets, save_adapter, use_adapter
-from tabtune.mitra import Mitra
-from tabtune.recommend import Facts, advise
-from tabtune.shapes import CheckpointError, ConfigError
-from tabtune.training import episode_loss
-from tabtune.episodes import TableEpisodes
+from tabtune.core.config import MitraConfig, tuning_config
+from tabtune.model.lora import GROUPS, apply_lora, linear_layers, load_adapter, lora_counts, merge_adapter, resolve_targets, save_adapter, use_adapter
+from tabtune.model.mitra import Mitra
+from tabtune.training.recommend import Facts, advise
+from tabtune.core.shapes import CheckpointError, ConfigError
+from tabtune.training.loop import episode_loss
+from tabtune.training.episodes import TableEpisodes
 
 LAYOUTS = {'ours': {}, 'public': dict(cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', hints='none')}
 

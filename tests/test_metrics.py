@@ -1,4 +1,4 @@
-"Scores against scikit-learn and against plain loops, for labels of all sorts. The notebook 70_metrics explains; this file is the dull part."
+"Scores against scikit-learn and against plain loops, for labels of all sorts. The notebook estimators/00_metrics explains; this file is the dull part."
 import warnings
 
 import numpy as np
@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn import metrics as skm
 
-from tabtune.metrics import calibration_metrics, classification_metrics, fairness_metrics, plot_confusion, plot_reliability, plot_roc
-from tabtune.shapes import ConfigError, InputError
+from tabtune.estimators.metrics import calibration_metrics, classification_metrics, fairness_metrics, plot_confusion, plot_reliability, plot_roc
+from tabtune.core.shapes import ConfigError, InputError
 
 def draw(classes, n=300, seed=0):
     rng = np.random.default_rng(seed)

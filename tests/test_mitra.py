@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tabtune.checkpoints import load_checkpoint, save_checkpoint
-from tabtune.config import MitraConfig, config_from_json
-from tabtune.mitra import Mitra, neighbour_init
-from tabtune.shapes import CheckpointError, InputError
+from tabtune.model.checkpoints import load_checkpoint, save_checkpoint
+from tabtune.core.config import MitraConfig, config_from_json
+from tabtune.model.mitra import Mitra, neighbour_init
+from tabtune.core.shapes import CheckpointError, InputError
 
 FIXTURES = ('public_layout_small', 'public_layout_regression')
 

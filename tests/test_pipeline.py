@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tabtune import MitraClassifier, TabularPipeline
-from tabtune.checkpoints import bundled
-from tabtune.shapes import CheckpointError, ConfigError, InputError
+from tabtune.model.checkpoints import bundled
+from tabtune.core.shapes import CheckpointError, ConfigError, InputError
 
 def people(n, seed=0):
     "A table with every kind of column, holes included, and a label that depends on some of them."
@@ -183,7 +183,7 @@ def test_bad_columns_at_predict(fitted):
     with pytest.raises(InputError, match='0 sample'): fitted.predict(X[:0])
 
 def test_saved_file_does_not_depend_on_free_memory_seed_or_number_types(tmp_path, monkeypatch):
-    import tabtune.classifier as room
+    import tabtune.estimators.classifier as room
     X, y = people(300)
     pipe = TabularPipeline(model_params=dict(seed=np.int64(3), n_estimators=np.int64(2))).fit(X, y)
     free = MitraClassifier(random_state=None, n_estimators=2).fit(X, y)

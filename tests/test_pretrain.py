@@ -4,14 +4,14 @@ import shutil, signal, subprocess, sys, time
 import pytest
 import torch
 
-from tabtune.checkpoints import load_checkpoint, read_card
-from tabtune.episodes import PriorEpisodes
-from tabtune.pretrain import Pretraining, arch_config
-from tabtune.telemetry import History
-from tabtune.training import LoopSettings
+from tabtune.model.checkpoints import load_checkpoint, read_card
+from tabtune.training.episodes import PriorEpisodes
+from tabtune.training.pretrain import Pretraining, arch_config
+from tabtune.training.callbacks import History
+from tabtune.training.loop import LoopSettings
 
 def command(out, *more):
-    return [sys.executable, '-m', 'tabtune.pretrain', '--arch', 'small', '--cells', '1500', '--threads', '1', '--out', str(out), *more]
+    return [sys.executable, '-m', 'tabtune.training.pretrain', '--arch', 'small', '--cells', '1500', '--threads', '1', '--out', str(out), *more]
 
 def run(out, *more): return subprocess.run(command(out, *more), capture_output=True, text=True, timeout=300)
 
@@ -74,8 +74,8 @@ def test_wrong_use_is_explained(tmp_path):
 
 TOGETHER = """
 import sys
-from tabtune.pretrain import Pretraining, arch_config
-from tabtune.training import LoopSettings
+from tabtune.training.pretrain import Pretraining, arch_config
+from tabtune.training.loop import LoopSettings
 Pretraining(arch_config('small'), sys.argv[1], LoopSettings(n_steps=4, learning_rate=3e-3, warmup_steps=1), 5, quiet=True, cells=1500).run()
 """
 

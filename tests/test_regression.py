@@ -13,9 +13,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from tabtune import Mitra, MitraConfig, MitraRegressor, TabularPipeline, load_checkpoint, save_checkpoint
-from tabtune.checkpoints import read_card
-from tabtune.shapes import ConfigError, InputError
-from tabtune.targets import ANSWERS, bin_codes
+from tabtune.model.checkpoints import read_card
+from tabtune.core.shapes import ConfigError, InputError
+from tabtune.data.targets import ANSWERS, bin_codes
 
 def houses(n=160, seed=0):
     r = np.random.default_rng(seed)
@@ -237,7 +237,7 @@ def test_bad_quantiles(fitted, quantiles):
     with pytest.raises(InputError, match='must be a list of numbers between 0 and 1'): fitted[0].predict(fitted[1], output='quantiles', quantiles=quantiles)
 
 def test_explanations_of_numbers(fitted):
-    from tabtune.explain import plot_embedding, plot_similar
+    from tabtune.explain.importance import plot_embedding, plot_similar
     X, y = houses()
     for reg in (fitted[0], MitraRegressor(n_estimators=2, max_support=60).fit(X[:120], y[:120])):
         for view in range(len(reg.rows_)):
@@ -258,7 +258,7 @@ def test_explanations_of_numbers(fitted):
 
 def test_a_grown_model_answers_as_before():
     from dataclasses import replace
-    from tabtune.pretrain import grow
+    from tabtune.training.pretrain import grow
     start = load_checkpoint('medium-regression').eval()
     c = start.config
     big = grow(start, replace(c, d_model=2 * c.d_model, d_ff=2 * c.d_ff, num_heads=2 * c.num_heads, num_layers=c.num_layers + 2)).eval()

@@ -9,7 +9,7 @@ from sklearn.datasets import make_classification, make_moons
 from sklearn.metrics import roc_auc_score
 
 from tabtune import MitraClassifier, TabularPipeline
-from tabtune.shapes import InputError
+from tabtune.core.shapes import InputError
 
 def small(n=80, seed=0):
     r = np.random.default_rng(seed)

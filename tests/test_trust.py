@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_checkpoint
-from tabtune.metrics import calibration_metrics
-from tabtune.processing import CHOICES
-from tabtune.shapes import CheckpointError, InputError, TabTuneError
+from tabtune.estimators.metrics import calibration_metrics
+from tabtune.data.processing import CHOICES
+from tabtune.core.shapes import CheckpointError, InputError, TabTuneError
 
 SMALL = dict(pretrained='small')
 
@@ -203,7 +203,7 @@ def test_nested_without_end_is_refused(saved):
     with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
 
 def test_a_context_whose_parts_do_not_belong_together_is_refused(stepped):
-    from tabtune.saving import CONTEXT, check_context
+    from tabtune.estimators.saving import CONTEXT, check_context
     good = {k: getattr(stepped.estimator_, k + '_') for k in CONTEXT}
     check_context(good, 'p')
     for change in (dict(y_support=good['y_support'][:-1]), dict(rows=[np.array([10 ** 6])]), dict(columns=np.array([99])), dict(classes=good['classes'][:1]), dict(near=[np.array([-1])])):

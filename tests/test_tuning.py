@@ -7,12 +7,14 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from tabtune import TabularPipeline, TuningConfig, tuning
-from tabtune.config import TUNING_KEYS, LoraSettings, MitraConfig, tuning_config
-from tabtune.mitra import Mitra, neighbour_init
-from tabtune.shapes import CheckpointError, ConfigError
-from tabtune.training import Callback
-from tabtune.tuning import Tuning, compare, tune
+from tabtune import TabularPipeline
+from tabtune import TuningConfig
+from tabtune.training import tuning
+from tabtune.core.config import TUNING_KEYS, LoraSettings, MitraConfig, tuning_config
+from tabtune.model.mitra import Mitra, neighbour_init
+from tabtune.core.shapes import CheckpointError, ConfigError
+from tabtune.training.loop import Callback
+from tabtune.training.tuning import Tuning, compare, tune
 
 QUICK = dict(device='cpu', epochs=2, steps_per_epoch=4, support_size=24, query_size=16, batch_size=2, learning_rate=1e-3, show_progress=False)
 SMALL = dict(use_synthetic_prior=False, d_model=32, num_layers=1)
@@ -265,7 +267,7 @@ def test_ctrl_c_in_a_later_turn_ends_all_turns(monkeypatch):
 
 def watched(monkeypatch, **actions):
     "Tune with a live view; what its run is like at the beginning of each further turn, and the report."
-    from tabtune.live import LiveRun
+    from tabtune.widgets.training_view import LiveRun
     live, seen, for_turn = LiveRun(), [], LiveRun.for_turn
     def told(self, number):
         seen.append((number, live.status, live.done.is_set()))
@@ -290,14 +292,14 @@ def test_stop_in_a_later_turn_ends_all_turns(monkeypatch):
     assert report['turns'] == 2 and report['ended'] == 'complete' and live.view.state()['status'] == 'stopped'
 
 def test_a_live_view_ends_where_training_fails():
-    from tabtune.live import LiveRun
+    from tabtune.widgets.training_view import LiveRun
     live = LiveRun()
     with pytest.raises(ZeroDivisionError): tune(tiny_model(), *rings(150), QUICK | dict(callbacks=[live, At(2, lambda state: 1 / 0)]))
     assert live.done.is_set() and not live.view.watcher.is_alive()
     assert live.status == 'failed' and isinstance(live.error, ZeroDivisionError)
 
 def test_stop_after_the_last_step_takes_no_further_turn(monkeypatch):
-    from tabtune.live import LiveRun
+    from tabtune.widgets.training_view import LiveRun
     class Late(Callback):
         def on_epoch(self, state): live.stop()
     live = LiveRun()

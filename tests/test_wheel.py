@@ -23,7 +23,7 @@ sys.meta_path.insert(0, NotAskedFor())
 from sklearn.datasets import load_breast_cancer
 import tabtune
 from tabtune import TabularPipeline
-from tabtune.checkpoints import bundled
+from tabtune.model.checkpoints import bundled
 
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 rows = X.sample(120, random_state=0).index
