@@ -22,7 +22,7 @@ setup(
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['tabtune', 'tabtune.*']),
-    package_data={'tabtune': ['weights/**', 'data/**']},
+    package_data={'tabtune': ['weights/**', 'examples/**']},
     install_requires=cfg['requirements'].split(),
     extras_require=extras,
     entry_points={

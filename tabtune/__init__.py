@@ -1,20 +1,28 @@
-"A notebook-first toolkit for tabular foundation models. The rooms: `tabtune.pipeline`, `tabtune.classifier`, `tabtune.mitra`, ..."
+"A notebook-first toolkit for tabular foundation models. Everything public is imported when it is first asked for."
 __version__ = "0.1.0"
 
-from .checkpoints import load_checkpoint, save_checkpoint
-from .classifier import MitraClassifier
-from .config import LoraSettings, MitraConfig, TuningConfig
-from .encode import TableEncoder
-from .explain import feature_importance, similar_rows
-from .leaderboard import TabularLeaderboard
-from .maps import get_attention_weights
-from .mitra import Mitra
-from .pipeline import TabularPipeline
-from .processing import TableProcessor
-from .recommend import recommend
-from .regressor import MitraRegressor
-from .tuning import tune
+from importlib import import_module
 
-__all__ = ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'MitraRegressor', 'load_checkpoint', 'save_checkpoint', 'Mitra',
-           'MitraConfig', 'TuningConfig', 'LoraSettings', 'TableEncoder', 'TableProcessor', 'tune', 'feature_importance',
-           'get_attention_weights', 'similar_rows', 'recommend']
+from .core.progress import register_progress_view
+
+_HOMES = dict(  # public name -> the module that defines it
+    TabularPipeline='estimators.pipeline', TabularLeaderboard='leaderboard.leaderboard',
+    MitraClassifier='estimators.classifier', MitraRegressor='estimators.regressor',
+    load_checkpoint='model.checkpoints', save_checkpoint='model.checkpoints', Mitra='model.mitra',
+    MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
+    TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning', recommend='training.recommend',
+    feature_importance='explain.importance', similar_rows='explain.importance', get_attention_weights='explain.attention_maps')
+_DOORS = ('dashboard', 'metrics', 'priors')  # short names of modules
+
+__all__ = [*_HOMES]
+
+def __getattr__(name):
+    "Import a public name, or one of the short doors, when it is first asked for (PEP 562)."
+    if name in _DOORS: return import_module(f'{__name__}.{name}')
+    if name not in _HOMES: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = globals()[name] = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+    return value
+
+def __dir__(): return sorted({*globals(), *__all__, *_DOORS})
+
+register_progress_view(lambda: import_module(f'{__name__}.widgets.training_view').live_callback())

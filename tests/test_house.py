@@ -5,12 +5,12 @@ import pytest
 
 import check, readme, tabtune
 
-NB, MODULE = 'nbs/00_shapes.ipynb', 'tabtune/shapes.py'
+NB, MODULE = 'nbs/core/00_shapes.ipynb', 'tabtune/core/shapes.py'
 
 @pytest.fixture
 def project(root, tmp_path):
     "A small project in step: one library notebook and the index."
-    (tmp_path/'nbs').mkdir()
+    (tmp_path/'nbs'/'core').mkdir(parents=True)
     for name in ('settings.ini', NB, 'nbs/index.ipynb'): shutil.copy(root/name, tmp_path/name)
     for name in (NB, 'nbs/index.ipynb'): (tmp_path/name).write_text(check.cleaned((tmp_path/name).read_text()))
     (tmp_path/'README.md').write_text(readme.readme(tmp_path))
@@ -73,33 +73,47 @@ def test_unclean_notebook_is_caught_and_cleaned(project, words, change):
     (project/NB).write_text(check.cleaned((project/NB).read_text()))
     assert check.problems(project) == []
 
-def room(root, name, *cells):
-    "A notebook with a module and some exported cells."
+def chapter(root, name, *cells):
+    "A notebook `nbs/<name>.ipynb` that exports some cells to the module of its folder and name."
     from nbformat.v4 import new_code_cell, new_notebook, writes
-    (root/'nbs').mkdir(exist_ok=True)
-    cells = [f'#| default_exp {name[3:]}', *(f'#| export\n{c}' for c in cells)]
-    (root/'nbs'/f'{name}.ipynb').write_text(writes(new_notebook(cells=[new_code_cell(c) for c in cells])))
+    path = root/'nbs'/f'{name}.ipynb'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    *package, stem = name.split('/')
+    cells = [f"#| default_exp {'.'.join([*package, stem[3:]])}", *(f'#| export\n{c}' for c in cells)]
+    path.write_text(writes(new_notebook(cells=[new_code_cell(c) for c in cells])))
 
-@pytest.mark.parametrize('cell', ['from tabtune.attic import stair', 'from tabtune import attic', 'def f():\n    import tabtune.attic as a\n    return a',
-                                  "from importlib import import_module\nhouse = import_module('tabtune.attic')"])
-def test_a_room_that_looks_upwards_is_caught(tmp_path, cell):
-    room(tmp_path, '90_attic', 'stair = 1')
-    room(tmp_path, '30_cellar', cell)
-    found = [*check.room_problems(tmp_path)]
-    assert len(found) == 1 and found[0].startswith('nbs/30_cellar.ipynb: imports tabtune.attic, which is 90_attic.ipynb')
-    room(tmp_path, '95_roof', cell)  # downwards is fine
-    assert [*check.room_problems(tmp_path)] == found
+FORMS = dict(name='from tabtune.{p}.attic import stair', module='from tabtune.{p} import attic', late='def f():\n    import tabtune.{p}.attic as a\n    return a',
+             importlib="from importlib import import_module\nhouse = import_module('tabtune.{p}.attic')")
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('package', ['widgets', 'data'])
+def test_an_import_that_runs_back_up_is_caught(tmp_path, form, package):
+    cell = FORMS[form].format(p=package)
+    chapter(tmp_path, f'{package}/09_attic', 'stair = 1')
+    chapter(tmp_path, 'data/03_cellar', cell)
+    found = [*check.import_problems(tmp_path)]
+    assert len(found) == 1 and found[0].startswith(f'nbs/data/03_cellar.ipynb: imports tabtune.{package}.attic, which stands above it ({package}/09_attic.ipynb)')
+    chapter(tmp_path, 'widgets/10_roof', cell)  # downwards is fine, within a package and across
+    chapter(tmp_path, '90_chimney', cell)
+    assert [*check.import_problems(tmp_path)] == found
+
+@pytest.mark.parametrize('cell', ['from tabtune import Mitra', 'import tabtune.dashboard', 'from tabtune import dashboard'], ids=['name', 'door', 'door by name'])
+def test_the_top_of_the_package_is_above_everything(tmp_path, cell):
+    chapter(tmp_path, 'widgets/03_cellar', cell)
+    assert [p.split(' from the top')[0] for p in check.import_problems(tmp_path)] == [f"nbs/widgets/03_cellar.ipynb: imports tabtune.{cell.split()[-1].removeprefix('tabtune.')}"]
+    chapter(tmp_path, 'widgets/03_cellar', 'from tabtune import __version__')
+    assert [*check.import_problems(tmp_path)] == []
 
 def test_a_cell_that_is_too_long_is_caught(tmp_path):
-    room(tmp_path, '30_cellar', '\n'.join(f'x{i} = {i}' for i in range(60)), '\n\n'.join(f'y{i} = {i}' for i in range(61)))
-    found = [*check.room_problems(tmp_path)]
-    assert len(found) == 1 and found[0].startswith('nbs/30_cellar.ipynb: 61 lines in the cell "y0 = 0"')
+    chapter(tmp_path, 'data/30_cellar', '\n'.join(f'x{i} = {i}' for i in range(60)), '\n\n'.join(f'y{i} = {i}' for i in range(61)))
+    found = [*check.import_problems(tmp_path)]
+    assert len(found) == 1 and found[0].startswith('nbs/data/30_cellar.ipynb: 61 lines in the cell "y0 = 0"')
 
-def test_the_check_of_rooms_is_one_of_all(root, monkeypatch):
-    monkeypatch.setattr(check, 'UPWARDS', set())
+def test_imports_are_among_the_problems(root, monkeypatch):
     for part in ('module_problems', 'readme_problems', 'notebook_problems'): monkeypatch.setattr(check, part, lambda root: [])
-    assert check.problems(root) == ['nbs/62_tuning.ipynb: imports tabtune.dashboard, which is 90_dashboard.ipynb. '
-                                    'Mend: a room imports only from smaller numbers']
+    assert check.problems(root) == []
+    monkeypatch.setattr(check, 'PACKAGES', check.PACKAGES[::-1])
+    assert any(p.startswith('nbs/training/06_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
 
 def test_readme_hides_directives_and_moves_links():
     from nbformat.v4 import new_code_cell, new_notebook
@@ -109,4 +123,4 @@ def test_readme_hides_directives_and_moves_links():
         '[a](nbs/tutorials/a.ipynb) [b](B.md) [c](#c) [d](https://d.org)'
 
 def test_every_public_name_is_there():
-    for name in tabtune.__all__: assert vars(tabtune)[name].__module__.startswith('tabtune.'), name
+    for name in tabtune.__all__: assert getattr(tabtune, name).__module__.startswith('tabtune.'), name

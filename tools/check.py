@@ -3,9 +3,10 @@
 1. Each module in tabtune/ is what its notebook exports.
 2. README.md is what nbs/index.ipynb gives.
 3. Notebooks are clean: no outputs, no execution counts, no widget state.
-4. A room imports only from rooms with a smaller number, and no exported cell has more than 60 lines.
+4. A module imports only from the packages before its own and from smaller numbers of its own package, also inside functions;
+   no exported cell has more than 60 lines.
 """
-import json, os, re, shutil, subprocess, sys, tempfile
+import ast, json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,7 +34,7 @@ def modules(root):
 
 def origin(text):
     "The file that a module's `text` says it was made from."
-    found = re.search(r'File to edit: \.\./(\S+\.ipynb)', text)
+    found = re.search(r'File to edit: (?:\.\./)+(\S+\.ipynb)', text)
     return found[1] if found else 'nbs/ and settings.ini'
 
 def module_problems(root):
@@ -71,32 +72,47 @@ def notebook_problems(root):
         elif cleaned(text) != text: yield f"{name}: isn't in nbdev_clean's form. Mend: python tools/clean.py {name}"
 
 LONGEST = 60  # lines of an exported cell
-UPWARDS = {('tuning', 'dashboard')}  # a live view is looked for when a notebook trains, and training does without it
+PACKAGES = ('core', 'data', 'model', 'training', 'estimators', 'leaderboard', 'explain', 'widgets')  # each imports only from those before it
 
-def rooms(root):
-    "Name of each library module -> (its notebook, the sources of its exported cells)."
+def library_notebooks(root):
+    "Name of each library module, without `tabtune.` -> (its notebook, the sources of its exported cells)."
     out = {}
-    for path in sorted((root/'nbs').glob('[0-9]*.ipynb')):
+    for path in notebooks(root):
         code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
         names = [m[1] for s in code if (m := re.search(r'^\s*#\s*\|\s*default_exp\s+(\S+)', s, re.M))]
         if names: out[names[0]] = path, [s for s in code if re.search(r'^\s*#\s*\|\s*exporti?\b', s, re.M)]
     return out
 
-def imported(source):
-    "Modules of the package that a cell imports, at its top or inside a function."
-    found = re.findall(r'(?m)^\s*(?:from|import)\s+tabtune\.(\w+)', source) + re.findall(r"""import_module\(['"]tabtune\.(\w+)""", source)
-    lists = re.findall(r'(?m)^\s*from\s+tabtune\s+import\s+([\w, ]+)', source)
-    return {*found, *(name.split()[0] for names in lists for name in names.split(',') if name.strip())}
+def place(path, root):
+    "Where a notebook stands in the order of imports: its package (those on top come last), then its number."
+    package = path.parent.relative_to(root/'nbs').as_posix()
+    return (PACKAGES.index(package) if package in PACKAGES else len(PACKAGES), path.name)
 
-def room_problems(root):
-    "Imports upwards, and exported cells that are too long to read."
-    known = rooms(root)
-    number = {name: int(path.name[:2]) for name, (path, _) in known.items()}
-    for name, (path, cells) in known.items():
+def imported(source):
+    "What a cell imports from tabtune, at its top or inside a function, by name or through importlib: dotted names without `tabtune.`"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import): names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level: names = [f'{node.module}.{a.name}' for a in node.names]
+        elif isinstance(node, ast.Call): names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+                                                  and 'import' in ast.unparse(node.func)]
+        else: continue
+        yield from (n.removeprefix('tabtune.') for n in names if n.startswith('tabtune.'))
+
+def module_of(name, known):
+    "The module that an imported dotted `name` leads to; None for an attribute of the package itself, such as `__version__`."
+    found = [m for m in known if name == m or name.startswith(f'{m}.')]
+    return found[0] if found else None if name.startswith('__') else name
+
+def import_problems(root):
+    "Imports that run back up, and exported cells that are too long to read."
+    known = library_notebooks(root)
+    for module, (path, cells) in known.items():
         where = path.relative_to(root).as_posix()
-        for other in sorted(set().union(*map(imported, cells)) & set(known)):
-            if number[other] >= number[name] and (name, other) not in UPWARDS:
-                yield f'{where}: imports tabtune.{other}, which is {known[other][0].name}. Mend: a room imports only from smaller numbers'
+        for name in sorted({module_of(n, known) for cell in cells for n in imported(cell)} - {None, module}):
+            if name not in known: yield f'{where}: imports tabtune.{name} from the top of the package. Mend: name the module that defines it'
+            elif place(known[name][0], root) > place(path, root):
+                yield (f'{where}: imports tabtune.{name}, which stands above it ({known[name][0].relative_to(root/"nbs").as_posix()}). '
+                       f'Mend: import only from packages before it ({", ".join(PACKAGES)}) and from smaller numbers of its own')
         for cell in cells:
             lines = [line for line in cell.splitlines() if line.strip() and not line.lstrip().startswith('#|')]
             if len(lines) > LONGEST: yield f'{where}: {len(lines)} lines in the cell "{lines[0][:50]}". Mend: split it, at most {LONGEST}'
@@ -104,7 +120,7 @@ def room_problems(root):
 def problems(root):
     "All that is wrong in `root`, one line each."
     root = Path(root)
-    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *room_problems(root)]
+    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root)]
 
 if __name__ == '__main__':
     found = problems(ROOT)
