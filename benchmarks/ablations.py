@@ -1,6 +1,6 @@
 """Small fair comparisons of what goes into pre-training: the same processor seconds, the same seeds, one change at a time.
 
-    python benchmarks/ablations.py --seconds 20 --seeds 0 1 [--only hints head] [--out benchmarks/ablations.csv]
+    python benchmarks/ablations.py --seconds 20 --seeds 0 1 [--only experts head] [--out benchmarks/ablations.csv]
 
 Each line of the table is one run of a 32 x 2 model: its change, its seed, steps and cells within the budget, and the loss on
 the held-out synthetic tables, by prior. Lines that are there already are not run again. The time is that of this process,
@@ -75,17 +75,17 @@ def third_wrong(d, y_BN, c_B): return torch.where(d.coin(0.3, *y_BN.shape), (d.u
 
 VARIANTS = {  # name -> (question, what differs from the base)
     'base': ('', {}),
-    'hints none': ('closed-form hints', dict(hints='none')),
-    'hints none, value and rank': ('what enters a cell (without hints)', dict(hints='none', cell='value_rank')),
-    'hints none, quantile': ('what enters a cell (without hints)', dict(hints='none', cell='quantile')),
+    'experts none': ('closed-form experts', dict(experts='none')),
+    'experts none, value and rank': ('what enters a cell (without experts)', dict(experts='none', cell='value_rank')),
+    'experts none, quantile': ('what enters a cell (without experts)', dict(experts='none', cell='quantile')),
     'value and rank': ('what enters a cell', dict(cell='value_rank')),
     'column none': ('column identity', dict(column='none')),
     'column class_means': ('column identity', dict(column='class_means')),
-    'hints none, column none': ('column identity (without hints)', dict(hints='none', column='none')),
-    'hints none, column class_means': ('column identity (without hints)', dict(hints='none', column='class_means')),
+    'experts none, column none': ('column identity (without experts)', dict(experts='none', column='none')),
+    'experts none, column class_means': ('column identity (without experts)', dict(experts='none', column='class_means')),
     'rows first': ('order of the halves', dict(order='rows_first')),
     'linear head': ('head', dict(head='linear')),
-    'hints none, linear head': ('head (without hints)', dict(hints='none', head='linear')),
+    'experts none, linear head': ('head (without experts)', dict(experts='none', head='linear')),
     'both heads': ('head', dict(patch=(mitra.HEADS, dict(retrieval=BothHeads)))),
     'random start': ('initialisation', dict(init=False)),
     'no log n': ('scale of attention', dict(row_scale='none')),

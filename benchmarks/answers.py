@@ -23,25 +23,25 @@ from tabtune.data.targets import Mixture, bin_edges, mixture_answer
 SHARES = torch.arange(1, 10) / 10
 
 class Tokens:
-    "What a frozen body knows of an episode: label tokens of support and queries, and what its hints say."
+    "What a frozen body knows of an episode: label tokens of support and queries, and what its experts say."
     def __init__(self, model, ep):
         with torch.no_grad():
             keep = {}
             model.final_layer.memory = lambda h, y, cache: keep.update(support=h)
             self.cache = model.encode_support(ep.x_support, ep.y_support)
             model.final_layer.forward = lambda h, memory, cache: keep.update(query=h)
-            model.hints.answer = lambda out, h, evidence: keep.update(evidence=evidence)
+            model.experts.answer = lambda out, h, evidence: keep.update(evidence=evidence)
             model.predict_logits(self.cache, ep.x_query)
-            for m, name in ((model.final_layer, 'memory'), (model.final_layer, 'forward'), (model.hints, 'answer')): delattr(m, name)
+            for m, name in ((model.final_layer, 'memory'), (model.final_layer, 'forward'), (model.experts, 'answer')): delattr(m, name)
         self.ep, self.model, self.support, self.query, self.evidence = ep, model, keep['support'], keep['query'], keep['evidence']
 
 class Similar(nn.Module):
-    "Similar rows' targets and the hints give a place and a spread; a few logistic distributions around it."
+    "Similar rows' targets and the experts give a place and a spread; a few logistic distributions around it."
     def __init__(self, config):
         super().__init__()
         self.head = TargetHead(config)
 
-    def out(self, t): return t.model.hints.answer(self.head(t.query, self.head.memory(t.support, t.ep.y_support, t.cache), t.cache), t.query, t.evidence)
+    def out(self, t): return t.model.experts.answer(self.head(t.query, self.head.memory(t.support, t.ep.y_support, t.cache), t.cache), t.query, t.evidence)
     def forward(self, t): return mixture_answer(self.out(t))
 
 class SimilarBins(Similar):

@@ -36,7 +36,7 @@ def works():
     "Name -> what is timed."
     from tabtune import MitraClassifier, MitraRegressor, TabularPipeline
     from tabtune.data.encode import TableEncoder
-    from tabtune.model.experts import KernelHints
+    from tabtune.model.experts import KernelExperts
     X, y = table(2000, 20)
     cold = lambda: TabularPipeline().fit(X[:1000], y[:1000]).predict_proba(X[1000:])
     est = MitraClassifier('medium').fit(X[:1000], y[:1000])
@@ -45,14 +45,14 @@ def works():
     encoder = TableEncoder().fit(mixed)
     v = torch.randn(14, 90, 6, generator=torch.Generator().manual_seed(0))
     x, c = torch.stack([v.asinh(), 2 * v.argsort(1).argsort(1) / 90 - 1, torch.zeros_like(v)], -1), (v[..., 0] > 0).long()
-    hints = KernelHints(est.model_.config)
+    experts = KernelExperts(est.model_.config)
     def step():
         logits = est.model_(v[:4], c[:4], v[:4])
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), c[:4].flatten()).backward()
     return {'fit and predict, 1,000 + 1,000 rows x 20 columns': cold, 'the next 1,000 rows': lambda: est.predict_proba(X[1000:]),
             'one row, 20 times': lambda: [est.predict_proba(X[1000:1001]) for _ in range(20)],
             'a regression, 300 + 300 rows': lambda: number.predict(X[300:600, :8]), 'encoding 2,000 rows of a mixed table': lambda: encoder.transform(mixed),
-            'hints of 14 small tables': lambda: hints.fit(x, c), 'forward and backward, 4 tables of 90 + 90 rows': step}
+            'experts of 14 small tables': lambda: experts.fit(x, c), 'forward and backward, 4 tables of 90 + 90 rows': step}
 
 def measured(repeats):
     "Name -> multiple of the yardstick."

@@ -20,13 +20,13 @@ MADE = ['classification', 'hastie', 'moons', 'shells', 'causal', 'forest']
 def made(name):
     "A synthetic table of 2,000 rows."
     from sklearn.datasets import make_classification, make_gaussian_quantiles, make_hastie_10_2, make_moons
-    from tabtune.training.priors import Dice, sample_tables
+    from tabtune.training.priors import RandomSource, sample_tables
     noise = np.random.default_rng(0).normal(size=(2000, 4))
     if name == 'classification': return make_classification(2000, 12, n_informative=6, n_classes=3, flip_y=0.05, random_state=0)
     if name == 'hastie': return make_hastie_10_2(2000, random_state=0)
     if name == 'shells': return make_gaussian_quantiles(n_samples=2000, n_features=6, n_classes=4, random_state=0)
     if name == 'moons': x, y = make_moons(2000, noise=0.3, random_state=0); return np.c_[x, noise], y
-    t = sample_tables(Dice(7), 1, 2000, 9, 5, {name: 1.0})
+    t = sample_tables(RandomSource(7), 1, 2000, 9, 5, {name: 1.0})
     return t.x[0].numpy(), t.y[0].numpy()
 
 def real(name):

@@ -14,7 +14,7 @@ from tabtune.model.checkpoints import find_checkpoint, load_checkpoint, read_car
 from tabtune.estimators.classifier import MitraClassifier
 from tabtune.estimators.metrics import calibration_metrics
 from tabtune.training.pretrain import validation_loss, validation_set
-from tabtune.core.files import write_whole
+from tabtune.core.files import write_atomic
 
 SIGN = dict(auc=1, accuracy=1, logloss=-1)
 NUMBER = dict(r2=1, rmse=-1)  # for a checkpoint that predicts numbers
@@ -101,6 +101,6 @@ def main():
     print(json.dumps({k: v for k, v in result.items() if k != 'by_dataset'}, indent=1))
     if a.card:
         dir = find_checkpoint(a.checkpoint)
-        write_whole(dir/'card.json', lambda p: p.write_text(json.dumps(read_card(dir) | dict(evaluation=result), indent=1) + '\n'))
+        write_atomic(dir/'card.json', lambda p: p.write_text(json.dumps(read_card(dir) | dict(evaluation=result), indent=1) + '\n'))
 
 if __name__ == '__main__': main()

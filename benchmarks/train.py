@@ -23,20 +23,20 @@ def compiled(model):
     for block in model.layers: block.forward = torch.compile(block.forward, dynamic=True)
 
 WAYS = {  # name -> (variant, bfloat16 in linear layers, tables drawn for so many batches at once, change, the kernel?)
-    'float32, no hints': (dict(hints='none'), False, 1, None, False),
-    'bfloat16 in linear layers': (dict(hints='none'), True, 1, None, False),
-    'and tables for four batches drawn at once': (dict(hints='none'), True, 4, None, False),
-    'and compiled blocks': (dict(hints='none'), True, 4, compiled, False),
-    'and the kernel': (dict(hints='none'), True, 4, None, True),
-    'with hints, 256 landmarks': ({}, True, 4, None, False),
-    'with hints and the kernel': ({}, True, 4, None, True),
+    'float32, no experts': (dict(experts='none'), False, 1, None, False),
+    'bfloat16 in linear layers': (dict(experts='none'), True, 1, None, False),
+    'and tables for four batches drawn at once': (dict(experts='none'), True, 4, None, False),
+    'and compiled blocks': (dict(experts='none'), True, 4, compiled, False),
+    'and the kernel': (dict(experts='none'), True, 4, None, True),
+    'with experts, 256 landmarks': ({}, True, 4, None, False),
+    'with experts and the kernel': ({}, True, 4, None, True),
 }
 
 def stepper(d_model, num_layers, variant, bf16, ahead, change, kernel):
     "A function that does one step and says (seconds, cells)."
     torch.manual_seed(0)
     model = neighbour_init(Mitra(MitraConfig(d_model=d_model, num_layers=num_layers, dropout=0.0, **variant))).train()
-    if hasattr(model.hints, 'limit'): model.hints.limit = 256
+    if hasattr(model.experts, 'limit'): model.experts.limit = 256
     if change: change(model)
     opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, ahead=ahead, cells=12_000)
     def step():

@@ -95,12 +95,12 @@ def write_settings():
     "Tables of all settings, from the code that checks them."
     from tabtune.widgets.form_state import MODEL_HELP
     from tabtune.core.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
-    from tabtune.data.processing import CHOICES, PROCESSOR_KEYS
+    from tabtune.data.processing import PROCESSING_CHOICES, PROCESSOR_KEYS
     own = MitraConfig()
     default = dict(d_ff='None', num_heads='None', seed=42, n_estimators=1, use_synthetic_prior=True, pretrained='None')
     span = lambda k: f"{MODEL_RANGES[k][0]:g} to {MODEL_RANGES[k][1]:g}" if k in MODEL_RANGES and MODEL_RANGES[k][1] is not None else ''
     model = [(f'`{k}`', f'`{default.get(k, getattr(own, k, None))}`', span(k), MODEL_HELP.get(k, '')) for k in MODEL_KEYS]
-    choices = lambda k: ', '.join(f'`{c}`' for c in CHOICES.get(k, ()))
+    choices = lambda k: ', '.join(f'`{c}`' for c in PROCESSING_CHOICES.get(k, ()))
     processor = [(f'`{k}`', '`None`', choices(k), PROCESSOR_HELP.get(k, '')) for k in PROCESSOR_KEYS]
     head = ('setting', 'default', 'range', 'what it does')
     return write('pages/settings', linked((ROOT/'docs'/'pages'/'settings.in.md').read_text(encoding='utf-8'))

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['TrainingDashboard', 'PipelineBuilder', 'EpisodeView', 'PriorView', 'LeaderboardView', 'AttentionView',
-           'live_callback', 'Choices', 'Curves', 'Picture', 'Run']
+           'live_callback', 'FormState', 'Curves', 'Picture', 'Run']
 
 # %% ../nbs/12_dashboard.ipynb #fb93d5b6
 from .widgets.builder import PipelineBuilder
-from .widgets.form_state import Choices
+from .widgets.form_state import FormState
 from .widgets.plots import Curves, Picture
 from .widgets.training_view import Run, TrainingDashboard, live_callback
 from .widgets.views import AttentionView, EpisodeView, LeaderboardView, PriorView
 
 _all_ = ['TrainingDashboard', 'PipelineBuilder', 'EpisodeView', 'PriorView', 'LeaderboardView', 'AttentionView', 'live_callback',
-         'Choices', 'Curves', 'Picture', 'Run']
+         'FormState', 'Curves', 'Picture', 'Run']

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLASSICS', 'METRICS', 'DIGITS', 'HIGHER', 'LOOKS', 'LINES', 'titanic', 'load_tables', 'baselines', 'score', 'compare',
-           'best', 'block', 'report', 'draw_metric', 'draw_scores', 'read_curve', 'apart', 'draw_curve', 'draw', 'main']
+           'best', 'block', 'report', 'infer_dtype', 'draw_metric', 'draw_scores', 'read_curve', 'apart', 'draw_curve',
+           'draw', 'main']
 
 # %% ../nbs/90_demo.ipynb #597afbf2
 import json
@@ -112,7 +113,7 @@ LOOKS = {'Mitra': ('#D55E00', 'o'), 'logistic regression': ('#0072B2', 's'),
          'random forest': ('#009E73', '^'), 'gradient boosting': ('#7F7F7F', 'D')}
 
 # %% ../nbs/90_demo.ipynb #17a6c413
-def _tidy(ax, title, axis):
+def infer_dtype(ax, title, axis):
     "Fewer lines around the data."
     ax.set_title(title, fontsize=10.5, loc='left')
     ax.spines[['top', 'right', 'left']].set_visible(False)
@@ -140,7 +141,7 @@ def draw_metric(
         ax.annotate(f'{value:.{DIGITS[metric]}f}', (value, y), (8, 0), textcoords='offset points', va='center', fontsize=8.5,
                     color=colour, weight='bold' if b else 'normal')
     ax.margins(x=.35, y=.04)
-    _tidy(ax, f"{METRICS[metric]}, {'higher' if metric in HIGHER else 'lower'} is better", 'x')
+    infer_dtype(ax, f"{METRICS[metric]}, {'higher' if metric in HIGHER else 'lower'} is better", 'x')
 
 # %% ../nbs/90_demo.ipynb #c50915fd
 def draw_scores(
@@ -198,7 +199,7 @@ def draw_curve(
     n = card['hardware']['threads']
     machine = card['hardware']['gpu'] or f"{n} CPU core{'s' * (n > 1)}"
     ax.set(xlabel=f'hours on {machine}; {curve.tables.max():,.0f} synthetic tables in all', ylabel='loss, nats per row', xlim=(0, None))
-    _tidy(ax, 'loss on synthetic tables kept aside, lower is better', 'both')
+    infer_dtype(ax, 'loss on synthetic tables kept aside, lower is better', 'both')
 
 # %% ../nbs/90_demo.ipynb #e93d0c9a
 def draw(

@@ -37,10 +37,10 @@ def table(seed=0, n=40, f=4):
     g = torch.Generator().manual_seed(seed)
     return torch.randn(1, n, f, generator=g), torch.arange(n)[None] % 3, torch.randn(1, 5, f, generator=g)
 
-@pytest.mark.parametrize('order, head, hints', list(itertools.product(
+@pytest.mark.parametrize('order, head, experts', list(itertools.product(
     ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
-def test_recorded_weights_give_the_output_back(order, head, hints):
-    m, (x, y, xq), seen = model(order=order, head=head, hints=hints), table(), []
+def test_recorded_weights_give_the_output_back(order, head, experts):
+    m, (x, y, xq), seen = model(order=order, head=head, experts=experts), table(), []
     with torch.inference_mode():
         cache = m.encode_support(x, y)
         plain = m.predict_logits(cache, xq)
@@ -80,10 +80,10 @@ def recomputed(est, maps, X, answer, order):
     assert replay.todo == []
     return out
 
-@pytest.mark.parametrize('order, head, hints', list(itertools.product(
+@pytest.mark.parametrize('order, head, experts', list(itertools.product(
     ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
-def test_the_maps_give_the_answer_back(wine, order, head, hints):
-    m = model(order=order, head=head, hints=hints)
+def test_the_maps_give_the_answer_back(wine, order, head, experts):
+    m = model(order=order, head=head, experts=experts)
     clf, X = MitraClassifier(m).fit(wine[0], wine[1]), wine[2][:6]
     proba, maps = clf.predict_proba(X), clf.get_attention_weights(X)
     np.testing.assert_allclose(recomputed(clf, maps, X, 'predict_proba', order), proba, atol=1e-4)
@@ -92,9 +92,9 @@ def test_the_maps_give_the_answer_back(wine, order, head, hints):
     x, y, xq = (t[None] for t in _view(clf, clf.rows_[0], clf.encoder_.transform(X)))
     with torch.inference_mode():  # the rest of the answer: gate times evidence
         cache = m.encode_support(x, y)
-        part = torch.zeros(1) if hints == 'none' else m.hints.answer(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.hints.evidence(m.cell(xq, cache.cells), cache.hints))[0]
-    np.testing.assert_allclose(maps.hint_logits, np.broadcast_to(part.numpy(), maps.logits.shape), atol=1e-3)
-    assert (abs(maps.hint_logits).max() > .01) == (hints == 'kernel')
+        part = torch.zeros(1) if experts == 'none' else m.experts.answer(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.experts.evidence(m.cell(xq, cache.cells), cache.experts))[0]
+    np.testing.assert_allclose(maps.expert_logits, np.broadcast_to(part.numpy(), maps.logits.shape), atol=1e-3)
+    assert (abs(maps.expert_logits).max() > .01) == (experts == 'kernel')
 
 def test_the_maps_give_a_predicted_number_back(wine):
     reg = MitraRegressor().fit(wine[0].iloc[:, 1:], wine[0].iloc[:, 0])
@@ -117,7 +117,7 @@ def wine():
     X, y = load_wine(return_X_y=True, as_frame=True)
     return X.iloc[::2], y[::2], X.iloc[1::2], y[1::2]
 
-@pytest.mark.parametrize('kwargs', [dict(order='rows_first', head='linear', hints='none', cell='quantile', column='none', row_scale='none'),
+@pytest.mark.parametrize('kwargs', [dict(order='rows_first', head='linear', experts='none', cell='quantile', column='none', row_scale='none'),
                                     dict(order='features_first')])
 def test_a_classifier_of_any_variant(wine, kwargs):
     clf = MitraClassifier(model(**kwargs)).fit(wine[0], wine[1])

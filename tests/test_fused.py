@@ -30,10 +30,10 @@ def both(monkeypatch, f):
 def model(**kw):
     torch.manual_seed(0)
     m = neighbour_init(Mitra(MitraConfig(dropout=0., **kw)))
-    for p in m.hints.parameters(): torch.nn.init.normal_(p, std=0.1)
+    for p in m.experts.parameters(): torch.nn.init.normal_(p, std=0.1)
     return m
 
-VARIANTS = [dict(), dict(d_model=32, num_layers=1), dict(d_model=128, num_layers=3), dict(order='rows_first', head='linear', hints='none'),
+VARIANTS = [dict(), dict(d_model=32, num_layers=1), dict(d_model=128, num_layers=3), dict(order='rows_first', head='linear', experts='none'),
             dict(row_scale='none', cell='value_rank', column='none'), dict(d_model=64, num_heads=2, d_ff=96), dict(task='regression')]
 
 @exact

@@ -13,7 +13,7 @@ hypothesis = pytest.importorskip('hypothesis')
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_checkpoint
-from tabtune.data.processing import CHOICES
+from tabtune.data.processing import PROCESSING_CHOICES
 from tabtune.core.shapes import TabTuneError
 
 ASKED = os.environ.get('TABTUNE_FUZZ')
@@ -146,7 +146,7 @@ def test_many_of_these_tables_are_predicted():
     if not SEEN: pytest.skip('runs after test_random_tables')
     assert sum(SEEN) > 0.3 * len(SEEN)
 
-PARAMS = st.fixed_dictionaries({}, optional={k: st.sampled_from([v for v in CHOICES[k] if v != 'iterative']) for k in CHOICES if k != 'resampling_strategy'} | dict(resampling_strategy=st.sampled_from(['over', 'under', 'smote'])))
+PARAMS = st.fixed_dictionaries({}, optional={k: st.sampled_from([v for v in PROCESSING_CHOICES[k] if v != 'iterative']) for k in PROCESSING_CHOICES if k != 'resampling_strategy'} | dict(resampling_strategy=st.sampled_from(['over', 'under', 'smote'])))
 
 @settings(fuzz, max_examples=max(10, N // 5))
 @given(problem=problems(), params=PARAMS)

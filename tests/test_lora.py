@@ -15,7 +15,7 @@ from tabtune.core.shapes import CheckpointError, ConfigError
 from tabtune.training.loop import episode_loss
 from tabtune.training.episodes import TableEpisodes
 
-LAYOUTS = {'ours': {}, 'public': dict(cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', hints='none')}
+LAYOUTS = {'ours': {}, 'public': dict(cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', experts='none')}
 
 def table(n=80, seed=0):
     r = np.random.default_rng(seed)

@@ -55,13 +55,13 @@ def test_bad_config_json_is_refused(root, tmp_path, text, words):
 
 SIZES = [dict(d_model=32, num_layers=1), dict(d_model=256, d_ff=512, num_heads=8, num_layers=4), dict(d_model=48, num_heads=3, num_layers=3),
          dict(d_model=320, num_heads=2, num_layers=1, d_ff=64), dict(cell='value_rank', column='none', order='rows_first'),
-         dict(head='linear', order='features_first', row_scale='none'), dict(cell='quantile', head='retrieval', order='rows_first', hints='none')]
+         dict(head='linear', order='features_first', row_scale='none'), dict(cell='quantile', head='retrieval', order='rows_first', experts='none')]
 
 @pytest.mark.parametrize('sizes', SIZES, ids=str)
 def test_any_size_and_variant_is_exact_under_padding_and_batching(no_kernel, sizes):
     torch.manual_seed(0)
     model = neighbour_init(Mitra(MitraConfig(dropout=0.0, **sizes))).eval()
-    for p in model.hints.parameters(): torch.nn.init.normal_(p, std=0.1)  # they start at zero
+    for p in model.experts.parameters(): torch.nn.init.normal_(p, std=0.1)  # they start at zero
     xs, ys, xq = torch.randn(2, 12, 4), torch.randint(4, (2, 12)), torch.randn(2, 5, 4)
     xs[0, 3, 1] = xq[1, 0, 2] = float('nan')
     with torch.no_grad():

@@ -207,7 +207,7 @@ def test_public_layout_with_one_output(root):
 def test_public_layout_with_bins(tmp_path):
     X, y = houses()
     config = MitraConfig(16, num_heads=2, num_layers=1, n_classes=100, task='regression', cell='quantile', column='none', order='rows_first',
-                         row_scale='none', head='linear', hints='none')
+                         row_scale='none', head='linear', experts='none')
     model = Mitra(config).eval()
     reg = MitraRegressor(save_checkpoint(model, tmp_path/'bins')).fit(X, y)
     edges, width = torch.linspace(-0.5, 1.5, 101).numpy(), y.max() - y.min()  # half a range on either side

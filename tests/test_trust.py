@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_checkpoint
 from tabtune.estimators.metrics import calibration_metrics
-from tabtune.data.processing import CHOICES
+from tabtune.data.processing import PROCESSING_CHOICES
 from tabtune.core.shapes import CheckpointError, InputError, TabTuneError
 
 SMALL = dict(pretrained='small')
@@ -48,7 +48,7 @@ def test_steps_are_saved_and_predict_the_same_bits_in_a_fresh_process(stepped, t
 
 def test_every_choice_of_every_step_predicts_and_is_saved(tmp_path):
     X, y = people(60)
-    for key, values in CHOICES.items():
+    for key, values in PROCESSING_CHOICES.items():
         if key == 'resampling_strategy': pytest.importorskip('imblearn')
         for v in values:
             pipe = TabularPipeline(model_params=SMALL, processor_params={key: v} | ({'imputation_strategy': 'median'} if v == 'smote' else {})).fit(X, y)
@@ -62,7 +62,7 @@ def test_few_rows_with_every_choice_of_every_step(n):
     r = np.random.default_rng(0)
     X = pd.DataFrame(dict(a=r.normal(size=n), b=list('xyxyxy')[:n]))
     for Model, y in ((MitraClassifier, np.arange(n)), (MitraClassifier, np.zeros(n)), (MitraRegressor, r.normal(size=n))):
-        for key, values in CHOICES.items():
+        for key, values in PROCESSING_CHOICES.items():
             for v in values:
                 with warnings.catch_warnings(action='ignore'):
                     try: assert len(Model(processor_params={key: v}).fit(X, y).predict(X)) == n

@@ -27,8 +27,8 @@ log = logging.getLogger('tabtune')
 def did_you_mean(
     name: str,  # what was given
     valid,  # the names that are allowed
-) -> str:  # a hint, with all valid names
-    "A hint that names the nearest valid name, then all of them."
+) -> str:  # a suggestion, with all valid names
+    "A suggestion that names the nearest valid name, then all of them."
     near = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
     start = f"did you mean '{near[0]}'? " if near else ''
     return f"{start}Valid: {', '.join(map(str, valid)) or 'none in this version'}"
@@ -78,16 +78,16 @@ def check_choice(
 # %% ../../nbs/core/01_config.ipynb #214f7c66
 VARIANTS = dict(task=('classification', 'regression'), cell=('quantile', 'value_rank', 'fourier'),
                 column=('none', 'class_means', 'bound'), order=('rows_first', 'features_first'), row_scale=('none', 'log_n'),
-                head=('linear', 'retrieval'), hints=('none', 'kernel'))
+                head=('linear', 'retrieval'), experts=('none', 'kernel'))
 
 # %% ../../nbs/core/01_config.ipynb #1df10edc
 def _check_together(c):
     "Raise `ConfigError` where fields of a `MitraConfig` don't go together."
-    if c.task == 'regression' and c.head == 'linear' and (c.column, c.hints) != ('none', 'none'):
-        raise ConfigError(f"task='regression' with head='linear' is the public layout: column='none' and hints='none' only, "
-                          f"not '{c.column}' and '{c.hints}'")
-    if c.hints == 'kernel' and c.cell == 'quantile':
-        raise ConfigError("hints='kernel' needs a cell with value, rank and missing flag, not 'quantile'")
+    if c.task == 'regression' and c.head == 'linear' and (c.column, c.experts) != ('none', 'none'):
+        raise ConfigError(f"task='regression' with head='linear' is the public layout: column='none' and experts='none' only, "
+                          f"not '{c.column}' and '{c.experts}'")
+    if c.experts == 'kernel' and c.cell == 'quantile':
+        raise ConfigError("experts='kernel' needs a cell with value, rank and missing flag, not 'quantile'")
     if c.d_model % c.num_heads:
         raise ConfigError(f'd_model={c.d_model} must be divisible by num_heads={c.num_heads}; '
                           f'try num_heads={next(h for h in range(c.num_heads, 0, -1) if c.d_model % h == 0)}')
@@ -108,7 +108,7 @@ class MitraConfig:
     order: str = 'features_first'  # of the two kinds of attention
     row_scale: str = 'log_n'  # temperature of row attention
     head: str = 'retrieval'  # how the answer is read
-    hints: str = 'kernel'  # whether closed-form learners help
+    experts: str = 'kernel'  # whether closed-form learners help
 
     def __post_init__(self):
         check_range('d_model', self.d_model, 1)
@@ -131,7 +131,7 @@ PRESETS = dict(small=MitraConfig(d_model=32, num_layers=1), medium=MitraConfig()
 
 # %% ../../nbs/core/01_config.ipynb #6ffbf7e1
 _JSON = dict(dim='d_model', dim_output='n_classes', n_layers='num_layers', n_heads='num_heads', task='task')
-_PUBLIC = dict(dropout=0.0, cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', hints='none')
+_PUBLIC = dict(dropout=0.0, cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', experts='none')
 
 def config_to_json(
     config: MitraConfig,  # an architecture

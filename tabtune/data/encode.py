@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .frames import _named, _tidy, _unique, check_table, column_names, encode_labels, match_labels
+from .frames import has_column_names, infer_dtype, unique_names, check_table, column_names, encode_labels, match_labels
 from ..core.shapes import InputError
 
 # %% ../../nbs/data/01_encode.ipynb #3ee4aa3d
@@ -208,11 +208,11 @@ class NumberColumn(Column):
     by_ranks = property(lambda self: self.scale['ranks'])
 
     def _read(self, s, bad):
-        s = _tidy(s)
+        s = infer_dtype(s)
         return _minus(s, self.base) if pt.is_numeric_dtype(s.dtype) else _parse(s, _to_numbers, self.name, bad) - self.base
 
     def _learn(self, s):
-        s = _tidy(s)
+        s = infer_dtype(s)
         self.base = _base(s)
         x = self._read(s, [])
         self.scale = fit_scale(x)
@@ -277,7 +277,7 @@ class DurationColumn(NumberColumn):
     "Time spans in seconds, standardised."
     kind = 'duration'
     def _read(self, s, bad):
-        s, parse = _tidy(s), lambda keys: _seconds(pd.to_timedelta(pd.Index(keys, dtype=object), errors='coerce'))
+        s, parse = infer_dtype(s), lambda keys: _seconds(pd.to_timedelta(pd.Index(keys, dtype=object), errors='coerce'))
         return _seconds(pd.TimedeltaIndex(s)) if pt.is_timedelta64_dtype(s.dtype) else _parse(s, parse, self.name, bad)
 
 # %% ../../nbs/data/01_encode.ipynb #0be89e99
@@ -308,13 +308,13 @@ class DateColumn(DurationColumn):
         return [apply_scale(x, self.scale)] + [getattr(clock, p).to_numpy(dtype=np.float32) for p in self.parts]
 
     def _read(self, s, bad):
-        s = _tidy(s)
+        s = infer_dtype(s)
         if isinstance(s.dtype, pd.PeriodDtype): s = s.dt.to_timestamp()
         if pt.is_datetime64_any_dtype(s.dtype): return _seconds(pd.DatetimeIndex(s))
         return _parse(s, lambda keys: _seconds(_to_dates(keys)), self.name, bad)
 
     def _learn(self, s):
-        self.tz = _zone(getattr(_tidy(s).dtype, 'tz', None))
+        self.tz = _zone(getattr(infer_dtype(s).dtype, 'tz', None))
         x = super()._learn(s)
         clock = _clock(x[~np.isnan(x)], self.tz)
         self.parts = [p for p in PARTS if len(np.unique(getattr(clock, p))) > 1]
@@ -342,7 +342,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             df = df.set_axis(list(feature_names), axis=1)
             df.attrs = {}
         columns = zip(column_names(df), (s for _, s in df.items()))
-        return self._set([KINDS[column_kind(s)](name).fit(s) for name, s in columns], _named(df))
+        return self._set([KINDS[column_kind(s)](name).fit(s) for name, s in columns], has_column_names(df))
 
     def _set(self, columns, named):
         self.columns_, self.n_features_in_ = columns, len(columns)
@@ -422,7 +422,7 @@ def blocks(self:TableEncoder,
     "Encode a table block by block; what the whole table should be told is said once, at the end."
     check_is_fitted(self, 'columns_')
     df, bad = check_table(X), []
-    where = align([c.name for c in self.columns_], column_names(df), hasattr(self, 'feature_names_in_'), _named(df))
+    where = align([c.name for c in self.columns_], column_names(df), hasattr(self, 'feature_names_in_'), has_column_names(df))
     types = df.dtypes.to_numpy()[where]
     lines = [i for i, (c, t) in enumerate(zip(self.columns_, types))
              if isinstance(t, np.dtype) and t.kind in 'fiub' and c.straight()]
@@ -451,7 +451,7 @@ def get_feature_names_out(self:TableEncoder, input_features=None):
     check_is_fitted(self, 'columns_')
     if input_features is not None and len(input_features) != self.n_features_in_: raise ValueError(
         f'input_features should have length equal to number of features ({self.n_features_in_}), got {len(input_features)}')
-    return np.array(_unique([o for c in self.columns_ for o in c.outputs()]), dtype=object)
+    return np.array(unique_names([o for c in self.columns_ for o in c.outputs()]), dtype=object)
 
 def _each(enc, f): return [f(i, c) for i, c in enumerate(enc.columns_) for _ in c.outputs()]
 @patch(as_prop=True)

@@ -16,7 +16,7 @@ from sklearn import metrics as skm
 from sklearn.calibration import CalibrationDisplay
 
 from ..core.config import check_range
-from ..data.frames import _flat, check_table, match_labels
+from ..data.frames import as_series, check_table, match_labels
 from ..data.frames import check_target
 from ..core.shapes import ConfigError, InputError
 
@@ -38,7 +38,7 @@ def check_proba(
     if p.shape != (len(codes), len(classes)) or not len(codes): raise InputError(f'proba has shape {p.shape}; {len(codes)} labels and '
         f'{len(classes)} classes need shape ({len(codes)}, {len(classes)}), with at least one row')
     _check_rows(p)
-    new = list(dict.fromkeys(_flat(y_true).to_numpy(dtype=object)[codes < 0]))[:5] if (codes < 0).any() else []
+    new = list(dict.fromkeys(as_series(y_true).to_numpy(dtype=object)[codes < 0]))[:5] if (codes < 0).any() else []
     if (codes < 0).all():
         raise InputError(f'no label in y_true is among the classes {np.asarray(classes).tolist()[:10]}; y_true holds {new}')
     if new: warnings.warn(f'{(codes < 0).sum()} of {len(codes)} rows have labels that training never saw ({new}): they count as wrong')

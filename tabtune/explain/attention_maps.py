@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.overrides import TorchFunctionMode
 from fastcore.basics import patch
 
-from ..estimators.classifier import N_WORDS, Member, class_words, nearest_centre
+from ..estimators.classifier import N_CODEWORDS, Member, codebook, nearest_centre
 from ..core.config import check_choice, check_range
 from ..estimators.metrics import axes_for
 from ..model.mitra import Mitra
@@ -102,7 +102,7 @@ class AttentionMaps:
     head_logits: np.ndarray  # (Q, K) the head's part of it, which comes through attention
 
     @property
-    def hint_logits(self): return self.logits - self.head_logits  # (Q, K) what the closed-form hints add at the end
+    def expert_logits(self): return self.logits - self.head_logits  # (Q, K) what the closed-form experts add at the end
 
     def __repr__(self):
         h, q, s = self.rows[0].shape
@@ -164,7 +164,7 @@ def _view(est, rows, x_query, view=0) -> tuple:  # support, codes and queries as
     if numbers: return *map(torch.as_tensor, (member.x(est.x_support_[rows]), est.scaled_targets(view, rows)[-1], member.x(x_query))),
     x, y = member.support(est.x_support_, est.y_support_)
     k, width = len(est.classes_), est.model_.config.n_classes
-    if k > width: y = class_words(k, width, N_WORDS, np.random.default_rng([est.seed_, view, 2]))[0][est.y_support_[rows]]
+    if k > width: y = codebook(k, width, N_CODEWORDS, np.random.default_rng([est.seed_, view, 2]))[0][est.y_support_[rows]]
     return torch.as_tensor(x), torch.as_tensor(y), torch.as_tensor(member.x(x_query))
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #f8d5fd61

@@ -19,7 +19,7 @@ from ..data.frames import check_table
 from .attention_maps import _estimator, _names, _view, get_attention_weights
 from ..estimators.metrics import axes_for, classification_metrics
 from ..model.mitra import Mitra
-from ..estimators.pipeline import KEEPERS, TabularPipeline
+from ..estimators.pipeline import MODEL_OWNERS, TabularPipeline
 from ..estimators.regressor import MitraRegressor
 from ..core.shapes import InputError
 
@@ -47,7 +47,7 @@ def _by_attention(pipe, X, y, seed, view=0) -> np.ndarray:  # (columns,)
 @patch
 def get_attention_weights(self: Mitra, X) -> np.ndarray:  # (n_rows, columns)
     "`column_shares` of the pipeline whose `model` this is."
-    est = KEEPERS[self]() if self in KEEPERS else None
+    est = MODEL_OWNERS[self]() if self in MODEL_OWNERS else None
     if est is None: raise InputError('this model is not in use by a pipeline: ask pipeline.model, or column_shares(pipeline, X)')
     return column_shares(est, X)
 

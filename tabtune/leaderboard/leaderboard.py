@@ -27,14 +27,14 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 # %% ../../nbs/leaderboard/03_leaderboard.ipynb #1eb87470
 from .report import PLOTS, draw_board, html_page, html_table, mean_ranks
-from ..core.files import write_whole
+from ..core.files import write_atomic
 from ..core.config import check_choice, check_keys, check_range
 from ..data.encode import align
-from ..data.frames import _flat, check_table, check_target, column_names, encode_labels
+from ..data.frames import as_series, check_table, check_target, column_names, encode_labels
 from ..estimators.metrics import axes_for
 from .registry import find_model, installed, list_models, model_names, why_not
 from ..estimators.pipeline import TabularPipeline
-from .evaluation import LOWER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names, version_of
+from .evaluation import LOWER_IS_BETTER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names, version_of
 from ..core.shapes import ConfigError, InputError, TabTuneError
 
 log = logging.getLogger('tabtune')
@@ -43,7 +43,7 @@ log = logging.getLogger('tabtune')
 def _labels(y, n, name, task):
     "Labels as a Series, checked."
     if y is None: raise InputError(f'{name} is missing: TabularLeaderboard(X_train, X_test, y_train, y_test)')
-    y = _flat(y)
+    y = as_series(y)
     if len(y) != n: raise InputError(f'{name} has {len(y)} rows, its table has {n}; the order is X_train, X_test, y_train, y_test')
     if task == 'classification': encode_labels(y)
     elif y.isna().any(): raise InputError(f'{name} has {int(y.isna().sum())} missing values: leave these rows out')
@@ -217,8 +217,8 @@ def _records(jobs, n_jobs, backend):
     jobs = iter(jobs)
     with parallel_config(backend=backend or 'loky', n_jobs=n_jobs):
         one_by_one, n = get_active_backend()[0].supports_return_generator, effective_n_jobs()
-        waves = [jobs] if one_by_one else iter(lambda: list(islice(jobs, n)), [])  # ray gives results all at once: in waves
-        for wave in waves:
+        fourier_features = [jobs] if one_by_one else iter(lambda: list(islice(jobs, n)), [])  # ray gives results all at once: in fourier_features
+        for wave in fourier_features:
             yield from Parallel(return_as='generator_unordered' if one_by_one else 'list')(delayed(run_job)(j) for j in wave)
 
 # %% ../../nbs/leaderboard/03_leaderboard.ipynb #325924c1
@@ -269,7 +269,7 @@ def _keep(self: TabularLeaderboard, record, folder):
     self.records[record['key']] = record
     if folder is None: return
     path = Path(folder) / f"{record['key']}.json"
-    write_whole(path, lambda p: p.write_text(json.dumps(_plain(record), indent=1) + '\n'))
+    write_atomic(path, lambda p: p.write_text(json.dumps(_plain(record), indent=1) + '\n'))
 
 # %% ../../nbs/leaderboard/03_leaderboard.ipynb #4a8694bf
 def _folder(folder):
@@ -325,7 +325,7 @@ def _table(self: TabularLeaderboard, rank_by) -> pd.DataFrame:
     by, scores, wanted = {}, score_names(self.task_type), len(self.jobs) // len(self.entries)
     for j in self.jobs: by.setdefault(j.entry.name, []).append(self.records.get(j.key))
     rows = [self._row(e, pd.DataFrame([r for r in by[e.name] if r]), scores, wanted) for e in self.entries]
-    t = pd.DataFrame(rows).sort_values(rank_by, ascending=rank_by in LOWER, kind='stable', na_position='last')
+    t = pd.DataFrame(rows).sort_values(rank_by, ascending=rank_by in LOWER_IS_BETTER, kind='stable', na_position='last')
     if not any(t.kept): t = t.drop(columns='kept')
     t.index = pd.RangeIndex(1, len(t) + 1, name='rank')
     last = ['runs', 'status', 'error']
@@ -461,7 +461,7 @@ def to_html(
     if path is not None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda p: p.write_text(page, encoding='utf-8'))
+        write_atomic(path, lambda p: p.write_text(page, encoding='utf-8'))
     return page
 
 # %% ../../nbs/leaderboard/03_leaderboard.ipynb #e245449d

@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 # %% ../../nbs/leaderboard/00_registry.ipynb #105df09a
 from ..core.config import check_choice, check_keys
 from ..data.encode import TableEncoder, align
-from ..data.frames import _named, check_table, column_names, encode_labels
+from ..data.frames import has_column_names, check_table, column_names, encode_labels
 from ..core.shapes import ConfigError, InputError
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #2bc8f715
@@ -58,7 +58,7 @@ class PlainTable(TransformerMixin, BaseEstimator):
         "The same columns for any rows."
         check_is_fitted(self)
         e, df, codes = self.encoder_, check_table(X), iter(self.encoder_.transform(X).T)
-        where = align([c.name for c in e.columns_], column_names(df), hasattr(e, 'feature_names_in_'), _named(df))
+        where = align([c.name for c in e.columns_], column_names(df), hasattr(e, 'feature_names_in_'), has_column_names(df))
         parts = [self._column(c, df.iloc[:, i], next(codes)) for c, i in zip(e.columns_, where) for _ in c.outputs()]
         return pd.DataFrame({f'x{i}': p for i, p in enumerate(parts)})
 

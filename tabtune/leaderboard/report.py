@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata, studentized_range
 
 from ..core.config import check_choice
-from .evaluation import LOWER
+from .evaluation import LOWER_IS_BETTER
 from ..core.shapes import InputError
 
 # %% ../../nbs/leaderboard/02_report.ipynb #465f77c0
@@ -30,7 +30,7 @@ def mean_ranks(
     "Mean rank of each candidate over the runs, and how far apart two must be."
     wide = runs.pivot(index=['seed', 'fold'], columns='name', values=metric).astype(float)
     if wide.shape[1] < 2: raise InputError('ranks need two models whose runs are all there')
-    ranks = rankdata(wide if metric in LOWER else -wide, axis=1)
+    ranks = rankdata(wide if metric in LOWER_IS_BETTER else -wide, axis=1)
     n, k = ranks.shape
     cd = studentized_range.ppf(1 - alpha, k, np.inf) / 2 ** 0.5 * (k * (k + 1) / (6 * n)) ** 0.5
     return pd.Series(ranks.mean(0), index=wide.columns).sort_values(kind='stable'), float(cd), n
@@ -45,12 +45,12 @@ def cliques(ranks: pd.Series, cd: float) -> list:  # (first, last) positions
 # %% ../../nbs/leaderboard/02_report.ipynb #3ae8b60f
 def draw_scores(results, runs, metric, ax):
     "A bar for each candidate, with its standard error."
-    t = results.dropna(subset=metric).sort_values(metric, ascending=metric not in LOWER)
+    t = results.dropna(subset=metric).sort_values(metric, ascending=metric not in LOWER_IS_BETTER)
     bars = ax.barh(t.name, t[metric], xerr=t[f'{metric}_se'].fillna(0) if f'{metric}_se' in t else None, height=0.6,
                    color=['C0' if m == 'Mitra' else '0.7' for m in t.model])
     ax.bar_label(bars, fmt='%.3f', padding=4)
     ax.margins(x=0.15)
-    ax.set(xlabel=metric + (', less is better' if metric in LOWER else ''))
+    ax.set(xlabel=metric + (', less is better' if metric in LOWER_IS_BETTER else ''))
 
 # %% ../../nbs/leaderboard/02_report.ipynb #5c9769da
 def draw_time(results, runs, metric, ax):

@@ -169,7 +169,7 @@ static Room make_room(const Half *p, int back) {
 
 # %% ../../nbs/model/02c_c_block.ipynb #dc6d91d3
 FORWARD = r'''
-static void gather(const Half *p, const Piece *c, float *z) {
+static void gather_rows(const Half *p, const Piece *c, float *z) {
   const Shape *s = &p->s;
   for (long g = c->g0; g < c->g1; g++) for (long i = 0; i < s->n; i++)
     copy(z + ((g - c->g0) * s->n + i) * s->D, p->z + where(s, g, i) * s->D, s->D);
@@ -235,7 +235,7 @@ static void forward_part(void *job, long from, long to, long who) {
   unit_on();
   for (long i = from; i < to; i++) {
     Piece c = piece_of(p, i); float *seen = p->o ? p->o + c.g0 * s->nq * D : r.seen;
-    gather(p, &c, r.z); project(p, &c, &r);
+    gather_rows(p, &c, r.z); project(p, &c, &r);
     if (p->k_out) hand_out(p, &c, &r);
     if (!p->y) continue;  /* that was all that was wanted */
     for (long g = c.g0; g < c.g1; g++) for (int h = 0; h < s->H; h++) {
@@ -328,7 +328,7 @@ static void backward_part(void *job, long from, long to, long who) {
   unit_on();
   for (long i = from; i < to; i++) {
     Piece c = piece_of(p, i); float *seen = p->o + c.g0 * s->nq * D;
-    gather(p, &c, r.z); project(p, &c, &r);
+    gather_rows(p, &c, r.z); project(p, &c, &r);
     for (long a = 0; a < c.asking; a++) copy(r.dy + a * D, p->dy + answer(s, c.g0, a) * D, D);
     for (long a = 0; a < c.asking; a += R) feed_back(p, seen, a, c.asking - a < R ? c.asking - a : R, &r, &G);
     for (long g = c.g0; g < c.g1; g++) {

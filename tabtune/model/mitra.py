@@ -19,10 +19,10 @@ from fastcore.basics import patch
 
 from .attention import ROW_SCALES, Attention, attend, project
 from ..core.config import MitraConfig
-from .experts import HINTS, TARGET_HINTS, class_means
+from .experts import EXPERTS, TARGET_EXPERTS, class_means
 from .fused import exact_half, fits, fused_half, library
 from ..core.shapes import InputError
-from ..data.targets import N_CODES, N_WAVES, bin_codes, target_codes, waves
+from ..data.targets import N_CODES, N_FOURIER, bin_codes, target_codes, fourier_features
 
 # %% ../../nbs/model/03_mitra.ipynb #035783e3
 def _masked(x_BSF, mask_BS): return x_BSF if mask_BS is None else x_BSF.masked_fill(~mask_BS[..., None], math.nan)
@@ -93,8 +93,8 @@ class FourierCell(ValueRankCell):
     def forward(self, x_BNF, stats):
         three = super().forward(x_BNF, stats)
         angle = three[..., 1:2] * (math.pi * 2.0 ** torch.arange(-1, 3, device=x_BNF.device))
-        waves = torch.cat([angle.sin(), angle.cos()], -1) * (1 - three[..., 2:])
-        return torch.cat([three, waves], -1)  # (B, N, F, 11)
+        fourier_features = torch.cat([angle.sin(), angle.cos()], -1) * (1 - three[..., 2:])
+        return torch.cat([three, fourier_features], -1)  # (B, N, F, 11)
 
 CELLS = dict(quantile=QuantileCell, value_rank=ValueRankCell, fourier=FourierCell)
 
@@ -184,12 +184,12 @@ class TargetEmbedding(nn.Module):
     "Scaled target to a token, and an embedding of each eighth of the targets, for the columns' signatures."
     def __init__(self, config: MitraConfig):
         super().__init__()
-        self.y_embedding, self.y_mask = nn.Linear(N_WAVES, config.d_model), nn.Embedding(1, config.d_model)
+        self.y_embedding, self.y_mask = nn.Linear(N_FOURIER, config.d_model), nn.Embedding(1, config.d_model)
         self.y_codes = nn.Embedding(N_CODES, config.d_model)
 
     def table(self): return self.y_codes.weight
     def codes(self, y_BS, mask_BS=None): return target_codes(y_BS, mask_BS)
-    def forward(self, y_BS): return self.y_embedding(waves(y_BS.to(self.y_mask.weight.dtype)))
+    def forward(self, y_BS): return self.y_embedding(fourier_features(y_BS.to(self.y_mask.weight.dtype)))
     unknown = LabelEmbedding.unknown
 
 LABELS = {'class': LabelEmbedding, 'number': LabelEmbedding, 'bin': LabelEmbedding, 'mixture': TargetEmbedding}
@@ -318,7 +318,7 @@ class TargetHead(nn.Module):
         for p in (self.local.weight, self.local.bias, self.shape.weight): nn.init.zeros_(p)
         with torch.no_grad(): self.shape.bias.copy_(torch.cat([torch.zeros(n), torch.linspace(-1, 1, n), torch.full((n,), -1.),
                                                                torch.zeros(2)]))
-        nn.init.constant_(self.mix.bias, OWN_SHARE[config.hints])
+        nn.init.constant_(self.mix.bias, OWN_SHARE[config.experts])
 
     heads = RetrievalHead.heads
 
@@ -336,8 +336,8 @@ class TargetHead(nn.Module):
         shape = self.shape(h_BQD).to(mean.dtype)
         return shape + F.pad(torch.cat([loc, self.local(apart).to(mean.dtype)], -1), (shape.shape[-1] - 2, 0))
 
-OWN_SHARE = dict(none=1.0, kernel=0.2)  # of the location, at the start; the rest comes from the hints
-PARTS = {'class': (HEADS, HINTS), 'number': (HEADS, HINTS), 'bin': (HEADS, HINTS), 'mixture': (dict(retrieval=TargetHead), TARGET_HINTS)}
+OWN_SHARE = dict(none=1.0, kernel=0.2)  # of the location, at the start; the rest comes from the experts
+PARTS = {'class': (HEADS, EXPERTS), 'number': (HEADS, EXPERTS), 'bin': (HEADS, EXPERTS), 'mixture': (dict(retrieval=TargetHead), TARGET_EXPERTS)}
 
 # %% ../../nbs/model/03_mitra.ipynb #69218294
 @dataclass
@@ -351,7 +351,7 @@ class SupportCache:
     n_features: int  # F
     kv: list = None  # per block (B, CH, S, d) twice
     memory: tuple = None  # the head's
-    hints: dict = None  # the closed-form learners, solved
+    experts: dict = None  # the closed-form learners, solved
     asked: int = None  # queries that matter, if the rest only fill up
 
     def nbytes(self) -> int:
@@ -376,8 +376,8 @@ class Mitra(nn.Module):
         self.y_embedding = LABELS[config.answer](config)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_layer_norm = nn.LayerNorm(d)
-        heads, hints = PARTS[config.answer]
-        self.final_layer, self.hints = heads[config.head](config), hints[config.hints](config)
+        heads, experts = PARTS[config.answer]
+        self.final_layer, self.experts = heads[config.head](config), experts[config.experts](config)
 
     def readable(self, x):
         "In the weights' type; an infinite cell counts as missing."
@@ -465,21 +465,21 @@ def begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_
     cache = SupportCache(cells, self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(y, support_mask), table,
                                                 feature_mask),
                          None if support_mask is None else support_mask[:, None, None], tokens, n_B, f)
-    cache.hints = self.hints.fit(numbers, y, support_mask, feature_mask)
-    label = self.hints.token(self.y_embedding(y), cache.hints and cache.hints['support'], cache.hints, table)
+    cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask)
+    label = self.experts.token(self.y_embedding(y), cache.experts and cache.experts['support'], cache.experts, table)
     return cache, self.tokens(numbers, label, cache), y
 
 # %% ../../nbs/model/03_mitra.ipynb #8f912621
 @patch
 def begin_queries(self: Mitra, cache, x_query, few=None):
-    "What is known of the queries before the blocks: (tokens of the first `few` (B, Q, T, D), evidence of the hints)."
+    "What is known of the queries before the blocks: (tokens of the first `few` (B, Q, T, D), evidence of the experts)."
     if x_query.shape[::2] != (len(cache.n_B), cache.n_features):
         raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, '
                          'as the support has')
     x = self.readable(x_query)
     numbers = self.cell(x, cache.cells)
-    evidence = self.hints.evidence(numbers, cache.hints)
-    label = self.hints.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.hints, self.y_embedding.table())
+    evidence = self.experts.evidence(numbers, cache.experts)
+    label = self.experts.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.experts, self.y_embedding.table())
     return self.tokens(numbers[:, :few], label[:, :few], cache), evidence
 
 # %% ../../nbs/model/03_mitra.ipynb #ed9e8d26
@@ -511,7 +511,7 @@ def predict_logits(
     z, evidence = self.begin_queries(cache, x_query, n if asked is None else min(n, self.enough(asked, cache)))
     h, _ = self.blocks(z, cache, cache.kv)
     if h.shape[1] < n: h = F.pad(h, (0, 0, 0, n - h.shape[1]))
-    return self.hints.answer(self.final_layer(h, cache.memory, cache), h, evidence)
+    return self.experts.answer(self.final_layer(h, cache.memory, cache), h, evidence)
 
 # %% ../../nbs/model/03_mitra.ipynb #4c542680
 def _fused_forward(self: Mitra, x_support, y_support, x_query):
@@ -519,7 +519,7 @@ def _fused_forward(self: Mitra, x_support, y_support, x_query):
     cache, z, y = self.begin_support(x_support, y_support)
     z_query, evidence = self.begin_queries(cache, x_query)
     h, h_query = self.fused_blocks(torch.cat([z, z_query], 1).float(), y.shape[1], cache.n_B).split([y.shape[1], x_query.shape[1]], 1)
-    return self.hints.answer(self.final_layer(h_query, self.final_layer.memory(h, y, cache), cache), h_query, evidence)
+    return self.experts.answer(self.final_layer(h_query, self.final_layer.memory(h, y, cache), cache), h_query, evidence)
 
 @patch
 def forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None):

@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import torch
 
-from ..core.files import remove, write_whole
+from ..core.files import remove, write_atomic
 from .loop import Callback, TrainState
 
 # %% ../../nbs/training/03_callbacks.ipynb #9b5d087c
@@ -44,7 +44,7 @@ class History(Callback):
         if not (self.path and self.path.exists()): return
         self.rows = [r for r in self.read(self.path).to_dict('records') if r['step'] <= state.step]
         self.rows = [{k: v for k, v in r.items() if v == v} for r in self.rows]
-        write_whole(self.path, lambda p: p.write_text(''.join(json.dumps(r) + '\n' for r in self.rows)))
+        write_atomic(self.path, lambda p: p.write_text(''.join(json.dumps(r) + '\n' for r in self.rows)))
 
     def add(self, state: TrainState, **more):
         losses, self.losses = self.losses, []
@@ -151,8 +151,8 @@ class Checkpoints(Callback):
         self.dir.mkdir(parents=True, exist_ok=True)
 
     def on_epoch(self, state):
-        if self.export: write_whole(self.dir / f'epoch-{state.epoch:03d}', self.export)
-        write_whole(self.dir / 'state.pt', lambda p: torch.save(self.state(), p))
+        if self.export: write_atomic(self.dir / f'epoch-{state.epoch:03d}', self.export)
+        write_atomic(self.dir / 'state.pt', lambda p: torch.save(self.state(), p))
 
     def clear(self):
         "Remove an earlier run: its weights, its state, what a crash left half written."

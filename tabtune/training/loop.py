@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range, did_you_mean
-from .episodes import UNKNOWN
+from .episodes import IGNORED_LABEL
 from ..core.shapes import ConfigError, Episode
 from ..data.targets import ANSWERS
 
@@ -57,9 +57,9 @@ def episode_loss(
 ) -> Tensor:  # scalar, nats per query row
     "Mean cross-entropy of the queries."
     logits = mask_classes(model(**ep.inputs()).float(), ep.n_classes)
-    y = ep.y_query if ep.query_mask is None else ep.y_query.masked_fill(~ep.query_mask, UNKNOWN)
-    total = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=UNKNOWN, reduction='sum')
-    return total / (y != UNKNOWN).sum().clamp_min(1)
+    y = ep.y_query if ep.query_mask is None else ep.y_query.masked_fill(~ep.query_mask, IGNORED_LABEL)
+    total = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=IGNORED_LABEL, reduction='sum')
+    return total / (y != IGNORED_LABEL).sum().clamp_min(1)
 
 # %% ../../nbs/training/02_loop.ipynb #0865338e
 def answer_of(model: nn.Module) -> tuple:  # how targets are scaled, how outputs are read
@@ -173,7 +173,7 @@ def parameter_groups(
 # %% ../../nbs/training/02_loop.ipynb #419768df
 def n_asked(ep: Episode) -> Tensor:
     "Queries that count."
-    there = ep.y_query != UNKNOWN
+    there = ep.y_query != IGNORED_LABEL
     return (there if ep.query_mask is None else there & ep.query_mask).sum()
 
 def some_queries(ep: Episode, part: slice) -> Episode:

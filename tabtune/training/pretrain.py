@@ -24,9 +24,9 @@ from ..model.checkpoints import load_checkpoint, save_checkpoint
 from ..core.config import PRESETS, MitraConfig, check_choice
 from .episodes import SPLITS, PriorEpisodes
 from ..model.mitra import Mitra, neighbour_init
-from .priors import MECHANISMS, MIXTURE, Dice, sample_tables
+from .priors import MECHANISMS, MIXTURE, RandomSource, sample_tables
 from ..core.shapes import ConfigError
-from ..core.files import write_whole
+from ..core.files import write_atomic
 from .callbacks import Every, History, ProgressBar, StopOnSignal
 from .loop import LOSSES, Callback, LoopSettings, Trainer, pick_device
 
@@ -39,7 +39,7 @@ def validation_set(
     task: str = 'classification',  # or 'regression'
 ) -> list:  # [(prior, Episode)]
     "Held-out synthetic episodes, by prior and size; 64 queries each."
-    d = Dice(seed)
+    d = RandomSource(seed)
     draw = lambda name, s, f: SPLITS[task](sample_tables(d, tables_each, s + 64, f, mixture={name: 1}, task=task), s)
     return [(name, draw(name, s, f)) for s, f in VALIDATION_SIZES for name in MECHANISMS]
 
@@ -178,11 +178,11 @@ class Yardstick(Callback):
 def start_model(
     config: MitraConfig,
     init=None,  # a checkpoint to start from
-    landmarks: int = 256,  # rows that span the hints' solutions; all 512 are taken in use
+    landmarks: int = 256,  # rows that span the experts' solutions; all 512 are taken in use
 ) -> Mitra:
     "A model to pre-train."
     model = grow(load_checkpoint(init), config, 0.01) if init else neighbour_init(Mitra(config))
-    model.hints.limit = landmarks
+    model.experts.limit = landmarks
     return model
 
 # %% ../../nbs/training/04_pretrain.ipynb #92e23892
@@ -198,7 +198,7 @@ class Pretraining:
         save_every: float = 180,  # seconds
         quiet: bool = False,  # no progress bar
         init=None,  # a checkpoint to start from
-        landmarks: int = 256,  # rows that span the hints' solutions; all 512 are taken in use
+        landmarks: int = 256,  # rows that span the experts' solutions; all 512 are taken in use
         **sizes,  # cells, min_support, max_support, max_features, late of the curriculum
     ):
         self.out, self.seed, self.config, self.sizes = Path(out), seed, config, sizes
@@ -242,9 +242,9 @@ def save(self: Pretraining, state=None):
     save_checkpoint(self.trainer.raw_model, self.out, self.card())
     keep = ('step', 'seconds', 'tables', 'cells', 'loss', 'val_loss')
     curve = [{k: r[k] for k in keep if k in r} for r in self.history.rows if r.get('validated')]
-    write_whole(self.out / 'curve.json', lambda p: p.write_text(json.dumps(curve) + '\n'))
+    write_atomic(self.out / 'curve.json', lambda p: p.write_text(json.dumps(curve) + '\n'))
     state = self.trainer.state_dict() | dict(config=asdict(self.config), seed=self.seed)
-    write_whole(self.out / 'state.pt', lambda p: torch.save(state, p))
+    write_atomic(self.out / 'state.pt', lambda p: torch.save(state, p))
 
 # %% ../../nbs/training/04_pretrain.ipynb #59b0daf7
 @patch
@@ -257,7 +257,7 @@ def run(self: Pretraining, resume: bool = False):
     self.trainer.accelerator.wait_for_everyone()
     if self.main and not resume: self.save()  # from now on there is a checkpoint, whatever happens
     if self.main and not lines.exists():
-        write_whole(lines, lambda p: p.write_text(json.dumps(BASELINES[self.config.task](self.val))))
+        write_atomic(lines, lambda p: p.write_text(json.dumps(BASELINES[self.config.task](self.val))))
     if self.main: self.baselines = json.loads(lines.read_text())
     return self.trainer.run()
 
@@ -297,7 +297,7 @@ def main(
     num_heads: int = None,  # attention heads
     num_layers: int = None,  # blocks
     column: str = None,  # variant: bound, class_means or none
-    hints: str = None,  # variant: kernel or none
+    experts: str = None,  # variant: kernel or none
     task: str = None,  # classification or regression
     init: str = None,  # checkpoint to start from, of these sizes or smaller
     min_support: int = 10,  # least support rows of a table
@@ -308,7 +308,7 @@ def main(
     "Pre-train a Mitra on synthetic tables. Ctrl-C or SIGTERM leaves a usable checkpoint; --resume goes on."
     if threads: torch.set_num_threads(threads)
     config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
-                         hints=hints, task=task)
+                         experts=experts, task=task)
     settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
                             bf16=bf16, device=pick_device(device).type, validate_every=500)
     sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late)

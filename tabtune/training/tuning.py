@@ -33,7 +33,7 @@ from fastcore.basics import patch
 from ..core.progress import in_notebook, progress_view
 from ..model.checkpoints import save_checkpoint
 from ..core.config import STRATEGY_ALIASES, TuningConfig, check_choice, tuning_config
-from .episodes import ClassIndex, TableEpisodes, TargetEpisodes, gather, scaled_targets, shares, target_groups
+from .episodes import ClassIndex, TableEpisodes, TargetEpisodes, gather_rows, proportional_counts, scaled_targets, target_groups
 from .recommend import KEPT_ARRAYS
 from ..core.shapes import CheckpointError, Episode
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBest, MemoryWatch, ProgressBar, StopOnSignal
@@ -53,7 +53,7 @@ def split_rows(
     "Rows to train on, to choose the best moment, and to compare with."
     rng, index = np.random.default_rng([seed, 62]), ClassIndex(y)
     share = share or (0.15 if len(y) < 2000 else 0.1)
-    held = np.minimum(shares(index.sizes, min(most, round(share * len(y))), rng), np.maximum(index.sizes - 2, 0) // 2)
+    held = np.minimum(proportional_counts(index.sizes, min(most, round(share * len(y))), rng), np.maximum(index.sizes - 2, 0) // 2)
     parts = ([], [], [])
     for c, k in enumerate(held):
         rows = rng.permutation(index.rows(c))
@@ -79,7 +79,7 @@ def held_out(
         rows = np.concatenate([query.rows(c) for c in group if c < len(query.sizes)] or [np.zeros(0, np.int64)])
         if len(group) < 2 or not len(rows): continue
         s, _ = support.deal(group, min(max(n_support, len(group)), support.sizes[group].sum()), 0, rng)
-        out.append(gather(x, [(s, np.searchsorted(group, y[s]), rows, np.searchsorted(group, y[rows]), np.arange(x.shape[1]))]))
+        out.append(gather_rows(x, [(s, np.searchsorted(group, y[s]), rows, np.searchsorted(group, y[rows]), np.arange(x.shape[1]))]))
     return out
 
 # %% ../../nbs/training/06_tuning.ipynb #abb4338b
@@ -127,7 +127,7 @@ def held_out_targets(x, y, shown, asked, n_support: int, seed: int, model) -> li
     if len(support.classes) < 2 or not len(asked): return []
     s, _ = support.deal(support.classes, max(n, len(support.classes)), 0, rng)
     ys, yq = scaled_targets(y[s], y[asked], answer_of(model)[0])
-    return [gather(x, [(s, ys, asked, yq, np.arange(x.shape[1]))])]
+    return [gather_rows(x, [(s, ys, asked, yq, np.arange(x.shape[1]))])]
 
 # %% ../../nbs/training/06_tuning.ipynb #1d4e18cd
 def target_scores(

@@ -17,7 +17,7 @@ import pandas as pd
 import psutil
 from fastcore.basics import patch
 
-from .form_state import Choices, guess_task, learn_speed, lora_table, model_table, steps_table, tuning_table
+from .form_state import FormState, guess_task, learn_speed, lora_table, model_table, steps_table, tuning_table
 from ..core.config import MODEL_RANGES, check_keys, tuning_config
 from .plots import COLOURS, INK, mib, new_figure, quiet, small_table, tiles, to_png
 from ..data.encode import column_kind
@@ -277,12 +277,12 @@ def _frame(self: PipelineBuilder):
 
 # %% ../../nbs/widgets/03_builder.ipynb #527e4b5a
 @patch
-def choices(self: PipelineBuilder) -> Choices:
+def choices(self: PipelineBuilder) -> FormState:
     "What is chosen now."
     differ = lambda fields: {k: f.value for k, f in fields.items() if f.changed()}
     t = self.target.value
     columns = [c for c in self.df.columns if c != t and (c not in self.picks or self.picks[c].value)]
-    return Choices(t, columns, self.strategy.value, self.device.value, round(self.test_size.value, 4), differ(self.model),
+    return FormState(t, columns, self.strategy.value, self.device.value, round(self.test_size.value, 4), differ(self.model),
                    differ(self.tuning), differ(self.lora), differ(self.steps), self.task.value)
 
 @patch
@@ -329,7 +329,7 @@ def _changed(self: PipelineBuilder):
     if self.code_box.layout.display is None: self._code()
 
 @patch
-def _tell(self: PipelineBuilder, c: Choices, wrong: dict):
+def _tell(self: PipelineBuilder, c: FormState, wrong: dict):
     "Mistakes and advice, each beside its field."
     advice = {} if wrong else self._advice(c)
     for name, f in self._fields().items(): f.tell(wrong.get(name), advice.get(name))
@@ -337,7 +337,7 @@ def _tell(self: PipelineBuilder, c: Choices, wrong: dict):
 
 # %% ../../nbs/widgets/03_builder.ipynb #ebb12ba8
 @patch
-def _show(self: PipelineBuilder, c: Choices, wrong: dict):
+def _show(self: PipelineBuilder, c: FormState, wrong: dict):
     "What goes with the choices is seen, the rest is not."
     y, n = self.df[c.target], len(self.df.columns) - 1
     self.balance.value = (spread if c.task == 'regression' and 'target' not in wrong else balance)(y)
@@ -356,7 +356,7 @@ def _default_rate(self: PipelineBuilder):
     if untouched: self.busy = True; f.set(rate); self.busy = False
 
 @patch
-def _recommended(self: PipelineBuilder, c: Choices):  # `Recommendation`, or None
+def _recommended(self: PipelineBuilder, c: FormState):  # `Recommendation`, or None
     key = c.target, c.task, tuple(c.columns), c.strategy, c.device
     if key not in self.told:
         d = self.df.dropna(subset=[c.target])
@@ -366,7 +366,7 @@ def _recommended(self: PipelineBuilder, c: Choices):  # `Recommendation`, or Non
 
 # %% ../../nbs/widgets/03_builder.ipynb #a396ed22
 @patch
-def _advice(self: PipelineBuilder, c: Choices) -> dict:  # setting -> (value, reason)
+def _advice(self: PipelineBuilder, c: FormState) -> dict:  # setting -> (value, reason)
     "What `recommend` says to these choices, where it differs from them."
     r, fields = None if c.strategy == 'inference' else self._recommended(c), self._fields()
     return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value != v} if r else {}
@@ -381,7 +381,7 @@ def take_advice(self: PipelineBuilder):
 
 # %% ../../nbs/widgets/03_builder.ipynb #0600d832
 @patch
-def _estimate(self: PipelineBuilder, c: Choices, wrong: dict):
+def _estimate(self: PipelineBuilder, c: FormState, wrong: dict):
     "What a run would cost, or what keeps it from starting."
     self.estimate = e = None if wrong else c.estimate(self.df)
     self.buttons['Start'].disabled = bool(wrong) or (self.dashboard is not None and not self.dashboard.run.done.is_set())
@@ -489,7 +489,7 @@ def wait(self: PipelineBuilder, seconds: float = None):
 
 # %% ../../nbs/widgets/03_builder.ipynb #48d9daba
 @patch
-def _dashboard(self: PipelineBuilder, c: Choices, pipe, X, X_test, y, y_test):
+def _dashboard(self: PipelineBuilder, c: FormState, pipe, X, X_test, y, y_test):
     def job(run): fit_job(pipe, X, y)(run); self._evaluate(pipe, X_test, y_test); return pipe
     title = f'Mitra, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows'
     self.dashboard = TrainingDashboard(job, title=title, place=self.place)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODEL_HELP', 'MODEL_DEFAULTS', 'MODEL_SLIDERS', 'MODEL_OTHERS', 'SHAPE', 'ELSEWHERE', 'STEPS_HELP', 'SPEED',
-           'model_table', 'tuning_table', 'lora_table', 'steps_table', 'guess_task', 'Choices', 'tokens_per_s',
+           'model_table', 'tuning_table', 'lora_table', 'steps_table', 'guess_task', 'FormState', 'tokens_per_s',
            'learn_speed']
 
 # %% ../../nbs/widgets/00_form_state.ipynb #044e0256
@@ -19,7 +19,7 @@ from ..model.checkpoints import pick_weights
 from ..core.config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_model_params, settings_table,
                             tuning_config)
 from ..estimators.pipeline import TabularPipeline
-from ..data.processing import CHOICES, check_processor_params
+from ..data.processing import PROCESSING_CHOICES, check_processor_params
 from ..training.recommend import Facts, memory_needed, tokens_per_second
 from ..core.shapes import ConfigError, TabTuneError
 from ..training.loop import pick_device
@@ -73,7 +73,7 @@ STEPS_HELP = dict(
 
 def steps_table() -> dict:
     "The settings of `processor_params`, in the form of `settings_table`."
-    kinds = {k: dict(kind=str, choices=list(v)) for k, v in CHOICES.items()} | dict(n_features=dict(kind=int, low=1))
+    kinds = {k: dict(kind=str, choices=list(v)) for k, v in PROCESSING_CHOICES.items()} | dict(n_features=dict(kind=int, low=1))
     return {k: SHAPE | dict(default=None, optional=True, help=STEPS_HELP[k]) | s for k, s in kinds.items()}
 
 # %% ../../nbs/widgets/00_form_state.ipynb #0ae85fe3
@@ -85,7 +85,7 @@ def guess_task(y: pd.Series) -> str:  # 'classification' or 'regression'
 
 # %% ../../nbs/widgets/00_form_state.ipynb #6435621d
 @dataclass
-class Choices:
+class FormState:
     "What a person chose, and nothing else."
     target: str
     columns: list
@@ -103,14 +103,14 @@ class Choices:
 
 # %% ../../nbs/widgets/00_form_state.ipynb #b8035962
 @patch
-def tuning_params(self: Choices) -> dict:
+def tuning_params(self: FormState) -> dict:
     out = dict(device=self.device) if self.device != 'auto' else {}
     if self.strategy != 'inference': out |= self.tuning
     if self.strategy == 'peft' and self.lora: out['peft_config'] = dict(self.lora)
     return out
 
 @patch
-def arguments(self: Choices) -> dict:
+def arguments(self: FormState) -> dict:
     "What to call `TabularPipeline` with."
     out = dict(tuning_strategy=self.strategy, processor_params=dict(self.steps), model_params=dict(self.model),
                tuning_params=self.tuning_params())
@@ -124,7 +124,7 @@ def _blame(e: Exception, names, given, default: str) -> str:
     return next((n for n in named if n in given), named[0] if named else default)
 
 @patch
-def _settings_mistakes(self: Choices) -> dict:
+def _settings_mistakes(self: FormState) -> dict:
     weights = lambda: pick_weights(check_model_params(self.model), None, self.strategy == 'base-ft', self.task)
     checks = [(MODEL_HELP, self.model, 'd_model', weights),
               (STEPS_HELP, self.steps, 'n_features', lambda: check_processor_params(self.steps)),
@@ -137,7 +137,7 @@ def _settings_mistakes(self: Choices) -> dict:
     return out
 
 # %% ../../nbs/widgets/00_form_state.ipynb #045c6807
-def _table_mistakes(self: Choices, df) -> dict:
+def _table_mistakes(self: FormState, df) -> dict:
     y, out = df[self.target].dropna(), {}
     n_test = math.ceil(self.test_size * len(y))
     if not self.columns: out['columns'] = 'choose at least one column'
@@ -148,7 +148,7 @@ def _table_mistakes(self: Choices, df) -> dict:
         out['target'] = f"'{self.target}' holds no numbers: predict it as a class"
     return out
 
-def _number_mistakes(self: Choices) -> dict:
+def _number_mistakes(self: FormState) -> dict:
     "What a number that is predicted has no use for."
     out = {}
     if self.model.get('calibrate'): out['calibrate'] = 'a temperature is for classes; intervals of numbers are adjusted in any case'
@@ -157,7 +157,7 @@ def _number_mistakes(self: Choices) -> dict:
 
 # %% ../../nbs/widgets/00_form_state.ipynb #bc1c7a33
 @patch
-def mistakes(self: Choices, df) -> dict:  # field -> what is wrong
+def mistakes(self: FormState, df) -> dict:  # field -> what is wrong
     "What is wrong with the choices."
     numbers = _number_mistakes(self) if self.task == 'regression' else {}
     return _table_mistakes(self, df) | numbers | self._settings_mistakes()
@@ -168,7 +168,7 @@ def _call(args: dict) -> str:
     return f"TabularPipeline({', '.join(lines)})" if len(', '.join(lines)) < 90 else 'TabularPipeline(\n    ' + ',\n    '.join(lines) + ')'
 
 @patch
-def code(self: Choices, df, name: str = 'df') -> str:
+def code(self: FormState, df, name: str = 'df') -> str:
     "The Python cell that does the same."
     t, all_others = self.target, list(self.columns) == [c for c in df.columns if c != self.target]
     X = f'{name}.drop(columns={t!r})' if all_others else f'{name}[{list(self.columns)!r}]'
@@ -181,7 +181,7 @@ def code(self: Choices, df, name: str = 'df') -> str:
 
 # %% ../../nbs/widgets/00_form_state.ipynb #278d0ad2
 @patch
-def prepare(self: Choices, df) -> tuple:  # pipe, X_train, X_test, y_train, y_test
+def prepare(self: FormState, df) -> tuple:  # pipe, X_train, X_test, y_train, y_test
     "What the code prepares."
     from sklearn.model_selection import train_test_split
     d = df.dropna(subset=[self.target]) if df[self.target].isna().any() else df
@@ -211,7 +211,7 @@ def learn_speed(
 
 # %% ../../nbs/widgets/00_form_state.ipynb #1365bad4
 @patch
-def estimate(self: Choices, df) -> dict:  # memory_mib, seconds, steps
+def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
     "Memory and time of a run, roughly."
     m, tokens, train = self.architecture(), len(self.columns) + 1, len(df) - max(1, round(self.test_size * len(df)))
     speed = tokens_per_s(m, self.device)
@@ -221,7 +221,7 @@ def estimate(self: Choices, df) -> dict:  # memory_mib, seconds, steps
     return self._cost_of_training(m, tokens, train, speed, asking)
 
 @patch
-def _cost_of_training(self: Choices, m, tokens, train, speed, asking) -> dict:
+def _cost_of_training(self: FormState, m, tokens, train, speed, asking) -> dict:
     c = tuning_config(self.tuning_params(), self.strategy)
     s = dict(batch_size=c.batch_size, support_size=min(c.support_size, train // 2), query_size=min(c.query_size, train // 2))
     steps = loop_settings(c).n_steps

@@ -21,11 +21,11 @@ from ..model.checkpoints import load_checkpoint
 from .plots import COLOURS, INK, new_figure, number, quiet, to_png
 from ..data.encode import TableEncoder
 from ..data.frames import check_table
-from ..training.episodes import TableEpisodes, gather
+from ..training.episodes import TableEpisodes, gather_rows
 from ..explain.importance import get_attention_weights, read_back
-from ..leaderboard.leaderboard import LOWER, TabularLeaderboard
+from ..leaderboard.leaderboard import LOWER_IS_BETTER, TabularLeaderboard
 from .training_view import _button, bundle
-from ..training.priors import MECHANISMS, MIXTURE, Dice, sample_tables
+from ..training.priors import MECHANISMS, MIXTURE, RandomSource, sample_tables
 
 # %% ../../nbs/widgets/04_views.ipynb #93a1e348
 def cell_text(v, decimals: int = None) -> str:
@@ -151,7 +151,7 @@ def ask(self: EpisodeView) -> dict:
     "Deal the episode and let the model answer."
     stream = TableEpisodes(self.x, self.codes, self.support_size.value, self.query_size.value, 1, self.seed)
     s, ys, q, yq, columns = stream.one(self.episode.value)
-    with torch.inference_mode(): logits = self.model.eval()(**gather(self.x, [(s, ys, q, yq, columns)]).inputs())[0].float()
+    with torch.inference_mode(): logits = self.model.eval()(**gather_rows(self.x, [(s, ys, q, yq, columns)]).inputs())[0].float()
     k = int(ys.max()) + 1
     names = [self.names[self.codes[s[ys == c][0]]] for c in range(k)]
     order = sorted(range(k), key=lambda c: str(names[c]))
@@ -233,7 +233,7 @@ def refresh(self: PriorView):
     s = self.state()
     if not sum(s['mixture'].values()): self.note.value = 'all weights are 0: move one up'; return
     self.note.value = ''
-    self.tables = sample_tables(Dice(s['seed']), 8, s['rows'], s['columns'], s['classes'], s['mixture'])
+    self.tables = sample_tables(RandomSource(s['seed']), 8, s['rows'], s['columns'], s['classes'], s['mixture'])
     self.image.value = tables_png(self.tables)
 
 # %% ../../nbs/widgets/04_views.ipynb #ae608087
@@ -286,7 +286,7 @@ def sorted_table(self: LeaderboardView) -> pd.DataFrame:
     "The table in the chosen order, best first."
     by = self.sort.value
     if by not in self.table: return self.table
-    low = by in LOWER or any(p in by for p in ('seconds', 'memory', 'parameters', 'gpu'))
+    low = by in LOWER_IS_BETTER or any(p in by for p in ('seconds', 'memory', 'parameters', 'gpu'))
     return self.table.sort_values(by, ascending=low, na_position='last', kind='stable')
 
 @patch
