@@ -12,6 +12,7 @@ __all__ = ['log', 'VARIANTS', 'PRESETS', 'MODEL_KEYS', 'MODEL_RANGES', 'ARCHITEC
 # %% ../../nbs/core/01_config.ipynb #daae8f96
 import difflib
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -116,10 +117,11 @@ class MitraConfig:
     experts: str = 'kernel'  # closed-form learners beside the transformer
 
     def __post_init__(self):
-        check_range('d_model', self.d_model, 1)
+        if type(self.d_model) is not int or self.d_model < 1: check_range('d_model', self.d_model, 1)
         if self.num_heads is None: _assign(self, num_heads=max(1, self.d_model // 16))
         if self.d_ff is None: _assign(self, d_ff=2 * self.d_model)
-        for name in ('d_ff', 'num_heads', 'num_layers', 'n_classes'): check_range(name, getattr(self, name), 1)
+        for name in ('d_ff', 'num_heads', 'num_layers', 'n_classes'):
+            if type(value := getattr(self, name)) is not int or value < 1: check_range(name, value, 1)
         check_range('dropout', self.dropout, 0.0, 1.0, float)
         for name, valid in VARIANTS.items():
             if getattr(self, name) not in valid: check_choice(name, getattr(self, name), valid)
@@ -186,14 +188,16 @@ def settings_table(cls) -> dict:  # name -> default, kind, low, high, choices, s
 # %% ../../nbs/core/01_config.ipynb #76bce66a
 def check_settings(obj):
     "Check every field of a dataclass made with `setting`."
-    for name, m in settings_table(type(obj)).items():
-        value = getattr(obj, name)
+    for f in fields(obj):
+        name, m, value = f.name, f.metadata, getattr(obj, f.name)
         if value is None and m['optional'] or m['kind'] is object: continue
         if m['choices']:
             if value not in m['choices']: check_choice(name, value, m['choices'])
         elif m['kind'] is bool:
             if not isinstance(value, (bool, np.bool_)): raise ConfigError(f'{name}={value!r} must be True or False')
-        elif m['kind'] in (int, float): check_range(name, value, m['low'], m['high'], m['kind'])
+        elif m['kind'] in (int, float):
+            fine = type(value) is m['kind'] and m['low'] <= value <= (math.inf if m['high'] is None else m['high'])
+            if not fine: check_range(name, value, m['low'], m['high'], m['kind'])
 
 # %% ../../nbs/core/01_config.ipynb #6ab94f50
 @dataclass(frozen=True)
