@@ -3,7 +3,7 @@ import json, shutil
 
 import pytest
 
-import check, readme, tabtune
+import check, readme
 
 NB, MODULE = 'nbs/core/00_shapes.ipynb', 'tabtune/core/shapes.py'
 
@@ -121,6 +121,3 @@ def test_readme_hides_directives_and_moves_links():
     assert [c.source for c in nb.cells] == ['1 + 1']
     assert readme.from_root('[a](tutorials/a.ipynb) [b](../B.md) [c](#c) [d](https://d.org)') == \
         '[a](nbs/tutorials/a.ipynb) [b](B.md) [c](#c) [d](https://d.org)'
-
-def test_every_public_name_is_there():
-    for name in tabtune.__all__: assert getattr(tabtune, name).__module__.startswith('tabtune.'), name
