@@ -61,7 +61,7 @@ def test_old_version_is_caught(project):
     assert only_problem(project).startswith('tabtune/__init__.py: differs from nbs/ and settings.ini')
 
 def test_stale_readme_is_caught(project):
-    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0].update(source=['# Another title']))
+    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0]['source'].append(' Another line.'))
     assert only_problem(project).startswith('README.md: differs from nbs/index.ipynb')
 
 @pytest.mark.parametrize('words, change', [
