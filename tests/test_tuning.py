@@ -14,6 +14,7 @@ from tabtune.core.config import TUNING_KEYS, LoraSettings, MitraConfig, tuning_c
 from tabtune.model.mitra import Mitra, neighbour_init
 from tabtune.core.shapes import CheckpointError, ConfigError
 from tabtune.training.loop import Callback
+from tabtune.training.strategies import find_strategy
 from tabtune.training.tuning import Tuning, compare, tune
 
 QUICK = dict(device='cpu', epochs=2, steps_per_epoch=4, support_size=24, query_size=16, batch_size=2, learning_rate=1e-3, show_progress=False)
@@ -125,8 +126,8 @@ def test_every_setting_of_tuning_has_its_default_its_range_and_its_errors():
 
 def test_defaults_of_adapters_and_names_with_the_same_meaning():
     assert vars(LoraSettings()) == dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=None)
-    assert [tuning_config(strategy=s).learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [1e-5, 1e-5, 1e-5, 2e-5, 2e-5]
-    assert tuning_config(dict(learning_rate=1e-5), 'peft').learning_rate == 1e-5
+    assert [find_strategy(s).config().learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [1e-5, 1e-5, 1e-5, 2e-5, 2e-5]
+    assert find_strategy('peft').config(dict(learning_rate=1e-5)).learning_rate == 1e-5
     for given, meant in {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16', 'auto': 'auto'}.items():
         assert tuning_config(dict(mixed_precision=given)).mixed_precision == meant
     for given in ('meta_learning', 'episodic'): assert tuning_config(dict(finetune_mode=given)).finetune_mode == 'meta-learning'
