@@ -49,9 +49,9 @@ def tables(wanted):
         yield name, enc.transform(Xa), ya, enc.transform(Xb), yb
 
 def scores(model, xa, ya, xb, yb):
-    from tabtune.training.tuning import held_out, row_scores
+    from tabtune.training.comparison import class_scores, held_out_episodes
     x, y = np.concatenate([xa, xb]), np.concatenate([ya, yb])
-    loss, auc = row_scores(model, held_out(x, y, np.arange(len(ya)), np.arange(len(ya), len(y)), 1000))
+    loss, auc = class_scores(model, held_out_episodes(x, y, np.arange(len(ya)), np.arange(len(ya), len(y)), 1000))
     return float(loss.mean()), auc
 
 def rates(a):
