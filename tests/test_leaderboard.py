@@ -104,12 +104,12 @@ def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
     assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
 
 def test_a_hub_that_is_away_is_asked_once(iris):
-    from tabtune.leaderboard.registry import register, REGISTRY, _peer
+    from tabtune.leaderboard.registry import REGISTRY, peer_spec, register
     asked = []
     class Away(BaseEstimator):
         def __init__(self, random_state=None): self.random_state = random_state
         def fit(self, X, y): asked.append(1); raise OSError('no answer')
-    register(_peer('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
+    register(peer_spec('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
     try: t = board(iris, seeds=2).add_model('Away').run()
     finally: del REGISTRY['classification', 'Away']
     row = t[t.name == 'Away'].iloc[0]
