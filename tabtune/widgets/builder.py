@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from .form_state import FormState, guess_task, learn_speed, lora_table, model_table, steps_table, tuning_table
 from ..core.config import MODEL_RANGES, check_keys, tuning_config
 from .plots import COLOURS, INK, mib, new_figure, quiet, small_table, tiles, to_png
-from ..data.encode import column_kind
+from ..data.columns import KINDS, column_kind
 from .training_view import Place, TrainingDashboard, _button, fit_job
 from ..estimators.metrics import plot_confusion, plot_intervals, plot_predicted, plot_reliability, plot_residuals, plot_roc
 from ..training.recommend import duration, recommend
@@ -45,11 +45,11 @@ def sketch(s: pd.Series) -> str:  # SVG
         return bars(np.histogram(v, 16)[0]) if len(v) else bars([])
     return bars(v.astype(str).value_counts().head(12).tolist(), colour=COLOURS['orange'])
 
-def describe_column(s: pd.Series) -> dict:  # kind, missing, distinct
-    "What kind of column, how much is missing, how many values."
-    try: kind = column_kind(s)
-    except (TabTuneError, TypeError, ValueError): kind = str(s.dtype)
-    return dict(kind=kind, missing=float(s.isna().mean()), distinct=int(s.astype(str).nunique()))
+def describe_column(s: pd.Series) -> dict:  # kind, about, missing, distinct
+    "What kind of column and what that means, how much is missing, how many values."
+    try: kind, about = (k := KINDS[column_kind(s)]).label, k.description
+    except (TabTuneError, TypeError, ValueError): kind, about = str(s.dtype), ''
+    return dict(kind=kind, about=about, missing=float(s.isna().mean()), distinct=int(s.astype(str).nunique()))
 
 # %% ../../nbs/widgets/03_builder.ipynb #9671148d
 PAGE = 'color:var(--jp-ui-font-color1,inherit)'
@@ -186,7 +186,7 @@ def _column(self: PipelineBuilder, c):
     pick = self.picks[c] = w.Checkbox(value=True, description=str(c), indent=False, layout=w.Layout(width='190px'))
     pick.observe(lambda _: self._changed(), 'value')
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
-    words = f"<span style=\"font-size:12px;{PAGE};opacity:.8\">{html.escape(d['kind'])}, {d['distinct']} values, {missing}</span>"
+    words = f"<span title=\"{html.escape(d['about'])}\" style=\"font-size:12px;{PAGE};opacity:.8\">{html.escape(d['kind'])}, {d['distinct']} values, {missing}</span>"
     row = [pick, w.HTML(words, layout=w.Layout(width='220px')), w.HTML(sketch(self.df[c]))]
     self.rows[c] = w.HBox(row, layout=w.Layout(min_height='30px', align_items='center', overflow='hidden'))
     return self.rows[c]
