@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from fastcore.basics import patch
 
-from .attention import ROW_SCALES, Attention, attend, project
+from .attention import ROW_SCALES, Attention, attend
 from ..core.config import MitraConfig
 from .experts import EXPERTS, TARGET_EXPERTS, class_means
 from .fused import exact_half, fits, fused_half, library
@@ -215,10 +215,10 @@ class Block(nn.Module):
 
     def rows(self, z_BLTD, kv, cache, tokens, answers):
         h = self.layer_norm1(z_BLTD)
-        kv = kv or self.attention1.kept(h)
+        kv = kv or self.attention1.cached_keys_values(h)
         if not answers: return None, kv
         z = z_BLTD + self.dropout(self.attention1(h, kv, cache.row_mask, cache.n_B, cache.asked))
-        return z + self.dropout(project(self.linear2, project(self.linear1, self.layer_norm2(z), gelu=True))), kv
+        return z + self.dropout(self.linear2(F.gelu(self.linear1(self.layer_norm2(z))))), kv
 
     def features(self, z_BLTD, kv, cache, tokens, answers):
         if z_BLTD is None: return z_BLTD, kv
@@ -227,7 +227,7 @@ class Block(nn.Module):
         kv_row, z = self.attention2.keys_values(h), z_BLTD
         if tokens is not None: h, z = h[:, :tokens], z[:, :, :tokens]
         z = z + self.dropout(self.attention2(h, kv_row, mask).view(z.shape))
-        return z + self.dropout(project(self.linear4, project(self.linear3, self.layer_norm4(z), gelu=True))), kv
+        return z + self.dropout(self.linear4(F.gelu(self.linear3(self.layer_norm4(z))))), kv
 
     def forward(self, z_BLTD, kv, cache, tokens=None, answers=True):
         for half in self.halves: z_BLTD, kv = getattr(self, half)(z_BLTD, kv, cache, tokens, answers)
