@@ -18,7 +18,7 @@ from tabtune.model.checkpoints import load_checkpoint
 from tabtune.training.episodes import PriorEpisodes
 from tabtune.model.mitra import TargetHead
 from tabtune.training.pretrain import validation_set
-from tabtune.data.targets import Mixture, bin_edges, mixture_answer
+from tabtune.data.targets import LogisticMixture, bin_edges, mixture_distribution
 
 SHARES = torch.arange(1, 10) / 10
 
@@ -42,7 +42,7 @@ class Similar(nn.Module):
         self.head = TargetHead(config)
 
     def out(self, t): return t.model.experts.answer(self.head(t.query, self.head.memory(t.support, t.ep.y_support, t.cache), t.cache), t.query, t.evidence)
-    def forward(self, t): return mixture_answer(self.out(t))
+    def forward(self, t): return mixture_distribution(self.out(t))
 
 class SimilarBins(Similar):
     "The same place and spread, and bins around it."
@@ -55,7 +55,7 @@ class SimilarBins(Similar):
         loc, spread = self.out(t)[..., -2:].split(1, -1)
         k, width = self.bins.out_features, spread.clamp(-5, 3).exp()
         middle = torch.linspace(-6, 6, k) * width + loc
-        return Mixture(self.bins(t.query).log_softmax(-1), middle, (6 / k * width).expand_as(middle))
+        return LogisticMixture(self.bins(t.query).log_softmax(-1), middle, (6 / k * width).expand_as(middle))
 
 class Bins(nn.Module):
     "Bins from half a range below the support's targets to half a range above."
@@ -68,7 +68,7 @@ class Bins(nn.Module):
         width = (high - low).clamp_min(1e-3)[:, None, None]
         edges = bin_edges(self.bins.out_features)
         middle = ((edges[1:] + edges[:-1]) / 2) * width + low[:, None, None]
-        return Mixture(self.bins(t.query).log_softmax(-1), middle.expand(-1, t.query.shape[1], -1), (width / self.bins.out_features).expand(-1, t.query.shape[1], self.bins.out_features))
+        return LogisticMixture(self.bins(t.query).log_softmax(-1), middle.expand(-1, t.query.shape[1], -1), (width / self.bins.out_features).expand(-1, t.query.shape[1], self.bins.out_features))
 
 HEADS = {'bins over the range': Bins, 'similar rows, refined by bins': SimilarBins, 'similar rows, refined by distributions': Similar}
 
