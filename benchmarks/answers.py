@@ -30,9 +30,9 @@ class Tokens:
             model.final_layer.memory = lambda h, y, cache: keep.update(support=h)
             self.cache = model.encode_support(ep.x_support, ep.y_support)
             model.final_layer.forward = lambda h, memory, cache: keep.update(query=h)
-            model.experts.answer = lambda out, h, evidence: keep.update(evidence=evidence)
+            model.experts.add_to_output = lambda out, h, evidence: keep.update(evidence=evidence)
             model.predict_logits(self.cache, ep.x_query)
-            for m, name in ((model.final_layer, 'memory'), (model.final_layer, 'forward'), (model.experts, 'answer')): delattr(m, name)
+            for m, name in ((model.final_layer, 'memory'), (model.final_layer, 'forward'), (model.experts, 'add_to_output')): delattr(m, name)
         self.ep, self.model, self.support, self.query, self.evidence = ep, model, keep['support'], keep['query'], keep['evidence']
 
 class Similar(nn.Module):
@@ -41,7 +41,7 @@ class Similar(nn.Module):
         super().__init__()
         self.head = TargetHead(config)
 
-    def out(self, t): return t.model.experts.answer(self.head(t.query, self.head.memory(t.support, t.ep.y_support, t.cache), t.cache), t.query, t.evidence)
+    def out(self, t): return t.model.experts.add_to_output(self.head(t.query, self.head.memory(t.support, t.ep.y_support, t.cache), t.cache), t.query, t.evidence)
     def forward(self, t): return mixture_distribution(self.out(t))
 
 class SimilarBins(Similar):

@@ -466,7 +466,7 @@ def begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_
                                                 feature_mask),
                          None if support_mask is None else support_mask[:, None, None], tokens, n_B, f)
     cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask)
-    label = self.experts.token(self.y_embedding(y), cache.experts and cache.experts['support'], cache.experts, table)
+    label = self.experts.add_to_label(self.y_embedding(y), cache.experts and cache.experts['support'], cache.experts, table)
     return cache, self.tokens(numbers, label, cache), y
 
 # %% ../../nbs/model/03_mitra.ipynb #8f912621
@@ -479,7 +479,7 @@ def begin_queries(self: Mitra, cache, x_query, few=None):
     x = self.readable(x_query)
     numbers = self.cell(x, cache.cells)
     evidence = self.experts.evidence(numbers, cache.experts)
-    label = self.experts.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.experts, self.y_embedding.table())
+    label = self.experts.add_to_label(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.experts, self.y_embedding.table())
     return self.tokens(numbers[:, :few], label[:, :few], cache), evidence
 
 # %% ../../nbs/model/03_mitra.ipynb #ed9e8d26
@@ -511,7 +511,7 @@ def predict_logits(
     z, evidence = self.begin_queries(cache, x_query, n if asked is None else min(n, self.enough(asked, cache)))
     h, _ = self.blocks(z, cache, cache.kv)
     if h.shape[1] < n: h = F.pad(h, (0, 0, 0, n - h.shape[1]))
-    return self.experts.answer(self.final_layer(h, cache.memory, cache), h, evidence)
+    return self.experts.add_to_output(self.final_layer(h, cache.memory, cache), h, evidence)
 
 # %% ../../nbs/model/03_mitra.ipynb #4c542680
 def _fused_forward(self: Mitra, x_support, y_support, x_query):
@@ -519,7 +519,7 @@ def _fused_forward(self: Mitra, x_support, y_support, x_query):
     cache, z, y = self.begin_support(x_support, y_support)
     z_query, evidence = self.begin_queries(cache, x_query)
     h, h_query = self.fused_blocks(torch.cat([z, z_query], 1).float(), y.shape[1], cache.n_B).split([y.shape[1], x_query.shape[1]], 1)
-    return self.experts.answer(self.final_layer(h_query, self.final_layer.memory(h, y, cache), cache), h_query, evidence)
+    return self.experts.add_to_output(self.final_layer(h_query, self.final_layer.memory(h, y, cache), cache), h_query, evidence)
 
 @patch
 def forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None):
