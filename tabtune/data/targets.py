@@ -73,6 +73,7 @@ def robust_scale(
     low, high = z.nan_to_num(math.inf).amin(1), z.nan_to_num(-math.inf).amax(1)
     return TargetScale(centre, width, mean, std, low - 0.5 - 0.1 * (high - low), high + 0.5 + 0.1 * (high - low))
 
+# %% ../../nbs/data/03_targets.ipynb #34973a23
 def unit_scale(
     y: Tensor,  # (B, S) float64 targets of the support
     mask: Tensor = None,  # (B, S) bool, True = real row
@@ -139,6 +140,7 @@ def quantile(
         a, b = torch.where(below, middle, a), torch.where(below, b, middle)
     return (a + b) / 2
 
+# %% ../../nbs/data/03_targets.ipynb #e7723cd6
 @patch
 def target_mean(
     self: LogisticMixture,
@@ -170,6 +172,7 @@ def mixture_distribution(out: Tensor) -> LogisticMixture:  # out (B, Q, 3J + 2)
     spread = spread.clamp(-5, 3)
     return LogisticMixture(w.log_softmax(-1), loc + spread.exp() * place, 0.003 + (spread + width.clamp(-5, 3)).exp())
 
+# %% ../../nbs/data/03_targets.ipynb #f65b2259
 def point_distribution(out: Tensor) -> LogisticMixture:  # out (B, Q, 1)
     "One component of fixed scale around a predicted number."
     return LogisticMixture(torch.zeros_like(out), out, torch.full_like(out, 0.03))
@@ -179,6 +182,7 @@ def binned_distribution(out: Tensor) -> LogisticMixture:  # out (B, Q, K)
     edges = bin_edges(out.shape[-1], out.device).to(out.dtype)
     return LogisticMixture(out.log_softmax(-1), ((edges[1:] + edges[:-1]) / 2).expand_as(out), torch.full_like(out, 0.5 / out.shape[-1]))
 
+# %% ../../nbs/data/03_targets.ipynb #407e5e91
 class PredictiveHead(NamedTuple):
     "How a kind of regression head is trained and read."
     fit_scale: Callable  # targets (B, S), mask -> `TargetScale`

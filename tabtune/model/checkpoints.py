@@ -99,6 +99,7 @@ def _check_size(config: MitraConfig, weights: dict, source):
     if least > sum(w.numel() for w in weights.values()):
         raise CheckpointError(f'{source} has fewer numbers than the sizes in config.json need: is it another model\'s?')
 
+# %% ../../nbs/model/04_checkpoints.ipynb #0511ba2c
 def load_weights(
     model: Mitra,
     weights: dict,  # name -> tensor

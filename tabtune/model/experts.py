@@ -29,6 +29,7 @@ def class_means(
     count = present.transpose(1, 2) @ one_hot
     return (v * present).transpose(1, 2) @ one_hot / (count + 1), count
 
+# %% ../../nbs/model/01_experts.ipynb #9a2e1f59
 def _variance_between(v_BSF, present_BSF, one_hot_BSK):
     "Variance between classes of a column's class means (B, F), and the column's present cells (B, F)."
     mean, count = class_means(v_BSF, present_BSF, one_hot_BSK)
@@ -114,6 +115,7 @@ def _rbf_similarity(a_BNP, b_BMP):
     distance = a.square().sum(-1)[..., None] + b.square().sum(-1)[:, None] - 2 * a @ b.transpose(1, 2)
     return distance.clamp_min_(0).mul_(-0.3).exp_()
 
+# %% ../../nbs/model/01_experts.ipynb #4909ca9c
 def _distance_expert(
     similarity: Callable,  # points (B, N, P) and (B, M, P) -> (B, N, M)
     coordinates: Callable,  # numbers (B, N, F, n), column weights -> points (B, N, P)
@@ -141,6 +143,7 @@ class Landmarks(NamedTuple):
 
 def _gather_rows(x, rows): return x.gather(1, rows.view(*rows.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
 
+# %% ../../nbs/model/01_experts.ipynb #ae05e5ff
 def select_landmarks(
     numbers: Tensor,  # (B, S, F, n) numbers of the cells
     row_mask: Tensor,  # (B, S) 1 for a real row
@@ -164,6 +167,7 @@ def _best_ridge(fits, hats, coefs, targets):
     best, tables = (loo - targets).square().sum((2, 3)).argmin(0), torch.arange(len(targets), device=targets.device)
     return loo[best, tables], coefs[best, tables]
 
+# %% ../../nbs/model/01_experts.ipynb #37c45b04
 def ridge(
     z: Tensor,  # (B, S, M) features, rows of padding 0
     targets: Tensor,  # (B, S, K) centred, rows of padding 0
@@ -193,6 +197,7 @@ def _solve_dual(own, root, jitter, marks, targets):
     loo, coef = _best_ridge(*zip(*tried), targets)
     return _gather_rows(loo, marks.rows.argsort(1)), marks.numbers, coef - inverse @ (jitter[..., None] * coef)
 
+# %% ../../nbs/model/01_experts.ipynb #8001a2c9
 def _solve_primal(numbers, targets, row_mask, marks, weights):
     "`solve` for a dot product, in the space of a row's numbers."
     (b, _, f, n), scale = numbers.shape, _n_columns(weights).sqrt()
@@ -257,6 +262,7 @@ class NoExperts(nn.Module):
         "The logits as they are."
         return logits_BQK
 
+# %% ../../nbs/model/01_experts.ipynb #b4337f8e
 class KernelExperts(nn.Module):
     "Four kernel experts for classes."
     max_landmarks = N_LANDMARKS  # pre-training takes fewer, for speed
@@ -278,6 +284,7 @@ def _prepare(numbers, support_mask, feature_mask):
     column_mask = torch.ones(b, f, device=x.device) if feature_mask is None else feature_mask.float()
     return x * column_mask[:, None, :, None], row_mask, column_mask
 
+# %% ../../nbs/model/01_experts.ipynb #4b2a967a
 def _solve_all(x, targets, row_mask, weights, limit):
     "All experts: leave-one-out predictions, landmarks, coefficients."
     marks = select_landmarks(x, row_mask, limit)
@@ -341,6 +348,7 @@ def add_to_label(
     p = (state['log_prior'][:, None, None] + evidence).softmax(-1).to(table.dtype)
     return label + self.embed((p @ table).flatten(2)) + self.quality(state['loss'].to(table.dtype))[:, None]
 
+# %% ../../nbs/model/01_experts.ipynb #996aa439
 @patch
 def add_to_output(
     self: KernelExperts,
@@ -399,6 +407,7 @@ def fit(
     return dict(weights=weights, column_mask=column_mask, mean=mean.float(), stacking=stacking, stored=_store_all(marks, coef, weights),
                 support=self._join(loo, mean, loss), loss=loss)
 
+# %% ../../nbs/model/01_experts.ipynb #1bd320cb
 @patch
 def _join(self: TargetKernelExperts, predictions: Tensor, mean: Tensor, loss: Tensor) -> Tensor:
     "Predictions (B, N, n) with the mean added, then the log of each expert's leave-one-out error: (B, N, 2n)."
@@ -415,6 +424,7 @@ def evidence(self: TargetKernelExperts, numbers: Tensor, state: dict) -> Tensor:
         with_stack = torch.cat([each, (each * state['stacking'][:, None]).sum(-1, keepdim=True)], -1)
         return self._join(with_stack, state['mean'], state['loss'])
 
+# %% ../../nbs/model/01_experts.ipynb #b849b5b2
 @patch
 def add_to_label(self: TargetKernelExperts, label: Tensor, evidence: Tensor, state: dict, table: Tensor) -> Tensor:
     "Label tokens, plus the experts' predictions and their errors on this table, embedded."

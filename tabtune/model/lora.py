@@ -77,6 +77,7 @@ def _lora_config(
     return LoraConfig(r=settings.r, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout, bias='none',
                       target_modules=resolve_targets(model, settings.target_modules))
 
+# %% ../../nbs/model/05_lora.ipynb #3027d76c
 class _LoraLinearHead(LoraLinear):
     "`LinearHead` with adapters."
     reads_support, memory = LinearHead.reads_support, LinearHead.memory
@@ -228,6 +229,7 @@ def use_adapter(
         model.set_adapter(checked)
     return model
 
+# %% ../../nbs/model/05_lora.ipynb #cbe36038
 def adapter_names(model) -> list:
     "Names of a model's adapters."
     return list(model.peft_config) if isinstance(model, PeftModel) else []
