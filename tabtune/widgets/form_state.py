@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from fastcore.basics import patch
 
-from ..model.checkpoints import pick_weights
+from ..model.checkpoints import select_weights
 from ..core.config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_model_params, settings_table)
 from ..estimators.pipeline import TabularPipeline
 from ..data.processing import PROCESSING_CHOICES, check_processor_params
@@ -126,7 +126,7 @@ def _blame(e: Exception, names, given, default: str) -> str:
 
 @patch
 def _settings_mistakes(self: FormState) -> dict:
-    weights = lambda: pick_weights(check_model_params(self.model), None, self.record().random_start, self.task)
+    weights = lambda: select_weights(check_model_params(self.model), None, self.record().random_start, self.task)
     checks = [(MODEL_HELP, self.model, 'd_model', weights),
               (STEPS_HELP, self.steps, 'n_features', lambda: check_processor_params(self.steps)),
               (tuning_table() | lora_table(), self.tuning | self.lora, 'epochs',
