@@ -212,12 +212,18 @@ def test_command_line_says_what_is_wrong(tmp_path, iris):
     with pytest.raises(SystemExit, match='folder can\'t be made'): main(str(tmp_path/'t.csv'), target='y', out=str(tmp_path/'t.csv'/'o'))
     with pytest.raises(SystemExit, match='add --task regression'): main(str(tmp_path/'t.csv'), target=iris[0].columns[0])
 
-@pytest.mark.parametrize('name, text, says', [('a.csv', b'', 'No columns'), ('b.csv', b'x,y\n\xe9,1\n', "can't decode"), ('c.csv', b'x,y\n1,2,3\n1,2,3,4\n', 'fields'),
-                                              ('d.json', b'{"half', 'ValueError'), ('e.parquet', b'no', 'Arrow'), ('f.csv.gz', b'no', 'BadGzipFile'),
-                                              ('g.csv.gz', gzip.compress(b'x,y\n' + b'1,2\n' * 99)[:-9], 'EOFError'), ('h.csv.zip', b'no', 'BadZipFile')])
-def test_command_line_and_files_that_are_not_what_they_seem(tmp_path, name, text, says):
-    (tmp_path/name).write_bytes(text)
-    with pytest.raises(SystemExit, match=f"can't be read as .*{says}"): main(str(tmp_path/name), target='y')
+# name of a file: what it holds, and what the message says
+UNREADABLE = {'empty.csv': (lambda: b'', 'No columns'), 'latin1.csv': (lambda: b'x,y\n\xe9,1\n', "can't decode"),
+              'ragged.csv': (lambda: b'x,y\n1,2,3\n1,2,3,4\n', 'fields'), 'half.json': (lambda: b'{"half', 'ValueError'),
+              'text.parquet': (lambda: b'no', 'Arrow'), 'text.csv.gz': (lambda: b'no', 'BadGzipFile'),
+              'truncated.csv.gz': (lambda: gzip.compress(b'x,y\n' + b'1,2\n' * 99, mtime=0)[:-9], 'EOFError'),
+              'text.csv.zip': (lambda: b'no', 'BadZipFile')}
+
+@pytest.mark.parametrize('name', UNREADABLE)
+def test_command_line_and_files_that_are_not_what_they_seem(tmp_path, name):
+    content, message = UNREADABLE[name]
+    (tmp_path/name).write_bytes(content())
+    with pytest.raises(SystemExit, match=f"can't be read as .*{message}"): main(str(tmp_path/name), target='y')
 
 def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_away(iris, tmp_path, monkeypatch):
     import huggingface_hub.constants

@@ -89,10 +89,18 @@ def test_refitting_forgets_the_training():
     assert not hasattr(pipe, 'history_') and pipe.describe()['trained'] == 0
 
 @pytest.mark.parametrize('params, message', [
-    ({'learning_rat': 1e-4}, "did you mean 'learning_rate'"), ({'epochs': 0}, r'epochs=0 must lie in 1\.\.'), ({'optimizer': 'adamv'}, "did you mean 'adam"),
-    ({'batch_size': 2.5}, 'must be an integer'), ({'weight_decay': -1}, 'weight_decay=-1 must lie in'), ({'warmup_steps': -1}, 'warmup_steps=-1'),
-    ({'mixed_precision': 'fp8'}, "mixed_precision='fp8'"), ({'peft_config': {'rank': 3}}, "peft_config key 'rank'"), ({'peft_config': {'r': 0}}, 'r=0 must lie'),
-    ({'resume': True}, 'needs checkpoint_dir'), ('automatic', 'must be a dict'), ({'callbacks': 3}, 'must be a list')])
+    pytest.param({'learning_rat': 1e-4}, "did you mean 'learning_rate'", id='misspelled learning_rate'),
+    pytest.param({'epochs': 0}, r'epochs=0 must lie in 1\.\.', id='epochs=0'),
+    pytest.param({'optimizer': 'adamv'}, "did you mean 'adam", id='misspelled optimizer'),
+    pytest.param({'batch_size': 2.5}, 'must be an integer', id='batch_size=2.5'),
+    pytest.param({'weight_decay': -1}, 'weight_decay=-1 must lie in', id='weight_decay=-1'),
+    pytest.param({'warmup_steps': -1}, 'warmup_steps=-1', id='warmup_steps=-1'),
+    pytest.param({'mixed_precision': 'fp8'}, "mixed_precision='fp8'", id='mixed_precision=fp8'),
+    pytest.param({'peft_config': {'rank': 3}}, "peft_config key 'rank'", id='misspelled peft_config key'),
+    pytest.param({'peft_config': {'r': 0}}, 'r=0 must lie', id='r=0'),
+    pytest.param({'resume': True}, 'needs checkpoint_dir', id='resume alone'),
+    pytest.param('automatic', 'must be a dict', id='string for a dict'),
+    pytest.param({'callbacks': 3}, 'must be a list', id='callbacks=3')])
 @pytest.mark.parametrize('strategy', ['inference', 'base-ft'])
 def test_wrong_settings_are_named_before_any_work(params, message, strategy):
     with pytest.raises(ConfigError, match=message): pipeline(tuning_strategy=strategy, tuning_params=params).fit(*rings(20))
@@ -244,7 +252,10 @@ def verdicts(monkeypatch, *gains):
     todo = list(gains)
     monkeypatch.setattr(tuning.Tuning, 'scored', lambda self: ((np.ones(20), 0.8), (np.ones(20) - todo.pop(0) + 0.01 * np.sin(np.arange(20)), 0.8)))
 
-@pytest.mark.parametrize('gains, turns, kept', [([-0.1], 1, 'untuned'), ([0.1, -0.2], 2, 'untuned'), ([0.1] * 5, 5, 'tuned'), ([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned')])
+@pytest.mark.parametrize('gains, turns, kept', [
+    pytest.param([-0.1], 1, 'untuned', id='loss at once'), pytest.param([0.1, -0.2], 2, 'untuned', id='loss after a gain'),
+    pytest.param([0.1] * 5, 5, 'tuned', id='gains only'),
+    pytest.param([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned', id='losses after two gains')])
 def test_a_small_table_takes_turns_while_a_gain_is_in_sight(monkeypatch, gains, turns, kept):
     verdicts(monkeypatch, *gains)
     x, y = rings(150)
