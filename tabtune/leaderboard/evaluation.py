@@ -32,6 +32,7 @@ from ..core.config import check_keys
 from ..estimators.metrics import classification_metrics, regression_metrics
 from .registry import ModelSpec, count_parameters, find_model, make_model, package_of, register
 from ..estimators.pipeline import TabularPipeline
+from ..training.strategies import tunes
 from ..core.shapes import ConfigError, TabTuneError
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #3729d4e5
@@ -65,7 +66,7 @@ def _make_mitra(e: Entry, task, seed):
 
 def _only_fitted(e: Entry):
     "Settings that are for Mitra only."
-    if e.strategy != 'inference':
+    if tunes(e.strategy):
         raise ConfigError(f"tuning_strategy='{e.strategy}' is for Mitra; {e.label} is fitted as it is: leave it out")
     if e.processor_params: raise ConfigError(f'processor_params are for Mitra; {e.label} prepares the table itself: leave them out')
     check_keys(e.tuning_params, ['device'], f'tuning_params of {e.label}')

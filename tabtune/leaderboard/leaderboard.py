@@ -34,6 +34,7 @@ from ..data.frames import as_series, check_table, check_target, column_names, en
 from ..estimators.metrics import axes_for
 from .registry import find_model, installed, list_models, model_names, why_not
 from ..estimators.pipeline import TabularPipeline
+from ..training.strategies import tunes
 from .evaluation import LOWER_IS_BETTER, SCORE, Entry, Job, file_stamp, hash_of, hash_table, make_entry, run_failed, run_job, score_names, version_of
 from ..core.shapes import ConfigError, InputError, TabTuneError
 
@@ -97,7 +98,7 @@ def _free_name(self: TabularLeaderboard, name, label, strategy):
     "A name for a row that no other row has."
     taken = {e.name for e in self.entries}
     if name in taken: raise ConfigError(f"there is already a model called '{name}': give another name")
-    name = name or (label if strategy == 'inference' else f'{label} ({strategy})')
+    name = name or (f'{label} ({strategy})' if tunes(strategy) else label)
     return next(n for n in [name, *(f'{name} {i}' for i in range(2, len(taken) + 3))] if n not in taken)
 
 # %% ../../nbs/leaderboard/03_leaderboard.ipynb #8a392e65
@@ -136,7 +137,7 @@ def _tell(self: TabularLeaderboard, e: Entry, problem):
 def add_model(
     self: TabularLeaderboard,
     model_name,  # 'Mitra', a baseline, a peer (see `list_models`), or an estimator
-    tuning_strategy: str = 'inference',  # of Mitra: 'inference', 'base-ft' or 'peft'
+    tuning_strategy: str = 'inference',  # of Mitra: 'inference', 'base-ft', 'peft' or another one of `STRATEGIES`
     name: str = None,  # of its row, None: the model's
     model_params: dict = None,  # of the pipeline for Mitra, of the model's own class otherwise
     tuning_params: dict = None,  # of Mitra; of a peer: device

@@ -27,16 +27,10 @@ from sklearn.utils.validation import check_is_fitted
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #105df09a
 from ..core.config import check_choice, check_keys
+from ..data.columns import KINDS
 from ..data.encode import TableEncoder, align
 from ..data.frames import has_column_names, check_table, column_names, encode_labels
 from ..core.shapes import ConfigError, InputError
-
-# %% ../../nbs/leaderboard/00_registry.ipynb #2bc8f715
-def _numbers(s):
-    "A column of numbers, perhaps written as text, as float64; infinities are holes."
-    numeric = pd.api.types.is_numeric_dtype(s.dtype)
-    x = s.to_numpy(np.float64, na_value=np.nan) if numeric else pd.to_numeric(s.astype(object), errors='coerce').to_numpy(np.float64)
-    return np.where(np.isinf(x), np.nan, x)
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #ad6a865d
 class PlainTable(TransformerMixin, BaseEstimator):
@@ -50,8 +44,9 @@ class PlainTable(TransformerMixin, BaseEstimator):
 
     def _column(self, c, s, x):
         "One column: its numbers as they were, its levels as categories, or what the encoder made of it."
-        if c.kind == 'number' and c.missing < 1: return _numbers(s)
-        if c.kind != 'category' or len(c.levels) > self.max_levels: return x.astype(np.float64)
+        kind = KINDS[c.kind]
+        if kind.numeric and c.missing < 1: return c.numbers(s)
+        if not kind.categorical or len(c.levels) > self.max_levels: return x.astype(np.float64)
         return pd.Categorical.from_codes(np.nan_to_num(x, nan=-1).astype(int), categories=c.levels)
 
     def transform(self, X):

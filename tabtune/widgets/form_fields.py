@@ -16,7 +16,7 @@ from fastcore.basics import patch
 
 from ..core.config import MODEL_RANGES
 from ..core.shapes import TabTuneError
-from ..data.encode import column_kind
+from ..data.columns import KINDS, column_kind
 from .elements import COLOURS, TEXT_STYLE, bar_svg
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #1d78bd3e
@@ -28,11 +28,11 @@ def column_svg(s: pd.Series) -> str:  # SVG
         return bar_svg(np.histogram(v, 16)[0]) if len(v) else bar_svg([])
     return bar_svg(v.astype(str).value_counts().head(12).tolist(), colour=COLOURS['orange'])
 
-def describe_column(s: pd.Series) -> dict:  # kind, missing, distinct
-    "Kind of column, share of missing cells, number of distinct values."
-    try: kind = column_kind(s)
-    except (TabTuneError, TypeError, ValueError): kind = str(s.dtype)
-    return dict(kind=kind, missing=float(s.isna().mean()), distinct=int(s.astype(str).nunique()))
+def describe_column(s: pd.Series) -> dict:  # kind, about, missing, distinct
+    "Kind of column and what it means, share of missing cells, number of distinct values."
+    try: kind, about = (k := KINDS[column_kind(s)]).label, k.description
+    except (TabTuneError, TypeError, ValueError): kind, about = str(s.dtype), ''
+    return dict(kind=kind, about=about, missing=float(s.isna().mean()), distinct=int(s.astype(str).nunique()))
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #6298ab70
 TEXT_STYLE = 'color:var(--jp-ui-font-color1,inherit)'

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..core.shapes import InputError
 from ..training.callbacks import History
 from ..training.loop import Callback, Trainer
-from ..training.tuning import interrupted
+from ..training.tuning import stopped_by_user
 
 # %% ../../nbs/widgets/04_run_control.ipynb #f1783a80
 class RunControl(Callback):
@@ -71,7 +71,7 @@ def on_validate(self: RunControl, state):
 @patch
 def on_end(self: RunControl, state):
     if self.stopping: state.stop()  # requested after the last step: no further repeat is started
-    self.stopping = interrupted(state) and (state.progress < 1 or bool(state.info.get('compares')))
+    self.stopping = stopped_by_user(state) and (state.progress < 1 or bool(state.info.get('compares')))
     self.status = 'stopping' if self.stopping else 'comparing'
 
 # %% ../../nbs/widgets/04_run_control.ipynb #457d02e4
@@ -84,7 +84,7 @@ class RepeatControl(Callback):
         self.run.wait_if_paused(state, 'comparing')
 
 @patch
-def for_turn(self: RunControl, number: int) -> RepeatControl:
+def for_repeat(self: RunControl, number: int) -> RepeatControl:
     "The callback of a further repeat."
     return RepeatControl(self, number)
 

@@ -324,9 +324,9 @@ class LiveRun(RunControl):
 
     def on_end(self, state):
         super().on_end(state)
-        if not state.info.get('compares'): self.on_verdict()  # else `tune` calls it
+        if not state.info.get('compares'): self.on_comparison()  # else `tune` calls it
 
-    def on_verdict(self, error: Exception = None):
+    def on_comparison(self, error: Exception = None):
         "The model to keep has been chosen, or an error kept it from being chosen."
         self.finish(error)
         if hasattr(self, 'view'): self.view.monitor_thread.join(10)
