@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tabtune.model import mitra
+from tabtune.model import kernel
 from tabtune.core.config import MitraConfig
 from tabtune.training.episodes import PriorEpisodes
-from tabtune.model.fused import library
+library = kernel.library
 from tabtune.model.mitra import Mitra, neighbour_init
 from tabtune.training.loop import episode_loss
 
@@ -32,7 +32,7 @@ WAYS = {  # name -> (variant, bfloat16 in linear layers, tables drawn for so man
     'with experts and the kernel': ({}, True, 4, None, True),
 }
 
-def stepper(d_model, num_layers, variant, bf16, ahead, change, kernel):
+def stepper(d_model, num_layers, variant, bf16, ahead, change, by_kernel):
     "A function that does one step and says (seconds, cells)."
     torch.manual_seed(0)
     model = neighbour_init(Mitra(MitraConfig(d_model=d_model, num_layers=num_layers, dropout=0.0, **variant))).train()
@@ -40,7 +40,7 @@ def stepper(d_model, num_layers, variant, bf16, ahead, change, kernel):
     if change: change(model)
     opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, ahead=ahead, cells=12_000)
     def step():
-        mitra.library = library if kernel else lambda: None
+        kernel.library = library if by_kernel else lambda: None
         start = time.process_time()
         ep = next(stream)
         with torch.autocast('cpu', torch.bfloat16, enabled=bf16): loss = episode_loss(model, ep)
