@@ -36,7 +36,7 @@ def model_of(size, variant):
     torch.manual_seed(0)
     d_model, num_layers = map(int, size.split('x'))
     model = neighbour_init(Mitra(MitraConfig(d_model=d_model, num_layers=num_layers, dropout=0.0, **variant))).train()
-    if hasattr(model.experts, 'limit'): model.experts.limit = 256
+    if hasattr(model.experts, 'max_landmarks'): model.experts.max_landmarks = 256
     return model
 
 def timed(instructions, f):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from fastcore.basics import patch
 
-from .attention import ROW_SCALES, Attention, attend, project
+from .attention import ROW_SCALES, Attention, attend
 from ..core.config import MitraConfig
 from .experts import EXPERTS, TARGET_EXPERTS, class_means
 from .kernel import half_block, half_weights, takes_half
@@ -218,7 +218,7 @@ ORDERS = dict(rows_first=('rows', 'features'), features_first=('features', 'rows
 @patch
 def _attend_rows(self: Block, h_BLTD, kv, cache, tokens):
     "Attention down the rows to the keys and values of the support, which are made where `kv` is None."
-    kv = kv or self.attention1.kept(h_BLTD)
+    kv = kv or self.attention1.cached_keys_values(h_BLTD)
     return self.attention1(h_BLTD, kv, cache.row_mask, cache.n_B, cache.n_query), kv
 
 @patch
@@ -235,7 +235,7 @@ def _half_by_layers(self: Block, half, z_BLTD, kv, cache, tokens):
     norm, _, norm2, up, down, dropout = self.half_layers(half)
     out, kv = getattr(self, f'_attend_{half}')(norm(z_BLTD), kv, cache, tokens)
     z = z_BLTD[:, :, :out.shape[2]] + dropout(out)
-    return z + dropout(project(down, project(up, norm2(z), gelu=True))), kv
+    return z + dropout(down(F.gelu(up(norm2(z))))), kv
 
 @patch
 def _half_by_kernel(self: Block, half, z_BLTD, kv, cache, tokens):
@@ -257,7 +257,7 @@ def forward(
     "Both halves, one after the other."
     for half in self.halves:
         rows, layers = half == 'rows', self.half_layers(half)
-        if rows and not answers: return None, self.attention1.kept(layers[0](z))
+        if rows and not answers: return None, self.attention1.cached_keys_values(layers[0](z))
         by_kernel = takes_half(z, layers, cache.row_mask if rows else cache.token_mask)
         z, kv = (self._half_by_kernel if by_kernel else self._half_by_layers)(half, z, kv, cache, tokens)
     return z, kv
@@ -416,7 +416,7 @@ def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature
                                                 feature_mask),
                          None if support_mask is None else support_mask[:, None, None], tokens, n_B, f)
     cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask)
-    label = self.experts.token(self.y_embedding(y), cache.experts and cache.experts['support'], cache.experts, table)
+    label = self.experts.add_to_label(self.y_embedding(y), cache.experts and cache.experts['support'], cache.experts, table)
     return cache, self._tokens(numbers, label, cache), y
 
 # %% ../../nbs/model/03_mitra.ipynb #8f912621
@@ -429,7 +429,7 @@ def _begin_queries(self: Mitra, cache, x_query, few=None):
     x = self._read(x_query)
     numbers = self.cell(x, cache.cells)
     evidence = self.experts.evidence(numbers, cache.experts)
-    label = self.experts.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.experts, self.y_embedding.table())
+    label = self.experts.add_to_label(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.experts, self.y_embedding.table())
     return self._tokens(numbers[:, :few], label[:, :few], cache), evidence
 
 # %% ../../nbs/model/03_mitra.ipynb #ed9e8d26
@@ -461,7 +461,7 @@ def predict_logits(
     z, evidence = self._begin_queries(cache, x_query, n if n_query is None else min(n, self._padded(n_query)))
     h, _ = self._blocks(z, cache, cache.kv)
     if h.shape[1] < n: h = F.pad(h, (0, 0, 0, n - h.shape[1]))
-    return self.experts.answer(self.final_layer(h, cache.memory, cache), h, evidence)
+    return self.experts.add_to_output(self.final_layer(h, cache.memory, cache), h, evidence)
 
 # %% ../../nbs/model/03_mitra.ipynb #4c542680
 @patch
