@@ -18,7 +18,7 @@ kernel = Extension(
     'tabtune.model._kernel',
     sources=[f'{csrc}/kernel.c'],
     depends=[p.relative_to(here).as_posix() for p in sorted((here/csrc).glob('*.h'))],
-    extra_compile_args=['-O3', '-fno-math-errno', '-fno-trapping-math', '-Wall', '-Wextra'],  # for any processor: no -march
+    extra_compile_args=['-O3', '-fno-math-errno', '-fno-trapping-math', '-Wall', '-Wextra', '-g0'],  # for any processor: no -march
     extra_link_args=['-pthread', '-lm'],
     optional=True,
 )

@@ -43,8 +43,11 @@ def both(monkeypatch, f):
     monkeypatch.setattr(kernel, 'library', lambda: None)
     return with_it, f()
 
-VARIANTS = [dict(), dict(d_model=32, num_layers=1), dict(d_model=128, num_layers=3), dict(order='rows_first', head='linear', experts='none'),
-            dict(row_scale='none', cell='value_rank', column='none'), dict(d_model=64, num_heads=2, d_ff=96), dict(task='regression')]
+VARIANTS = [pytest.param(dict(), id='default'), pytest.param(dict(d_model=32, num_layers=1), id='small'),
+            pytest.param(dict(d_model=128, num_layers=3), id='large'),
+            pytest.param(dict(order='rows_first', head='linear', experts='none'), id='public order'),
+            pytest.param(dict(row_scale='none', cell='value_rank', column='none'), id='value_rank cells'),
+            pytest.param(dict(d_model=64, num_heads=2, d_ff=96), id='wide heads'), pytest.param(dict(task='regression'), id='regression')]
 
 def step(m, args):
     "Result and gradients of a training step."
@@ -54,7 +57,7 @@ def step(m, args):
     return out.detach(), torch.cat([p.grad.flatten() for p in m.parameters() if p.grad is not None])
 
 @needs_kernel
-@pytest.mark.parametrize('variant', VARIANTS, ids=str)
+@pytest.mark.parametrize('variant', VARIANTS)
 def test_training_step(monkeypatch, variant):
     m, args, made = model(**variant).train(), table(variant.get('task')), calls(monkeypatch)
     (a, grad_a), (b, grad_b) = both(monkeypatch, lambda: step(m, args))
@@ -65,7 +68,7 @@ def test_training_step(monkeypatch, variant):
     assert (a - float32).norm() < 2 * (b - float32).norm() + 1e-3
     assert (grad_a - grad_b).norm() < 0.05 * grad_b.norm()
 
-@pytest.mark.parametrize('variant', VARIANTS, ids=str)
+@pytest.mark.parametrize('variant', VARIANTS)
 def test_training_step_without_it(no_kernel, monkeypatch, variant):
     "The path of machines without a kernel: as float32, as far as eight bits go."
     m, args, made = model(**variant).train(), table(variant.get('task')), calls(monkeypatch)
