@@ -7,11 +7,15 @@ import check, readme
 
 NB, MODULE = 'nbs/core/00_shapes.ipynb', 'tabtune/core/shapes.py'
 
+INDEX = json.dumps(dict(cells=[dict(cell_type='markdown', id='a', metadata={}, source=['# Small\n', '\n', '[shapes](core/00_shapes.ipynb)'])],
+                        metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5))
+
 @pytest.fixture
 def project(root, tmp_path):
     "A small project in step: one library notebook and the index."
     (tmp_path/'nbs'/'core').mkdir(parents=True)
-    for name in ('settings.ini', NB, 'nbs/index.ipynb'): shutil.copy(root/name, tmp_path/name)
+    for name in ('settings.ini', NB): shutil.copy(root/name, tmp_path/name)
+    (tmp_path/'nbs'/'index.ipynb').write_text(INDEX)
     for name in (NB, 'nbs/index.ipynb'): (tmp_path/name).write_text(check.cleaned((tmp_path/name).read_text()))
     (tmp_path/'README.md').write_text(readme.readme(tmp_path))
     (tmp_path/'tabtune').mkdir()
@@ -57,7 +61,7 @@ def test_old_version_is_caught(project):
     assert only_problem(project).startswith('tabtune/__init__.py: differs from nbs/ and settings.ini')
 
 def test_stale_readme_is_caught(project):
-    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0].update(source=['# Another title']))
+    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0]['source'].append(' Another line.'))
     assert only_problem(project).startswith('README.md: differs from nbs/index.ipynb')
 
 @pytest.mark.parametrize('words, change', [
@@ -110,7 +114,7 @@ def test_a_cell_that_is_too_long_is_caught(tmp_path):
     assert len(found) == 1 and found[0].startswith('nbs/data/30_cellar.ipynb: 61 lines in the cell "y0 = 0"')
 
 def test_imports_are_among_the_problems(root, monkeypatch):
-    for part in ('module_problems', 'readme_problems', 'notebook_problems', 'collection_problems'): monkeypatch.setattr(check, part, lambda root: [])
+    for part in ('module_problems', 'readme_problems', 'notebook_problems', 'link_problems', 'collection_problems'): monkeypatch.setattr(check, part, lambda root: [])
     assert check.problems(root) == []
     monkeypatch.setattr(check, 'PACKAGES', check.PACKAGES[::-1])
     assert any(p.startswith('nbs/training/08_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
@@ -143,6 +147,15 @@ def test_ids_with_names_are_fine(tmp_path):
 def test_tests_that_can_not_be_collected_are_a_problem(tmp_path):
     found = collected(tmp_path, 'import no_such_module')
     assert len(found) == 1 and 'could not be collected' in found[0] and 'no_such_module' in found[0]
+
+def test_a_link_that_leads_nowhere_and_a_chapter_without_a_link_are_caught(tmp_path):
+    from nbformat.v4 import new_markdown_cell, new_notebook, writes
+    chapter(tmp_path, 'data/03_cellar', 'x = 1')
+    chapter(tmp_path, 'data/04_attic', 'y = 1')
+    text = '[a](data/03_cellar.ipynb) [b](https://b.org) [c](#c) <img src="none.png"> [d](data/03_cellar.ipynb#part)'
+    (tmp_path/'nbs'/'index.ipynb').write_text(writes(new_notebook(cells=[new_markdown_cell(text)])))
+    assert [*check.link_problems(tmp_path)] == ['nbs/index.ipynb: nothing at none.png. Mend: correct the link',
+                                                'nbs/data/04_attic.ipynb: not in nbs/index.ipynb. Mend: add it to the row of its package']
 
 def test_readme_hides_directives_and_moves_links():
     from nbformat.v4 import new_code_cell, new_notebook

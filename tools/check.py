@@ -5,7 +5,8 @@
 3. Notebooks are clean: no outputs, no execution counts, no widget state.
 4. A module imports only from the packages before its own and from smaller numbers of its own package, also inside functions;
    no exported cell has more than 60 lines.
-5. Two processes collect the same tests in the same order (pytest-xdist needs that), and each parametrised test has an id that
+5. Links in notebooks lead somewhere, and the index lists every chapter.
+6. Two processes collect the same tests in the same order (pytest-xdist needs that), and each parametrised test has an id that
    a person chose.
 """
 import ast, json, os, re, shutil, subprocess, sys, tempfile, time
@@ -119,6 +120,20 @@ def import_problems(root):
             lines = [line for line in cell.splitlines() if line.strip() and not line.lstrip().startswith('#|')]
             if len(lines) > LONGEST: yield f'{where}: {len(lines)} lines in the cell "{lines[0][:50]}". Mend: split it, at most {LONGEST}'
 
+TARGET = re.compile(r'(?:\]\(|src=")(?![a-z]+:|[/#])([^)"#\s]+)')  # of a link or a picture, relative to its notebook
+
+def link_problems(root):
+    "Links and pictures in notebooks that lead nowhere, and chapters that the index does not list."
+    listed = set()
+    for path in notebooks(root):
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        for target in TARGET.findall('\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')):
+            to = (path.parent/target).resolve()
+            if path == root/'nbs'/'index.ipynb': listed.add(to)
+            if not to.exists(): yield f'{path.relative_to(root).as_posix()}: nothing at {target}. Mend: correct the link'
+    for path, _ in library_notebooks(root).values():
+        if path.resolve() not in listed: yield f'{path.relative_to(root).as_posix()}: not in nbs/index.ipynb. Mend: add it to the row of its package'
+
 APART = 1.5  # seconds between the starts of two collections: a clock that counts seconds differs
 
 def start_collecting(root, place, seed):
@@ -157,7 +172,7 @@ def collection_problems(root):
 def problems(root):
     "All that is wrong in `root`, one line each."
     root = Path(root)
-    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root), *collection_problems(root)]
+    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root), *link_problems(root), *collection_problems(root)]
 
 if __name__ == '__main__':
     found = problems(ROOT)
