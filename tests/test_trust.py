@@ -292,4 +292,4 @@ def test_pipeline_reaches_the_estimators_settings():
     X, y = people(200)
     pipe = TabularPipeline(model_params=SMALL | dict(max_support=50, support_strategy='nearest', calibrate=True, max_features=4)).fit(X, y)
     e = pipe.estimator_
-    assert len(e.near_) > 1 and e.temperature_ != 1 and len(e.columns_) == 4 and pipe.predict(X).shape == (200,)
+    assert len(e.region_rows_) > 1 and e.temperature_ != 1 and len(e.selected_columns_) == 4 and pipe.predict(X).shape == (200,)

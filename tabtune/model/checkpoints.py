@@ -11,7 +11,9 @@ import json
 import os
 import warnings
 from dataclasses import replace
+from functools import lru_cache
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -84,9 +86,10 @@ def check_task(
     name='these weights',
 ):
     "Raise `ConfigError` if weights are for another task."
+    if config.task == task: return
     have = ', '.join(n for n, dir in bundled().items() if read_config(dir).task == task) or 'none'
-    if config.task != task: raise ConfigError(f"{name if isinstance(name, (str, Path)) else 'the model'} is for {config.task}, "
-                                              f'and {task} is asked for; bundled for {task}: {have}')
+    raise ConfigError(f"{name if isinstance(name, (str, Path)) else 'the model'} is for {config.task}, "
+                      f'and {task} is asked for; bundled for {task}: {have}')
 
 # %% ../../nbs/model/04_checkpoints.ipynb #fcaa7560
 def read_config(dir: Path) -> MitraConfig:
@@ -99,7 +102,7 @@ def read_config(dir: Path) -> MitraConfig:
 def check_size(config: MitraConfig, weights: dict, source):
     "Take no memory for sizes that the weights can't have: a block alone has more numbers than this."
     least = config.d_model * max(config.num_layers * max(config.d_model, config.d_ff), config.n_classes)
-    if least > sum(w.numel() for w in weights.values()):
+    if least > sum(map(torch.Tensor.numel, weights.values())):
         raise CheckpointError(f'{source} has fewer numbers than the sizes in config.json need: is it another model\'s?')
 
 def load_weights(
@@ -140,12 +143,20 @@ def read_card(name) -> dict:
 
 _SIZE = ('d_model', 'd_ff', 'num_heads', 'num_layers')
 
+@lru_cache
+def _config_once(dir, changed): return read_config(dir)
+
+def _bundled_config(dir) -> MitraConfig:
+    "As `read_config`; each file is read once."
+    path = dir / 'config.json'
+    return _config_once(dir, path.stat().st_mtime_ns if path.exists() else None)
+
 def match_bundled(
     config: MitraConfig,  # the wanted architecture
 ):  # name, or None
     "The bundled checkpoint whose task and sizes are those of `config`."
-    size = lambda c: (c.task, *(getattr(c, k) for k in _SIZE))
-    return next((name for name, dir in bundled().items() if size(read_config(dir)) == size(config)), None)
+    size = attrgetter('task', *_SIZE)
+    return next((name for name, dir in bundled().items() if size(_bundled_config(dir)) == size(config)), None)
 
 # %% ../../nbs/model/04_checkpoints.ipynb #2038c88a
 def bundled_for(
