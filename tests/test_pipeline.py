@@ -133,9 +133,9 @@ class Bomb:
 def test_files_that_can_not_be_trusted_are_refused(fitted, tmp_path, capsys):
     import skops.io
     path = fitted.save(tmp_path/'p.tabtune')
-    newer = lambda d: json.dumps(json.loads(d) | dict(schema=99)).encode()
+    newer = lambda d: json.dumps(json.loads(d) | dict(format_version=99)).encode()
     rewrite(path, 'manifest.json', newer)
-    with pytest.raises(CheckpointError, match='schema 99'): TabularPipeline.load(path)
+    with pytest.raises(CheckpointError, match='format version 99'): TabularPipeline.load(path)
     path = fitted.save(tmp_path/'q.tabtune')
     rewrite(path, 'state.skops', lambda d: skops.io.dumps(dict(x=RandomForestClassifier(), f=Bomb())))
     with pytest.raises(CheckpointError, match='could run code'): TabularPipeline.load(path)

@@ -202,12 +202,14 @@ def test_nested_without_end_is_refused(saved):
     rezip('bad.tabtune', parts(saved) | {'manifest.json': '[' * 200_000})
     with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
 
-def test_a_context_whose_parts_do_not_belong_together_is_refused(stepped):
-    from tabtune.estimators.saving import CONTEXT, check_context
-    good = {k: getattr(stepped.estimator_, k + '_') for k in CONTEXT}
-    check_context(good, 'p')
-    for change in (dict(y_support=good['y_support'][:-1]), dict(rows=[np.array([10 ** 6])]), dict(columns=np.array([99])), dict(classes=good['classes'][:1]), dict(near=[np.array([-1])])):
-        with pytest.raises(CheckpointError, match='belong together'): check_context(good | change, 'p')
+def test_a_support_whose_parts_do_not_belong_together_is_refused(stepped):
+    from tabtune.estimators.saving import check_support, state_of
+    good, check = state_of(stepped.estimator_)['support'], lambda support: check_support(support, 'classification', 'p')
+    check(good)
+    for change in (dict(y_support=good['y_support'][:-1]), dict(member_rows=[np.array([10 ** 6])]), dict(selected_columns=np.array([99])), dict(classes=good['classes'][:1]), dict(region_rows=[np.array([-1])])):
+        with pytest.raises(CheckpointError, match='belong together'): check(good | change)
+    with pytest.raises(CheckpointError, match=r"lacks \['seed'\]"): check({k: v for k, v in good.items() if k != 'seed'})
+    with pytest.raises(CheckpointError, match=r"holds \['weights'\], which is unknown"): check(good | dict(weights=1))
 
 def test_saving_into_a_folder_is_an_error_in_words(stepped, tmp_path):
     with pytest.raises(InputError, match='is a folder: give the name of a file in it'): stepped.save(tmp_path)
@@ -227,7 +229,8 @@ def test_truncated_or_flipped_files_are_refused(saved):
         saved.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1:])
         with pytest.raises(CheckpointError): TabularPipeline.load(saved)
 
-@pytest.mark.parametrize('change, words', [(dict(schema=99), 'schema 99.*upgrade'), (dict(format='other'), "format 'other'"), (dict(estimator=dict(unknown=1)), 'unknown'),
+@pytest.mark.parametrize('change, words', [(dict(format_version=99, tabtune_version='9.9'), r'written by TabTune 9\.9 in format version 99; this TabTune reads up to \d+: upgrade'),
+    (dict(format_version=0), 'must be 1 or more'), (dict(format_version=None, schema=2, version='0.1.0'), r'saved by TabTune 0\.1\.0 before .* fit the pipeline again'), (dict(format='other'), "format 'other'"), (dict(estimator=dict(unknown=1)), 'unknown'),
     (dict(estimator=None), 'no whole'), (dict(pipeline=[1]), 'no whole')])
 def test_odd_manifests_are_refused(saved, change, words):
     whole = parts(saved)
