@@ -22,8 +22,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
-from tabtune.core.config import (MODEL_KEYS, STRATEGY_ALIASES, TUNING_KEYS, TuningConfig, check_choice, check_model_params,
-                                 tuning_config)
+from tabtune.core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, check_model_params
 from tabtune.core.files import write_atomic
 from tabtune.core.shapes import CheckpointError, ConfigError, InputError
 from tabtune.data.frames import check_table, check_target
@@ -35,15 +34,15 @@ from tabtune.estimators.metrics import (axes_for, calibration_metrics, classific
                                         plot_residuals, plot_roc, regression_metrics)
 from tabtune.estimators.regressor import MitraRegressor
 from tabtune.estimators.saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
-from tabtune.model.checkpoints import load_checkpoint, pick_weights, save_checkpoint
+from tabtune.model.checkpoints import load_checkpoint, save_checkpoint, select_weights
 from tabtune.model.mitra import Mitra
 from tabtune.training.recommend import advise, facts
+from tabtune.training.strategies import TuningStrategy, find_strategy, strategies_that
 from tabtune.training.tuning import tune
 
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #873fe8d9
-STRATEGIES = ['inference', 'base-ft', 'peft', *STRATEGY_ALIASES]
 ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
 KEYS_OF = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)  # parameter -> its keys
 ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate']  # of model_params
@@ -78,8 +77,8 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):
     ----------
     model_name : 'Mitra'
     task_type : 'classification' or 'regression'
-    tuning_strategy : 'inference': no training, the table is kept as context; 'base-ft' (or 'finetune'): all weights are
-        tuned; 'peft': LoRA
+    tuning_strategy : 'inference': no training, the table is kept as support; 'base-ft': all weights are tuned; 'peft': LoRA;
+        or another strategy of `tabtune.training.strategies.list_strategies()`
     tuning_params : dict, see `tabtune.core.config.TuningConfig`; or 'auto': recommended settings for this table and machine
     processor_params : dict of optional steps before the model, see `TableProcessor`
     model_params : dict; sizes (d_model, d_ff, num_heads, num_layers, dropout), use_synthetic_prior, seed, pretrained; and
@@ -123,7 +122,7 @@ def _check_choices(self: TabularPipeline):
     "Raise for an unknown name."
     check_choice('model_name', self.model_name, ['Mitra'])
     check_choice('task_type', self.task_type, list(ESTIMATORS))
-    check_choice('tuning_strategy', self.tuning_strategy, STRATEGIES)
+    find_strategy(self.tuning_strategy)
     check_choice('finetune_mode', self.finetune_mode, ['meta-learning', 'sft'])
 
 @patch
@@ -131,13 +130,13 @@ def _tuning_config(self: TabularPipeline):
     "The `tuning_params`, checked."
     params = {} if isinstance(self.tuning_params, str) and self.tuning_params == 'auto' else self.tuning_params
     if isinstance(params, dict): params = {'finetune_mode': self.finetune_mode} | {k: v for k, v in params.items() if k != 'dropout'}
-    return tuning_config(params, self.tuning_strategy)
+    return find_strategy(self.tuning_strategy).config(params)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #a2140659
 @dataclass(frozen=True)
 class CheckedSettings:
     "The parameters of a pipeline after their one check."
-    strategy: str  # by its first name
+    strategy: TuningStrategy
     model_params: dict
     tuning: TuningConfig
     estimator: InContextEstimator  # not fitted, without weights
@@ -156,8 +155,7 @@ def _check(self: TabularPipeline) -> CheckedSettings:
                                      processor_params=self.processor_params, **given)
     if isinstance(self.tuning_params, Mapping) and 'dropout' in self.tuning_params:
         params = {'dropout': self.tuning_params['dropout']} | params
-    strategy = STRATEGY_ALIASES.get(self.tuning_strategy, self.tuning_strategy)
-    return CheckedSettings(strategy, params, tuning, est, est._check_settings())
+    return CheckedSettings(find_strategy(self.tuning_strategy), params, tuning, est, est._check_settings())
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #76d59c11
 @patch
@@ -169,10 +167,10 @@ def fit(
     "Read the table and keep it as support; tune the model if `tuning_strategy` says so."
     settings = self._check()
     est = settings.estimator
-    est.pretrained = pick_weights(settings.model_params, self.model_checkpoint_path, settings.strategy == 'base-ft', self.task_type)
+    est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
     df = check_table(X, y)
     self._adopt(est._fit(df, y, settings.steps))
-    return self if settings.strategy == 'inference' else self._tune(settings, len(df))
+    return self._tune(settings, len(df)) if settings.strategy.trains else self
 
 @patch
 def _adopt(self: TabularPipeline, est: InContextEstimator):
@@ -259,12 +257,12 @@ def _use(self: TabularPipeline, model):
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7d8ef2b3
 @patch
-def _recommended(self: TabularPipeline, strategy: str) -> tuple:  # TuningConfig, dropout
+def _recommended(self: TabularPipeline, strategy: TuningStrategy) -> tuple:  # TuningConfig, dropout
     "Settings for the table and the model in use."
     e = self.estimator_
-    table = facts(e.x_support_[:, e.selected_columns_], e.y_support_, str(e.device_), strategy, model=e.model_.config)
+    table = facts(e.x_support_[:, e.selected_columns_], e.y_support_, str(e.device_), strategy.name, model=e.model_.config)
     self.recommendation_ = advise(table, timed=False, finetune_mode=self.finetune_mode)
-    return tuning_config(self.recommendation_.tuning_params, strategy), self.recommendation_.model_params['dropout']
+    return strategy.config(self.recommendation_.tuning_params), self.recommendation_.model_params['dropout']
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #cf58db74
 @patch
@@ -273,7 +271,7 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int):
     est, strategy, params = self.estimator_, settings.strategy, settings.model_params
     x, y = np.ascontiguousarray(est.x_support_[:n, est.selected_columns_]), est.y_support_[:n]
     config, dropout = self._recommended(strategy) if isinstance(self.tuning_params, str) else (settings.tuning, 0.1)
-    result = tune(est.model_, x, y, replace(config, device=str(est.device_)), strategy, params.get('dropout', dropout), est.seed_)
+    result = tune(est.model_, x, y, replace(config, device=str(est.device_)), strategy.name, params.get('dropout', dropout), est.seed_)
     self.history_, self.tuning_report_ = result.history, result.report
     if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'
     self._use(result.model)
@@ -286,7 +284,7 @@ def plot_history(
     ax=None,  # where to draw
 ):
     "Loss of the training episodes and of the validation rows, by step."
-    if not hasattr(self, 'history_'): raise InputError("no training to plot: fit with tuning_strategy='base-ft' or 'peft' first")
+    if not hasattr(self, 'history_'): raise InputError(f"no training to plot: fit with tuning_strategy={strategies_that('trains')} first")
     ax, h = axes_for(ax, figsize=(6, 3)), self.history_
     if len(h):
         val = h[h.validated.eq(True)]
@@ -326,7 +324,7 @@ def _lora(
     from tabtune.model import lora
     self._fitted()
     if needed and not hasattr(self, 'adapted_'):
-        raise InputError("this pipeline has no adapter: fit with tuning_strategy='peft', or load_adapter(folder)")
+        raise InputError(f"this pipeline has no adapter: fit with tuning_strategy={strategies_that('adapters')}, or load_adapter(folder)")
     return lora
 
 @patch

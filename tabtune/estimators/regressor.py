@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ..core.config import check_choice, check_range
 from ..core.shapes import InputError
 from ..data.frames import check_table, check_target
-from ..data.targets import ANSWERS, Mixture
+from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
                                      seed_from)
 from ..training.episodes import target_groups
@@ -29,7 +29,7 @@ from ..training.episodes import target_groups
 class PredictiveDistribution:
     "The distributions that one member predicts for Q queries, in the target's own units."
     def __init__(self,
-                 mixture: Mixture,  # in the model's units, one table of Q queries
+                 mixture: LogisticMixture,  # in the model's units, one table of Q queries
                  scale,  # `TargetScale` between the model's units and the target's
                  sign: float):  # -1.: this member saw the targets mirrored
         self.mixture, self.scale, self.sign = mixture, scale, sign
@@ -102,7 +102,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 @patch
 def _set_context(self: MitraRegressor, model, *, y_support, **support):
     "Take over a support: the arguments of `_keep_support`."
-    self.scale_ = ANSWERS[model.config.answer][0](torch.tensor(y_support)[None])
+    self.scale_ = PREDICTIVE_HEADS[model.config.answer].fit_scale(torch.tensor(y_support)[None])
     if y_support.min() == y_support.max():
         warnings.warn(f'y has one value only, {y_support[0]!r}: every prediction will be that value')
     self._keep_support(model, y_support=y_support, **support)
@@ -136,7 +136,7 @@ def scaled_targets(
     "The targets of support rows as the model takes them; every other member sees them mirrored."
     sign = -1. if member % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
-    scale = ANSWERS[self.model_.config.answer][0](y)
+    scale = PREDICTIVE_HEADS[self.model_.config.answer].fit_scale(y)
     return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 @patch
@@ -146,8 +146,8 @@ def _query_member(self: MitraRegressor, member: Member, region: int, x_query: np
         scale, sign, y = self.scaled_targets(member.index, member.rows)
         return y, (scale, sign)
     outputs, (scale, sign) = self._outputs((member.index, region), member, targets, x_query, fill=32)
-    mixture = ANSWERS[self.model_.config.answer][1](outputs[None])
-    return PredictiveDistribution(Mixture(*(t.double() for t in vars(mixture).values())), scale, sign)
+    mixture = PREDICTIVE_HEADS[self.model_.config.answer].distribution(outputs[None])
+    return PredictiveDistribution(LogisticMixture(*(t.double() for t in vars(mixture).values())), scale, sign)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #0acf9c6b
 OUTPUTS = ('mean', 'median', 'quantiles', 'full')
