@@ -12,16 +12,11 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import sklearn  # sklearn.metrics is imported with the first score that is wanted
 
 from ..core.config import check_range
 from ..core.shapes import ConfigError, InputError
 from ..data.frames import as_series, check_table, check_target, match_labels
-
-# %% ../../nbs/estimators/00_metrics.ipynb #65929bc2
-def _skm():
-    "scikit-learn's scores and displays, imported with the first one that is wanted."
-    from sklearn import metrics
-    return metrics
 
 # %% ../../nbs/estimators/00_metrics.ipynb #04cae4c2
 def _check_rows(p):
@@ -56,7 +51,7 @@ def _roc_auc(codes, p):
     if len(present) < 2:
         warnings.warn('roc_auc_score is NaN: y_true holds one class only, and ranking takes two')
         return float('nan')
-    return float(np.mean([_skm().roc_auc_score(codes == k, p[:, k]) for k in ([1] if p.shape[1] == 2 else present)]))
+    return float(np.mean([sklearn.metrics.roc_auc_score(codes == k, p[:, k]) for k in ([1] if p.shape[1] == 2 else present)]))
 
 # %% ../../nbs/estimators/00_metrics.ipynb #76439973
 def _brier(codes, p):
@@ -73,7 +68,7 @@ def _log_loss(codes, p, eps):
     return float(-np.log(np.clip(true, eps, 1 - eps)).mean())
 
 # %% ../../nbs/estimators/00_metrics.ipynb #db518224
-def _mcc(true, pred): return float(_skm().matthews_corrcoef(true, pred)) if len(np.union1d(true, pred)) > 1 else 0.
+def _mcc(true, pred): return float(sklearn.metrics.matthews_corrcoef(true, pred)) if len(np.union1d(true, pred)) > 1 else 0.
 
 # %% ../../nbs/estimators/00_metrics.ipynb #b196c42d
 def classification_metrics(
@@ -85,7 +80,7 @@ def classification_metrics(
     codes, p = check_proba(y_true, proba, classes)
     true, pred = np.where(codes < 0, p.shape[1], codes), p.argmax(1)
     dtype = np.asarray(proba).dtype
-    prec, rec, f1, _ = _skm().precision_recall_fscore_support(true, pred, average='weighted', zero_division=0)
+    prec, rec, f1, _ = sklearn.metrics.precision_recall_fscore_support(true, pred, average='weighted', zero_division=0)
     return dict(accuracy=float((true == pred).mean()), f1_score=float(f1), roc_auc_score=_roc_auc(codes, p), precision=float(prec),
         recall=float(rec), mcc=_mcc(true, pred), brier_score=_brier(codes, p),
         log_loss=_log_loss(codes, p, float(np.finfo(dtype if dtype.kind == 'f' else float).eps)))
@@ -177,7 +172,7 @@ def fairlearn_frame(
     except ImportError: raise ConfigError("fairlearn_frame needs fairlearn: pip install 'tabtune[fairness]'") from None
     codes, p = check_proba(y_true, proba, classes)
     if p.shape[1] != 2: raise InputError(f'fairlearn_frame is for two classes, here are {p.shape[1]}; fairness_metrics takes any number')
-    rates = dict(accuracy=_skm().accuracy_score, selection_rate=flm.selection_rate, true_positive_rate=flm.true_positive_rate,
+    rates = dict(accuracy=sklearn.metrics.accuracy_score, selection_rate=flm.selection_rate, true_positive_rate=flm.true_positive_rate,
         false_positive_rate=flm.false_positive_rate, rows=flm.count)
     return flm.MetricFrame(metrics=rates, y_true=(codes == 1).astype(int), y_pred=p.argmax(1), sensitive_features=_names(groups))
 
@@ -203,8 +198,7 @@ def plot_reliability(
     codes, p = check_proba(y_true, proba, classes)
     (right, confidence), ax = _right_and_confidence(codes, p), axes_for(ax)
     name = f'ECE {_ece(_bins(right, confidence, n_bins)):.3f}'
-    from sklearn.calibration import CalibrationDisplay
-    CalibrationDisplay.from_predictions(right, confidence, n_bins=n_bins, pos_label=1, name=name, ax=ax)
+    sklearn.calibration.CalibrationDisplay.from_predictions(right, confidence, n_bins=n_bins, pos_label=1, name=name, ax=ax)
     ax.set(xlabel='confidence', ylabel='share that was right')
     return ax
 
@@ -220,8 +214,8 @@ def plot_confusion(
     codes, p = check_proba(y_true, proba, classes)
     k, ax = p.shape[1], axes_for(ax)
     true, names = np.where(codes < 0, k, codes), [*classes] + ['(never seen)'] * bool((codes < 0).any())
-    _skm().ConfusionMatrixDisplay.from_predictions(true, p.argmax(1), labels=range(len(names)), display_labels=names, normalize=normalize,
-        colorbar=False, ax=ax)
+    sklearn.metrics.ConfusionMatrixDisplay.from_predictions(true, p.argmax(1), labels=range(len(names)), display_labels=names,
+        normalize=normalize, colorbar=False, ax=ax)
     return ax
 
 # %% ../../nbs/estimators/00_metrics.ipynb #5b9ae769
@@ -237,7 +231,8 @@ def plot_roc(
     present = np.unique(codes)
     if len(present) < 2: raise InputError(f'a ROC curve takes two classes in y_true; it holds only {str(classes[present[0]])!r}')
     ax, ks = axes_for(ax), [1] if p.shape[1] == 2 else list(present)
-    for k in ks: _skm().RocCurveDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]), plot_chance_level=k == ks[-1], ax=ax)
+    for k in ks: sklearn.metrics.RocCurveDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]),
+                                                                  plot_chance_level=k == ks[-1], ax=ax)
     ax.set(xlabel='false positive rate', ylabel='true positive rate')
     return ax
 
@@ -253,8 +248,8 @@ def plot_precision_recall(
     ax, ks = axes_for(ax), [1] if p.shape[1] == 2 else [int(k) for k in np.unique(codes) if k >= 0]
     if not (codes == ks[-1]).any():
         raise InputError(f'a precision-recall curve needs rows of {str(classes[1])!r} in y_true; there are none')
-    for k in ks: _skm().PrecisionRecallDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]),
-                                                             plot_chance_level=len(ks) == 1, ax=ax)
+    for k in ks: sklearn.metrics.PrecisionRecallDisplay.from_predictions(codes == k, p[:, k], name=str(classes[k]),
+                                                                          plot_chance_level=len(ks) == 1, ax=ax)
     ax.set(xlabel='recall', ylabel='precision')
     return ax
 
@@ -279,11 +274,11 @@ def regression_metrics(
     "R², RMSE, mean and median absolute error; pinball loss of quantiles; coverage and width of intervals."
     y, p = check_numbers(y_true, pred)
     gap = np.abs(y - p)
-    r2 = float(_skm().r2_score(y, p)) if len(y) > 1 else float('nan')
+    r2 = float(sklearn.metrics.r2_score(y, p)) if len(y) > 1 else float('nan')
     out = dict(r2=r2, rmse=float(np.sqrt(np.mean(gap ** 2))), mae=float(gap.mean()), median_absolute_error=float(np.median(gap)))
     if quantiles is not None:
         q = np.asarray(quantiles, dtype=np.float64)
-        out['pinball_loss'] = float(np.mean([_skm().mean_pinball_loss(y, q[:, i], alpha=s) for i, s in enumerate(levels)]))
+        out['pinball_loss'] = float(np.mean([sklearn.metrics.mean_pinball_loss(y, q[:, i], alpha=s) for i, s in enumerate(levels)]))
     if interval is not None:
         low, high = np.asarray(interval, dtype=np.float64).T
         out |= dict(coverage=float(((low <= y) & (y <= high)).mean()), interval_width=float((high - low).mean()))
@@ -292,7 +287,7 @@ def regression_metrics(
 # %% ../../nbs/estimators/00_metrics.ipynb #d6e15a37
 def _plot_errors(kind, y_true, pred, ax):
     (y, p), ax = check_numbers(y_true, pred), axes_for(ax)
-    _skm().PredictionErrorDisplay.from_predictions(y, p, kind=kind, subsample=None, ax=ax, scatter_kwargs=dict(s=8))
+    sklearn.metrics.PredictionErrorDisplay.from_predictions(y, p, kind=kind, subsample=None, ax=ax, scatter_kwargs=dict(s=8))
     return ax
 
 def plot_predicted(

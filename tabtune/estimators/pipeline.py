@@ -118,19 +118,19 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7dc036e8
 @patch
-def _check_choices(self: TabularPipeline):
-    "Raise for an unknown name."
+def _check_choices(self: TabularPipeline) -> TuningStrategy:
+    "Raise for an unknown name; find the tuning strategy."
     check_choice('model_name', self.model_name, ['Mitra'])
     check_choice('task_type', self.task_type, list(ESTIMATORS))
-    find_strategy(self.tuning_strategy)
     check_choice('finetune_mode', self.finetune_mode, ['meta-learning', 'sft'])
+    return find_strategy(self.tuning_strategy)
 
 @patch
-def _tuning_config(self: TabularPipeline):
-    "The `tuning_params`, checked."
+def _tuning_config(self: TabularPipeline, strategy: TuningStrategy) -> TuningConfig:
+    "The `tuning_params`, checked, with the defaults of the strategy."
     params = {} if isinstance(self.tuning_params, str) and self.tuning_params == 'auto' else self.tuning_params
     if isinstance(params, dict): params = {'finetune_mode': self.finetune_mode} | {k: v for k, v in params.items() if k != 'dropout'}
-    return find_strategy(self.tuning_strategy).config(params)
+    return strategy.config(params)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #a2140659
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ class CheckedSettings:
 @patch
 def _check(self: TabularPipeline) -> CheckedSettings:
     "Find wrong settings before any work."
-    self._check_choices()
+    strategy = self._check_choices()
     check_places(**{k: getattr(self, k) for k in KEYS_OF})
-    tuning, params = self._tuning_config(), check_model_params(self.model_params)
+    tuning, params = self._tuning_config(strategy), check_model_params(self.model_params)
     if self.task_type == 'regression' and params.get('calibrate'):
         raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
     given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)}
@@ -155,7 +155,7 @@ def _check(self: TabularPipeline) -> CheckedSettings:
                                      processor_params=self.processor_params, **given)
     if isinstance(self.tuning_params, Mapping) and 'dropout' in self.tuning_params:
         params = {'dropout': self.tuning_params['dropout']} | params
-    return CheckedSettings(find_strategy(self.tuning_strategy), params, tuning, est, est._check_settings())
+    return CheckedSettings(strategy, params, tuning, est, est._check_settings())
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #76d59c11
 @patch
@@ -413,7 +413,7 @@ def plot(
     self: TabularPipeline,
     X,  # table
     y,  # its true labels
-    kind: str = None,  # 'confusion', 'roc', 'precision_recall', 'reliability'; for numbers 'predicted', 'residuals', 'intervals'; None: the first
+    kind: str = None,  # which plot; None: the first of `CLASSIFICATION_PLOTS` or `REGRESSION_PLOTS`
     ax=None,  # where to draw
     **kwargs,  # for the plot, e.g. normalize='true'
 ):  # Axes

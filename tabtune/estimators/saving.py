@@ -81,9 +81,10 @@ def check_support(
     path,  # for the message
 ):
     "Raise `CheckpointError` unless a saved support has all its parts, and rows, columns and labels belong together."
-    wrong = set(SUPPORT_OF[task]) ^ set(support)
-    if wrong: raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its support lacks {sorted(set(SUPPORT_OF[task]) - set(support))} "
-                                    f'and holds {sorted(map(str, set(support) - set(SUPPORT_OF[task])))}, which is unknown; save it again')
+    absent, unknown = sorted(set(SUPPORT_OF[task]) - set(support)), sorted(set(support) - set(SUPPORT_OF[task]), key=str)
+    if absent or unknown:
+        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its support lacks {absent} and holds {unknown}, which is unknown; "
+                              'save it again')
     n, f = support['x_support'].shape
     inside = lambda a, top: len(a) == 0 or (a.ndim == 1 and 0 <= a.min() and a.max() < top)
     rows = all(inside(r, n) for r in [*support['member_rows'], *support['region_rows']])
@@ -140,8 +141,8 @@ def check_version(
     if manifest.get('format') != FORMAT: raise CheckpointError(f"'{path}' is no TabTune pipeline: format {manifest.get('format')!r}")
     version = manifest.get('format_version')
     if version is None:
-        raise CheckpointError(f"'{path}' was saved by TabTune {manifest.get('version', '0.1.0')} before its files had a format version, and can "
-                              "not be read any more: fit the pipeline again and save it, or load the file with the TabTune that wrote it")
+        raise CheckpointError(f"'{path}' was saved by TabTune {manifest.get('version', '0.1.0')} before its files had a format version, "
+                              "and can't be read any more: fit the pipeline again and save it, or load the file with the TabTune that wrote it")
     if type(version) is not int or version < 1: raise CheckpointError(f"'{path}' has format_version={version!r}, which must be 1 or more")
     if version > FORMAT_VERSION:
         raise CheckpointError(f"'{path}' was written by TabTune {manifest.get('tabtune_version')} in format version {version}; "
