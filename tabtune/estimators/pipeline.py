@@ -33,7 +33,7 @@ from .metrics import (axes_for, calibration_metrics, classification_metrics, fai
                              regression_metrics)
 from ..model.mitra import Mitra
 from ..data.processing import PROCESSOR_KEYS, check_processor_params, processing_summary
-from ..training.recommend import advise, facts
+from ..training.recommend import apply_rules, rule_inputs
 from ..training.strategies import TuningStrategy, find_strategy, strategies_that
 from .regressor import MitraRegressor
 from .saving import load_joblib, opened, plain, read_estimator, read_manifest, state_of, write_parts
@@ -240,8 +240,8 @@ def _use(self: TabularPipeline, model):
 def _recommended(self: TabularPipeline, strategy: TuningStrategy) -> tuple:  # TuningConfig, dropout
     "Settings for the table and the model in use."
     e = self.estimator_
-    known = facts(e.x_support_[:, e.columns_], e.y_support_, str(e.device_), strategy.name, model=e.model_.config)
-    self.recommendation_ = advise(known, timed=False, finetune_mode=self.finetune_mode)
+    known = rule_inputs(e.x_support_[:, e.columns_], e.y_support_, str(e.device_), strategy.name, model=e.model_.config)
+    self.recommendation_ = apply_rules(known, timed=False, finetune_mode=self.finetune_mode)
     return strategy.config(self.recommendation_.tuning_params), self.recommendation_.model_params['dropout']
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #cf58db74
