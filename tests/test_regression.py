@@ -253,8 +253,8 @@ def test_explanations_of_numbers(fitted):
     from tabtune.explain.importance import plot_embedding, plot_similar
     X, y = houses()
     for reg in (fitted[0], MitraRegressor(n_estimators=2, max_support=60).fit(X[:120], y[:120])):
-        for view in range(len(reg.rows_)):
-            maps = reg.get_attention_weights(X[120:126], view)
+        for member in range(len(reg.rows_)):
+            maps = reg.get_attention_weights(X[120:126], member)
             np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
             np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
             answer = reg._ask((view, 0), reg.rows_[view], reg.encoder_.transform(X[120:126]))
