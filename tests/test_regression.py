@@ -257,7 +257,7 @@ def test_explanations_of_numbers(fitted):
             maps = reg.get_attention_weights(X[120:126], member)
             np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
             np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
-            answer = reg._ask((view, 0), reg.rows_[view], reg.encoder_.transform(X[120:126]))
+            answer = reg._ask((member, 0), reg.rows_[member], reg.encoder_.transform(X[120:126]))
             read = type(answer)(ANSWERS[reg.model_.config.answer][1](torch.tensor(maps.logits)[None].double()), answer.scale, answer.sign)
             np.testing.assert_allclose(read.mean(), answer.mean(), rtol=1e-3)  # what was watched is what is predicted
     pipe = TabularPipeline(task_type='regression').fit(X[:120], y[:120])

@@ -22,7 +22,7 @@ from .plots import COLOURS, INK, new_figure, number, quiet, to_png
 from ..data.encode import TableEncoder
 from ..data.frames import check_table
 from ..training.episodes import TableEpisodes, gather_rows
-from ..explain.importance import get_attention_weights, read_back
+from ..explain.importance import get_attention_weights, decode_rows
 from ..leaderboard.evaluation import LOWER_IS_BETTER
 from ..leaderboard.leaderboard import TabularLeaderboard
 from .training_view import _button, bundle
@@ -402,7 +402,7 @@ def look(self: AttentionView) -> dict:
 def cells(self: AttentionView, at) -> pd.DataFrame:
     "Support rows as a person knows them."
     if self.table is not None: return self.table.iloc[at]
-    return read_back(self.encoder, self.support_x[at]).set_axis(at)
+    return decode_rows(self.encoder, self.support_x[at]).set_axis(at)
 
 # %% ../../nbs/widgets/04_views.ipynb #d0001d6a
 @patch
