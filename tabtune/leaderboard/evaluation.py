@@ -32,6 +32,7 @@ from ..core.shapes import ConfigError, TabTuneError
 from ..estimators.metrics import classification_metrics, regression_metrics
 from ..estimators.pipeline import TabularPipeline
 from .registry import ModelSpec, count_parameters, find_model, make_model, package_of, register
+from ..training.strategies import tunes
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #3729d4e5
 for _task in ('classification', 'regression'):
@@ -64,7 +65,7 @@ def _make_mitra(e: Entry, task, seed):
 
 def _check_untuned(e: Entry):
     "Raise `ConfigError` for settings that only Mitra has."
-    if e.strategy != 'inference':
+    if tunes(e.strategy):
         raise ConfigError(f"tuning_strategy='{e.strategy}' is for Mitra; {e.label} is fitted as it is: leave it out")
     if e.processor_params: raise ConfigError(f'processor_params are for Mitra; {e.label} prepares the table itself: leave them out')
     check_keys(e.tuning_params, ['device'], f'tuning_params of {e.label}')

@@ -31,6 +31,7 @@ from .evaluation import (SCORE, Entry, Job, failed_record, file_stamp, hash_of, 
 from .execution import load_record, results_folder, run_jobs, save_record
 from .registry import find_model, installed, list_models, model_names, why_not
 from .report import BOARD_PLOTS, html_page, html_table, mean_ranks, plot_board, results_table
+from ..training.strategies import tunes
 
 log = logging.getLogger('tabtune')
 
@@ -104,7 +105,7 @@ def _free_name(self: TabularLeaderboard, name, label, strategy):
     "A name for a row that no other row has."
     taken = {e.name for e in self.entries}
     if name in taken: raise ConfigError(f"there is already a model called '{name}': give another name")
-    name = name or (label if strategy == 'inference' else f'{label} ({strategy})')
+    name = name or (f'{label} ({strategy})' if tunes(strategy) else label)
     return next(n for n in [name, *(f'{name} {i}' for i in range(2, len(taken) + 3))] if n not in taken)
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #8a392e65
@@ -143,7 +144,7 @@ def _report(self: TabularLeaderboard, e: Entry, problem):
 def add_model(
     self: TabularLeaderboard,
     model_name,  # 'Mitra', a baseline, a peer (see `list_models`), or an estimator
-    tuning_strategy: str = 'inference',  # of Mitra: 'inference', 'base-ft' or 'peft'
+    tuning_strategy: str = 'inference',  # of Mitra: 'inference', 'base-ft', 'peft' or another one of `STRATEGIES`
     name: str = None,  # of its row, None: the model's
     model_params: dict = None,  # of the pipeline for Mitra, of the model's own class otherwise
     tuning_params: dict = None,  # of Mitra; of a peer: device
