@@ -32,7 +32,7 @@ from ..data.encode import TableEncoder
 from ..data.frames import check_table, encode_labels
 from ..model.mitra import Mitra
 from ..data.processing import TableProcessor, check_processor_params
-from ..training.loop import pick_device
+from ..training.loop import select_device
 
 log = logging.getLogger('tabtune')
 
@@ -219,7 +219,7 @@ def _fit_encoder(self: InContext, df, y, seed) -> tuple:  # matrix and targets o
 @patch
 def _set_encoder(self: InContext, encoder):
     "Take over a fitted encoder, and what it knows of the columns."
-    self.encoder_, self.device_ = encoder, pick_device(self.device)
+    self.encoder_, self.device_ = encoder, select_device(self.device)
     for name in ('n_features_in_', 'feature_names_in_'):
         if hasattr(encoder, name): setattr(self, name, getattr(encoder, name))
         elif hasattr(self, name): delattr(self, name)
@@ -309,7 +309,7 @@ def __getstate__(self: InContext):
 @patch
 def __setstate__(self: InContext, state):
     BaseEstimator.__setstate__(self, state)
-    if hasattr(self, 'model_'): self.device_ = pick_device(self.device); self.model_.to(self.device_)
+    if hasattr(self, 'model_'): self.device_ = select_device(self.device); self.model_.to(self.device_)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cdfda1b
 class MitraClassifier(ClassifierMixin, InContext):

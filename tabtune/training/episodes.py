@@ -176,7 +176,7 @@ def deal(
 
 # %% ../../nbs/training/01_episodes.ipynb #7f1f9f19
 @patch
-def pick_classes(
+def sample_classes(
     self: ClassIndex,
     k: int,  # at most so many
     rng: np.random.Generator,  # source of randomness
@@ -264,8 +264,8 @@ def sizes_for(self: TableEpisodes, index: ClassIndex, classes) -> tuple:
 @patch
 def deal_anew(self: TableEpisodes, i: int, rng) -> tuple:
     "Classes, support rows and query rows of episode `i`, drawn anew."
-    classes = self.index.pick_classes(self.n_classes, rng)
-    return classes, *self.index.deal(classes, *self.sizes_for(self.index, classes), rng)
+    classes = self.index.sample_classes(self.n_classes, rng)
+    return classes, *self.index.sample_split(classes, *self.sizes_for(self.index, classes), rng)
 
 # %% ../../nbs/training/01_episodes.ipynb #f197baca
 class FixedSupport:
@@ -274,11 +274,11 @@ class FixedSupport:
         self.seed, self.order, self.groups = stream.seed, {}, []
         rng, index = np.random.default_rng([stream.seed, 0, 0]), stream.index
         few = len(index.classes) <= stream.n_classes
-        classes = index.pick_classes(len(index.classes), rng) if few else rng.permutation(index.classes)
+        classes = index.sample_classes(len(index.classes), rng) if few else rng.permutation(index.classes)
         for group in np.array_split(classes, -(-len(classes) // stream.n_classes)):
             if index.sizes[group].sum() <= len(group): continue  # nothing to ask
             s, q = stream.sizes_for(index, group := np.sort(group))
-            support, _ = index.deal(group, s, 0, rng)
+            support, _ = index.sample_split(group, s, 0, rng)
             rest = np.setdiff1d(np.concatenate([index.rows(c) for c in group]), support)
             self.groups.append((group, support, rest, q))
 

@@ -28,7 +28,7 @@ from .priors import MECHANISMS, MIXTURE, RandomSource, sample_tables
 from ..core.shapes import ConfigError
 from ..core.files import write_atomic
 from .callbacks import Every, History, ProgressBar, StopOnSignal
-from .loop import LOSSES, Callback, LoopSettings, Trainer, pick_device
+from .loop import LOSSES, Callback, LoopSettings, Trainer, select_device
 
 # %% ../../nbs/training/04_pretrain.ipynb #9563d150
 VALIDATION_SIZES = [(100, 5), (200, 12), (300, 8), (500, 20)]  # (support rows, features)
@@ -310,7 +310,7 @@ def main(
     config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
                          experts=experts, task=task)
     settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
-                            bf16=bf16, device=pick_device(device).type, validate_every=500)
+                            bf16=bf16, device=select_device(device).type, validate_every=500)
     sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late)
     run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes)
     state = run.run(resume)

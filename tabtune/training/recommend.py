@@ -26,7 +26,7 @@ from ..model.checkpoints import bundled
 from ..core.config import PRESETS, STRATEGY_ALIASES, MitraConfig, check_choice, check_model_params, tuning_config
 from ..data.frames import check_table
 from ..model.mitra import Mitra
-from .loop import pick_device
+from .loop import select_device
 
 # %% ../../nbs/training/05_recommend.ipynb #351ca3ac
 GOALS = ('balanced', 'accuracy', 'memory', 'speed')
@@ -72,7 +72,7 @@ def facts(
 ) -> Facts:
     "Look at a table and at this machine."
     n, f = check_table(X, y).shape
-    task, device = model.task if model else task, pick_device(device)
+    task, device = model.task if model else task, select_device(device)
     unknown = y is None or task == 'regression'
     counts = np.array([1, 1]) if unknown else pd.Series(np.asarray(y).ravel()).value_counts(dropna=False).to_numpy()
     smallest = None if unknown else int(counts.min())

@@ -36,9 +36,9 @@ from ..core.config import STRATEGY_ALIASES, TuningConfig, check_choice, tuning_c
 from .episodes import ClassIndex, TableEpisodes, TargetEpisodes, gather_rows, proportional_counts, scaled_targets, target_groups
 from .recommend import KEPT_ARRAYS
 from ..core.shapes import CheckpointError, Episode
-from .callbacks import Checkpoints, EarlyStopping, History, KeepBest, MemoryWatch, ProgressBar, StopOnSignal
-from .loop import (LOSSES, Callback, LoopSettings, Trainer, answer_of, free_memory, mask_classes, out_of_memory,
-                              pick_device, split_episode)
+from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
+from .loop import (LOSSES, Callback, LoopSettings, Trainer, predictive_distribution, free_memory, mask_classes, is_out_of_memory,
+                              select_device, split_episode)
 
 log = logging.getLogger('tabtune')
 
@@ -78,7 +78,7 @@ def held_out(
         group = np.sort(group)
         rows = np.concatenate([query.rows(c) for c in group if c < len(query.sizes)] or [np.zeros(0, np.int64)])
         if len(group) < 2 or not len(rows): continue
-        s, _ = support.deal(group, min(max(n_support, len(group)), support.sizes[group].sum()), 0, rng)
+        s, _ = support.sample_split(group, min(max(n_support, len(group)), support.sizes[group].sum()), 0, rng)
         out.append(gather_rows(x, [(s, np.searchsorted(group, y[s]), rows, np.searchsorted(group, y[rows]), np.arange(x.shape[1]))]))
     return out
 
@@ -91,7 +91,7 @@ def carefully(f, ep: Episode, parts: int = 1) -> list:
     "`f` of an episode, in parts if memory runs out."
     try: return [f(part) for part, _ in split_episode(ep, parts)]
     except (RuntimeError, MemoryError) as e:
-        if not out_of_memory(e) or parts >= ep.y_query.numel(): raise
+        if not is_out_of_memory(e) or parts >= ep.y_query.numel(): raise
     log.warning('out of memory: held-out rows are asked in %d parts', 2 * parts)
     free_memory()
     return carefully(f, ep, 2 * parts)
@@ -125,8 +125,8 @@ def held_out_targets(x, y, shown, asked, n_support: int, seed: int, model) -> li
     support = ClassIndex(groups, shown)
     n = min(n_support, max(128, 200_000 // (x.shape[1] + 1)), len(shown))
     if len(support.classes) < 2 or not len(asked): return []
-    s, _ = support.deal(support.classes, max(n, len(support.classes)), 0, rng)
-    ys, yq = scaled_targets(y[s], y[asked], answer_of(model)[0])
+    s, _ = support.sample_split(support.classes, max(n, len(support.classes)), 0, rng)
+    ys, yq = scaled_targets(y[s], y[asked], predictive_distribution(model)[0])
     return [gather_rows(x, [(s, ys, asked, yq, np.arange(x.shape[1]))])]
 
 # %% ../../nbs/training/06_tuning.ipynb #1d4e18cd
@@ -137,7 +137,7 @@ def target_scores(
     "Nats that each held-out row costs, and the share of the variance that is explained."
     device, losses, means, truths = next(model.parameters()).device, [], [], []
     def ask(ep):
-        m = answer_of(model)[1](model(**ep.inputs()).float())
+        m = predictive_distribution(model)[1](model(**ep.inputs()).float())
         return torch.stack([m.nll(ep.y_query)[0], m.mean()[0]], -1).cpu()
     with torch.inference_mode():
         for ep in episodes:
@@ -160,7 +160,7 @@ class Kind:
 KINDS = dict(
     classification=Kind(np.int64, lambda y: y, lambda *a: held_out(*a[:-1]), lambda model, *a: TableEpisodes(*a), row_scores, 'auc'),
     regression=Kind(np.float64, target_groups, held_out_targets,
-                    lambda model, *a: TargetEpisodes(*a, scale=answer_of(model)[0]), target_scores, 'r2'))
+                    lambda model, *a: TargetEpisodes(*a, scale=predictive_distribution(model)[0]), target_scores, 'r2'))
 
 # %% ../../nbs/training/06_tuning.ipynb #7d96d50e
 CERTAIN = 1.64  # standard errors: a gain that chance gives once in twenty
@@ -199,7 +199,7 @@ def verdict(
 # %% ../../nbs/training/06_tuning.ipynb #ba483a49
 def loop_settings(config: TuningConfig, world: int = 1) -> LoopSettings:
     "The loop that some tuning parameters describe."
-    c, device = config, pick_device(config.device)
+    c, device = config, select_device(config.device)
     per_step = c.batch_size * c.gradient_accumulation_steps * world
     n_steps = max(1, min(c.epochs * c.steps_per_epoch, c.n_episodes // per_step))
     warmup = max(1, round(0.1 * n_steps)) if c.warmup_steps is None else c.warmup_steps
@@ -287,7 +287,7 @@ class Tuning:
         self.dropout, self.extra = dropout, list(callbacks)
         self.kind = KINDS[model.config.task]
         self.train_rows, self.val_rows, self.test_rows = split_rows(self.kind.groups(y), seed, turn=turn)
-        self.device = pick_device(config.device)  # asked once: it may warn
+        self.device = select_device(config.device)  # asked once: it may warn
         self.config = replace(config, device=str(self.device))
         model.to(self.device).eval()
         shown = lambda rows, n: [ep.to(self.device) for ep in self.kind.held_out(x, y, self.train_rows, rows, n, seed, model)]
@@ -298,7 +298,7 @@ class Tuning:
 def listeners(self: Tuning) -> list:
     "All that listens to the run."
     c, main = self.config, self.trainer.accelerator.is_main_process
-    self.best, dir = KeepBest(self.tuned), c.checkpoint_dir and Path(c.checkpoint_dir)
+    self.best, dir = KeepBestWeights(self.tuned), c.checkpoint_dir and Path(c.checkpoint_dir)
     self.saver = Checkpoints(dir, self.state_dict, lambda to: save_checkpoint(plain_copy(self.tuned), to)) if dir and main else None
     self.history = History(dir / 'metrics.jsonl' if self.saver else None)
     out = [self.best, EarlyStopping(c.patience if c.early_stopping else 10 ** 9), self.history, MemoryWatch()]
@@ -316,7 +316,7 @@ def prepare(self: Tuning):
     stream = self.kind.stream(self.untuned, self.x, self.y, c.support_size, c.query_size, c.batch_size, self.seed,
                               c.finetune_mode, self.train_rows)
     self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.kind.scores(m, self.val)[0].mean(),
-                           parts=parts_for(c, self.untuned, self.x.shape[1], self.device), loss=LOSSES[self.untuned.config.task])
+                           micro_batches=parts_for(c, self.untuned, self.x.shape[1], self.device), loss=LOSSES[self.untuned.config.task])
     self.trainer.settings = loop_settings(c, self.trainer.world)
     self.trainer.callbacks, self.trainer.state.info['compares'] = self.listeners(), True
     self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}
@@ -392,7 +392,7 @@ def train(self: Tuning):  # the `TrainState` at the end
         with merged_forward(self.tuned):
             self.resume()
             state = self.trainer.run()
-            if interrupted(state) and state.step: self.trainer.check()  # stopped between two validations
+            if interrupted(state) and state.step: self.trainer.run_validation()  # stopped between two validations
     self.tuned.eval(); self.best.restore(); self.blend()
     return state
 
@@ -444,7 +444,7 @@ def summary(self: Tuning, state) -> dict:
     peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
     return dict(strategy=self.strategy, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
                 best_step=self.best.step, blend=self.share, episodes=state.tables, seconds=round(state.seconds, 2),
-                parts=self.trainer.parts, learning_rate=self.config.learning_rate) | n | count(self.tuned) | peak
+                micro_batches=self.trainer.micro_batches, learning_rate=self.config.learning_rate) | n | count(self.tuned) | peak
 
 # %% ../../nbs/training/06_tuning.ipynb #5a0caf0f
 @dataclass

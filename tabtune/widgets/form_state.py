@@ -22,7 +22,7 @@ from ..estimators.pipeline import TabularPipeline
 from ..data.processing import PROCESSING_CHOICES, check_processor_params
 from ..training.recommend import Facts, memory_needed, tokens_per_second
 from ..core.shapes import ConfigError, TabTuneError
-from ..training.loop import pick_device
+from ..training.loop import select_device
 from ..training.tuning import loop_settings
 
 # %% ../../nbs/widgets/00_form_state.ipynb #33ed939e
@@ -195,7 +195,7 @@ SPEED = {}  # (d_model, num_layers, device) -> tokens per second, of real runs
 
 def tokens_per_s(m: MitraConfig, device: str) -> float:
     "Training speed: of the last real run, or of a small step."
-    name = pick_device(device).type
+    name = select_device(device).type
     if (m.d_model, m.num_layers, name) in SPEED: return SPEED[m.d_model, m.num_layers, name]
     try: return tokens_per_second(m.d_model, m.num_layers, name)
     except ConfigError: return tokens_per_second(64, m.num_layers, name)  # a width that needs other heads
@@ -207,7 +207,7 @@ def learn_speed(
     device: str,
 ):
     "Remember how fast a real run was."
-    if n.get('cells') and n.get('seconds'): SPEED[m.d_model, m.num_layers, pick_device(device).type] = n['cells'] / n['seconds']
+    if n.get('cells') and n.get('seconds'): SPEED[m.d_model, m.num_layers, select_device(device).type] = n['cells'] / n['seconds']
 
 # %% ../../nbs/widgets/00_form_state.ipynb #1365bad4
 @patch
