@@ -91,7 +91,7 @@ def test_two_processes_do_as_one_with_both_batches(tmp_path):
         "Batches of the streams of both processes, in turn."
         def __init__(self):
             self.streams = [PriorEpisodes(6, cells=1500) for _ in range(2)]
-            for rank, s in enumerate(self.streams): s.shard(rank, 2)
+            for rank, s in enumerate(self.streams): s.set_rank(rank, 2)
             self.turn, self.progress = 0, 0.0
         def __next__(self):
             s, self.turn = self.streams[self.turn], 1 - self.turn

@@ -227,7 +227,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        episodes,  # iterator of `Episode`s; `progress` is kept up to date, `shard(rank, world)` is called, where it has them
+        episodes,  # iterator of `Episode`s; `progress` is kept up to date, `set_rank(rank, world)` is called, where it has them
         settings: LoopSettings,
         callbacks=(),
         validate=None,  # model -> loss
@@ -240,7 +240,7 @@ class Trainer:
         optimizer = OPTIMIZERS[settings.optimizer](parameter_groups(model, settings.weight_decay), settings.learning_rate)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.raw_model, self.world = model, self.accelerator.num_processes
-        if hasattr(episodes, 'shard'): episodes.shard(self.accelerator.process_index, self.world)
+        if hasattr(episodes, 'set_rank'): episodes.set_rank(self.accelerator.process_index, self.world)
 
     def tell(self, event: str):
         "Call one method of every callback."
