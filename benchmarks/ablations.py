@@ -28,9 +28,9 @@ class Budget(LoopSettings):
         if self.start is None: self.start = time.process_time()
         return min(1.0, (time.process_time() - self.start) / self.seconds)
 
-    def rate(self, state):
+    def next_rate(self, state):
         warm = min(1.0, (state.step + 1) / self.warmup_steps)
-        if self.shape == 'cosine': return super().rate(state)
+        if self.shape == 'cosine': return super().next_rate(state)
         decay = 1.0 if self.shape == 'constant' else min(1.0, (1 - state.progress) / 0.3)
         return self.learning_rate * warm * max(0.01, decay)
 

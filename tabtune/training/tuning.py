@@ -37,8 +37,8 @@ from .episodes import ClassIndex, TableEpisodes, TargetEpisodes, gather_rows, pr
 from .recommend import KEPT_ARRAYS
 from ..core.shapes import CheckpointError, Episode
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
-from .loop import (LOSSES, Callback, LoopSettings, Trainer, predictive_distribution, free_memory, mask_classes, is_out_of_memory,
-                              select_device, split_episode)
+from .loop import (LOSSES, Callback, LoopSettings, Trainer, free_memory, is_out_of_memory, mask_classes,
+                              predictive_distribution, select_device, split_episode, target_scale)
 
 log = logging.getLogger('tabtune')
 
@@ -126,7 +126,7 @@ def held_out_targets(x, y, shown, asked, n_support: int, seed: int, model) -> li
     n = min(n_support, max(128, 200_000 // (x.shape[1] + 1)), len(shown))
     if len(support.classes) < 2 or not len(asked): return []
     s, _ = support.sample_split(support.classes, max(n, len(support.classes)), 0, rng)
-    ys, yq = scaled_targets(y[s], y[asked], predictive_distribution(model)[0])
+    ys, yq = scaled_targets(y[s], y[asked], target_scale(model))
     return [gather_rows(x, [(s, ys, asked, yq, np.arange(x.shape[1]))])]
 
 # %% ../../nbs/training/06_tuning.ipynb #1d4e18cd
@@ -137,7 +137,7 @@ def target_scores(
     "Nats that each held-out row costs, and the share of the variance that is explained."
     device, losses, means, truths = next(model.parameters()).device, [], [], []
     def ask(ep):
-        m = predictive_distribution(model)[1](model(**ep.inputs()).float())
+        m = predictive_distribution(model)(model(**ep.inputs()).float())
         return torch.stack([m.nll(ep.y_query)[0], m.mean()[0]], -1).cpu()
     with torch.inference_mode():
         for ep in episodes:
@@ -160,7 +160,7 @@ class Kind:
 KINDS = dict(
     classification=Kind(np.int64, lambda y: y, lambda *a: held_out(*a[:-1]), lambda model, *a: TableEpisodes(*a), row_scores, 'auc'),
     regression=Kind(np.float64, target_groups, held_out_targets,
-                    lambda model, *a: TargetEpisodes(*a, scale=predictive_distribution(model)[0]), target_scores, 'r2'))
+                    lambda model, *a: TargetEpisodes(*a, scale=target_scale(model)), target_scores, 'r2'))
 
 # %% ../../nbs/training/06_tuning.ipynb #7d96d50e
 CERTAIN = 1.64  # standard errors: a gain that chance gives once in twenty
@@ -317,7 +317,7 @@ def prepare(self: Tuning):
                               c.finetune_mode, self.train_rows)
     self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.kind.scores(m, self.val)[0].mean(),
                            micro_batches=parts_for(c, self.untuned, self.x.shape[1], self.device), loss=LOSSES[self.untuned.config.task])
-    self.trainer.settings = loop_settings(c, self.trainer.world)
+    self.trainer.settings = loop_settings(c, self.trainer.world_size)
     self.trainer.callbacks, self.trainer.state.info['compares'] = self.listeners(), True
     self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}
 
@@ -331,7 +331,7 @@ def identity(self: Tuning) -> dict:
     own = {k: v for k, v in asdict(self.config).items() if k not in MAY_CHANGE}
     weights = [p.detach().cpu().float().numpy() for p in self.untuned.parameters()]
     return dict(table=digest(self.x, self.y), model=digest(*weights), strategy=self.strategy, seed=self.seed, dropout=self.dropout,
-                world=self.trainer.world, tuning_params=json.dumps(own, default=str, sort_keys=True))
+                world=self.trainer.world_size, tuning_params=json.dumps(own, default=str, sort_keys=True))
 
 @patch
 def state_dict(self: Tuning): return self.trainer.state_dict() | dict(identity=self.identity())
