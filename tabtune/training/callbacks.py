@@ -116,17 +116,19 @@ class KeepBestWeights(Callback):
     ):
         self.model, self.loss, self.step, self.weights = model, float('inf'), 0, {}
 
-    def _trainable(self): return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+    def trainable(self) -> dict:
+        "Name -> parameter, those that train."
+        return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
     def on_validate(self, state):
         if state.val_loss < self.loss:
             self.loss, self.step = state.val_loss, state.step
-            self.weights = {n: p.detach().to('cpu', copy=True) for n, p in self._trainable().items()}
+            self.weights = {n: p.detach().to('cpu', copy=True) for n, p in self.trainable().items()}
 
     def restore(self):
         "Copy the best weights into the model."
         with torch.no_grad():
-            for n, p in self._trainable().items():
+            for n, p in self.trainable().items():
                 if n in self.weights: p.copy_(self.weights[n])
 
     def state_dict(self): return dict(loss=self.loss, step=self.step, weights=self.weights)

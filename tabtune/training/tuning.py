@@ -319,7 +319,7 @@ def prepare(self: Tuning):
                            micro_batches=parts_for(c, self.untuned, self.x.shape[1], self.device), loss=LOSSES[self.untuned.config.task])
     self.trainer.settings = loop_settings(c, self.trainer.world_size)
     self.trainer.callbacks, self.trainer.state.info['compares'] = self.listeners(), True
-    self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}
+    self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}
 
 # %% ../../nbs/training/06_tuning.ipynb #3909dc80
 MAY_CHANGE = ('device', 'epochs', 'n_episodes', 'early_stopping', 'patience', 'show_progress', 'callbacks', 'checkpoint_dir', 'resume')
@@ -367,14 +367,14 @@ SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the untuned to the tuned weig
 def put(self: Tuning, share: float, best: dict):
     "Weights at a share of the way to the best ones."
     with torch.no_grad():
-        for n, w in self.best.training().items(): w.copy_(torch.lerp(self.start[n], best[n], share))
+        for n, w in self.best.trainable().items(): w.copy_(torch.lerp(self.start[n], best[n], share))
 
 @patch
 def blend(self: Tuning):
     "Keep the share of the way that the validation rows like best."
     self.share = 1.0
     if not self.best.step: return  # the weights are those of the start
-    best, losses = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}, {}
+    best, losses = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}, {}
     for share in SHARES:
         self.put(share, best)
         losses[share] = self.kind.scores(self.tuned, self.val)[0].mean()
