@@ -7,6 +7,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/'tools')]
+from check import PACKAGES, place
 from clean import notebooks
 from readme import visible
 
@@ -58,20 +59,25 @@ def subtitle(path):
     return (ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '').split('\n')[0]
 
 def notebook_of(path):
-    "The notebook that a module is exported from, as a link from a page in a folder."
-    found = re.search(r'File to edit: \.\./(\S+\.ipynb)', path.read_text(encoding='utf-8'))
-    return f'[{Path(found[1]).stem}](../{found[1]})' if found else ''
+    "The notebook that a module is exported from, relative to the root."
+    return re.search(r'File to edit: (?:\.\./)+(\S+\.ipynb)', path.read_text(encoding='utf-8'))[1]
+
+def modules():
+    "Dotted name -> (file, notebook) of each exported module, in the order of the packages and of the numbers in them."
+    files = [p for p in (ROOT/'tabtune').rglob('[a-z]*.py')]
+    found = {'.'.join(p.relative_to(ROOT).with_suffix('').parts): (p, notebook_of(p)) for p in files}
+    return dict(sorted(found.items(), key=lambda kv: place(ROOT/kv[1][1], ROOT)))
 
 def write_api():
     "A page for each exported module, and one that lists them; the names of the pages."
-    paths = sorted((ROOT/'tabtune').glob('[a-z]*.py'), key=lambda p: notebook_of(p))
-    for p in paths:
-        write(f'api/{p.stem}', f'# tabtune.{p.stem}\n\nWritten in {notebook_of(p)}, where each part is explained and tested.'
-                               f'\n\n```{{eval-rst}}\n.. automodule:: tabtune.{p.stem}\n```\n')
-    rows = [(f'[tabtune.{p.stem}]({p.stem}.md)', subtitle(p), notebook_of(p)) for p in paths]
-    text = '# All modules\n\nFrom the bottom up: a module uses only those above it.\n\n'
-    index = write('api/index', text + table(('module', 'what it is', 'notebook'), rows))
-    return [index, *(f'api/{p.stem}' for p in paths)]
+    rows = []
+    for name, (path, notebook) in modules().items():
+        chapter = f'[{Path(notebook).stem}](../{notebook})'
+        write(f'api/{name}', f'# {name}\n\nWritten in {chapter}, where each part is explained and tested.'
+                             f'\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n')
+        rows.append((f'[{name}]({name}.md)', subtitle(path), chapter))
+    text = '# All modules\n\nFrom the bottom up: a module imports only from those above it in this table.\n\n'
+    return [write('api/index', text + table(('module', 'what it is', 'notebook'), rows)), *(f'api/{name}' for name in modules())]
 
 def bounds(m):
     "The range of a setting, in words."
@@ -280,7 +286,8 @@ def main():
     tutorials = [p for p in pages if p.startswith('nbs/tutorials/')]
     index = (ROOT/'README.md').read_text(encoding='utf-8')
     index += toctree('Tutorials', map(numbered, tutorials)) + toctree('Guide', guide) + toctree('Reference', api)
-    index += toctree('How it is built', [numbered(p) for p in pages if p not in tutorials])
+    for package in PACKAGES: index += toctree(f'How it is built: {package}', [numbered(p) for p in pages if p.startswith(f'nbs/{package}/')])
+    index += toctree('How it is built: on top', [numbered(p) for p in pages if p.count('/') == 1])
     index += toctree('The project', ['CONTRIBUTING', 'CHANGELOG'])
     (SRC/'index.md').write_text(index, encoding='utf-8')
     print(f'docs: {len(pages)} notebooks, {len(api)} pages of reference, {len(guide)} pages of guide')

@@ -26,10 +26,10 @@ def site(folder, body, index='attention pipelin checkpoint'):
     return folder
 
 @pytest.mark.parametrize('body, wrong', [
-    ('<a href="sub/page.html#top">a</a> <a href="https://example.org/x">b</a> <a id="h" href="#h">c</a> <a href="sub/../sub/page.html">d</a>', []),
-    ('<a href="sub/other.html">a</a>', ['index.html: no page sub/other.html']),
-    ('<a href="sub/page.html#bottom">a</a>', ['index.html: no place sub/page.html#bottom']),
-    ('<img src="none.png">', ['index.html: no page none.png'])])
+    pytest.param('<a href="sub/page.html#top">a</a> <a href="https://example.org/x">b</a> <a id="h" href="#h">c</a> <a href="sub/../sub/page.html">d</a>', [], id='good links'),
+    pytest.param('<a href="sub/other.html">a</a>', ['index.html: no page sub/other.html'], id='missing page'),
+    pytest.param('<a href="sub/page.html#bottom">a</a>', ['index.html: no place sub/page.html#bottom'], id='missing anchor'),
+    pytest.param('<img src="none.png">', ['index.html: no page none.png'], id='missing image')])
 def test_links(links, tmp_path, body, wrong): assert [*links.problems(site(tmp_path, body))] == wrong
 
 def test_an_empty_search_index_is_noticed(links, tmp_path): assert len([*links.problems(site(tmp_path, '', index=''))]) == 3
@@ -108,3 +108,7 @@ def test_a_kernel_that_dies_is_a_failure_and_no_end(root, tmp_path, monkeypatch)
     path = tmp_path/'dies.ipynb'
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('import os; os._exit(1)')]), path)
     assert 'died' in run.run(path, False)
+
+def test_the_glossary_has_about_twenty_terms_each_explained(root):
+    rows = [line.strip('| ').split(' | ') for line in (root/'docs'/'pages'/'glossary.md').read_text().splitlines() if line.startswith('| ')][2:]
+    assert 18 <= len(rows) <= 25 and all(len(row) == 2 and len(row[1]) > 20 for row in rows)

@@ -1,4 +1,4 @@
-"Tables as they come: every dtype, drift, names, saving. The notebook data/01_encode explains; this file is the dull part."
+"Tables as they come: every dtype, drift, names, saving. The notebook data/03_encode explains; this file is the dull part."
 import datetime as dt, json, pickle, time, warnings
 from decimal import Decimal
 from fractions import Fraction
@@ -170,10 +170,17 @@ def test_forms():
         assert TableEncoder().fit_transform(A).shape[0] == len(A)
 
 @pytest.mark.parametrize('X,error,text', [
-    (np.ones(3), ValueError, 'Expected 2D array'), (DF.a, ValueError, 'Expected a 2-dimensional container'), (np.ones((0, 3)), InputError, r'Found array with 0 sample\(s\)'),
-    (np.ones((3, 0)), InputError, r'0 feature\(s\) \(shape=\(3, 0\)\) while a minimum of 1 is required.'), (DF[:0], InputError, r'Found array with 0 sample\(s\)'),
-    (np.ones((2, 2)) * 1j, ValueError, 'Complex data not supported'), (DF.assign(z=1j), ValueError, 'Complex data not supported'),
-    (sp.csr_array(np.eye(3)), InputError, '[Ss]parse'), (np.asmatrix(np.eye(3)), InputError, 'np.matrix'), ([[1, 2], [3]], ValueError, 'differ in length'), (np.ones((2, 2, 2)), ValueError, 'dim 3')])
+    pytest.param(np.ones(3), ValueError, 'Expected 2D array', id='1d array'),
+    pytest.param(DF.a, ValueError, 'Expected a 2-dimensional container', id='series'),
+    pytest.param(np.ones((0, 3)), InputError, r'Found array with 0 sample\(s\)', id='no rows'),
+    pytest.param(np.ones((3, 0)), InputError, r'0 feature\(s\) \(shape=\(3, 0\)\) while a minimum of 1 is required.', id='no columns'),
+    pytest.param(DF[:0], InputError, r'Found array with 0 sample\(s\)', id='empty frame'),
+    pytest.param(np.ones((2, 2)) * 1j, ValueError, 'Complex data not supported', id='complex array'),
+    pytest.param(DF.assign(z=1j), ValueError, 'Complex data not supported', id='complex column'),
+    pytest.param(sp.csr_array(np.eye(3)), InputError, '[Ss]parse', id='sparse'),
+    pytest.param(np.asmatrix(np.eye(3)), InputError, 'np.matrix', id='matrix'),
+    pytest.param([[1, 2], [3]], ValueError, 'differ in length', id='ragged'),
+    pytest.param(np.ones((2, 2, 2)), ValueError, 'dim 3', id='3d array')])
 def test_not_a_table(X, error, text):
     with pytest.raises(error, match=text): TableEncoder().fit(X)
     with pytest.raises(error, match=text): check_table(X)
@@ -210,7 +217,10 @@ def test_speed():
 
 # labels
 
-@pytest.mark.parametrize('y', [[2, 0, 2, -1], ['b', 'a', 'b', 'c'], [True, False, True, True], [1., 0., 1., 5.], ['10', '9', '10', 'é']])
+@pytest.mark.parametrize('y', [
+    pytest.param([2, 0, 2, -1], id='integers'), pytest.param(['b', 'a', 'b', 'c'], id='strings'),
+    pytest.param([True, False, True, True], id='booleans'), pytest.param([1., 0., 1., 5.], id='floats'),
+    pytest.param(['10', '9', '10', 'é'], id='digits as strings')])
 def test_labels(y):
     classes, codes = np.unique(y, return_inverse=True)
     s = pd.Series(y)
@@ -221,15 +231,25 @@ def test_labels(y):
         same(got, codes); same(cls, classes); same(cls[got], np.asarray(y)); same(match_labels(form, cls), codes)
     assert encode_labels(np.array(y))[1].dtype == np.array(y).dtype
 
-@pytest.mark.parametrize('y', [[1, None, 2], ['a', None, 'b'], np.array([1., np.nan, 2]), pd.Series([1, None, 0], dtype='Int64'), pd.Series(['a', pd.NA, 'b'], dtype='string'),
-    pd.Categorical([1, None, 2]), pd.Series([True, None, False], dtype='boolean'), ['a', np.nan, 'b'], pd.Series([pd.Timestamp(0), pd.NaT, pd.Timestamp(1)])])
+@pytest.mark.parametrize('y', [
+    pytest.param([1, None, 2], id='None among integers'), pytest.param(['a', None, 'b'], id='None among strings'),
+    pytest.param(np.array([1., np.nan, 2]), id='NaN in an array'), pytest.param(pd.Series([1, None, 0], dtype='Int64'), id='Int64'),
+    pytest.param(pd.Series(['a', pd.NA, 'b'], dtype='string'), id='string'),
+    pytest.param(pd.Categorical([1, None, 2]), id='categorical'),
+    pytest.param(pd.Series([True, None, False], dtype='boolean'), id='boolean'), pytest.param(['a', np.nan, 'b'], id='NaN among strings'),
+    pytest.param(pd.Series([pd.Timestamp(0), pd.NaT, pd.Timestamp(1)]), id='NaT')])
 def test_missing_labels(y):
     with pytest.raises(InputError, match='1 of 3 labels are missing, the first in row 1'): encode_labels(y)
     with pytest.raises(InputError, match='1 of 3 labels are missing'): match_labels(y, [1, 2])
 
-@pytest.mark.parametrize('y,text', [([.5, 1.5, 2.5], 'Unknown label type: continuous'), (pd.Series([.5, 1], dtype='Float64'), 'Unknown label type: continuous'),
-    ([1, 'a'], 'several types'), ([[1], [2, 3]], 'inhomogeneous'), (np.ones((3, 2)), '1d array'), ([1., np.inf], 'infinity'), (None, 'requires y to be passed'), (3, '1d|shape'),
-    (obj([1], [2]), 'Unknown label type'), (obj(True, 'a'), 'several types'), ([1j, 2], 'Complex')])
+@pytest.mark.parametrize('y,text', [
+    pytest.param([.5, 1.5, 2.5], 'Unknown label type: continuous', id='fractions'),
+    pytest.param(pd.Series([.5, 1], dtype='Float64'), 'Unknown label type: continuous', id='Float64 fractions'),
+    pytest.param([1, 'a'], 'several types', id='number and string'), pytest.param([[1], [2, 3]], 'inhomogeneous', id='ragged'),
+    pytest.param(np.ones((3, 2)), '1d array', id='2d array'), pytest.param([1., np.inf], 'infinity', id='infinity'),
+    pytest.param(None, 'requires y to be passed', id='None'), pytest.param(3, '1d|shape', id='scalar'),
+    pytest.param(obj([1], [2]), 'Unknown label type', id='lists'), pytest.param(obj(True, 'a'), 'several types', id='boolean and string'),
+    pytest.param([1j, 2], 'Complex', id='complex')])
 def test_not_labels(y, text):
     with pytest.raises(ValueError, match=text): encode_labels(y)
 

@@ -117,8 +117,9 @@ def wine():
     X, y = load_wine(return_X_y=True, as_frame=True)
     return X.iloc[::2], y[::2], X.iloc[1::2], y[1::2]
 
-@pytest.mark.parametrize('kwargs', [dict(order='rows_first', head='linear', experts='none', cell='quantile', column='none', row_scale='none'),
-                                    dict(order='features_first')])
+@pytest.mark.parametrize('kwargs', [
+    pytest.param(dict(order='rows_first', head='linear', experts='none', cell='quantile', column='none', row_scale='none'), id='public layout'),
+                                    pytest.param(dict(order='features_first'), id='features first')])
 def test_a_classifier_of_any_variant(wine, kwargs):
     clf = MitraClassifier(model(**kwargs)).fit(wine[0], wine[1])
     maps = clf.get_attention_weights(wine[2][:6])

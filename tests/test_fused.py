@@ -33,8 +33,11 @@ def model(**kw):
     for p in m.experts.parameters(): torch.nn.init.normal_(p, std=0.1)
     return m
 
-VARIANTS = [dict(), dict(d_model=32, num_layers=1), dict(d_model=128, num_layers=3), dict(order='rows_first', head='linear', experts='none'),
-            dict(row_scale='none', cell='value_rank', column='none'), dict(d_model=64, num_heads=2, d_ff=96), dict(task='regression')]
+VARIANTS = [pytest.param(dict(), id='default'), pytest.param(dict(d_model=32, num_layers=1), id='small'),
+            pytest.param(dict(d_model=128, num_layers=3), id='large'),
+            pytest.param(dict(order='rows_first', head='linear', experts='none'), id='public order'),
+            pytest.param(dict(row_scale='none', cell='value_rank', column='none'), id='value_rank cells'),
+            pytest.param(dict(d_model=64, num_heads=2, d_ff=96), id='wide heads'), pytest.param(dict(task='regression'), id='regression')]
 
 @exact
 @pytest.mark.parametrize('variant', VARIANTS)
@@ -113,7 +116,9 @@ def test_estimators(monkeypatch, est):
     assert abs(a - b).max() < 1e-5 * max(1, abs(b).max())
 
 CODE = 'import tabtune.model.fused as k; print(k.library() is None)'
-@pytest.mark.parametrize('env', [dict(TABTUNE_KERNEL='off'), dict(CC='false', PATH='', XDG_CACHE_HOME='{tmp}'), dict(CC='{tmp}/cc', XDG_CACHE_HOME='{tmp}')])
+@pytest.mark.parametrize('env', [
+    pytest.param(dict(TABTUNE_KERNEL='off'), id='off'), pytest.param(dict(CC='false', PATH='', XDG_CACHE_HOME='{tmp}'), id='no compiler'),
+    pytest.param(dict(CC='{tmp}/cc', XDG_CACHE_HOME='{tmp}'), id='failing compiler')])
 def test_without_it(tmp_path, env):
     (tmp_path/'cc').write_text('#!/bin/sh\necho a compiler that fails >&2; exit 1\n'); (tmp_path/'cc').chmod(0o755)
     env = {k: v.format(tmp=tmp_path) for k, v in env.items()}

@@ -179,14 +179,15 @@ def lora(r, alpha, dropout, **more):
 
 @here
 @pytest.mark.filterwarnings('ignore:device=.*is not available')
-@pytest.mark.parametrize('params', [lora(8, 16, 0.05), lora(4, 8, 0.1, steps_per_epoch=30)])
+@pytest.mark.parametrize('params', [pytest.param(lora(8, 16, 0.05), id='r=8'), pytest.param(lora(4, 8, 0.1, steps_per_epoch=30), id='r=4')])
 def test_adapters(shop, params):
     pytest.importorskip('tabtune.model.lora')
     assert len(fitted(shop, tuning_strategy='peft', tuning_params=params | QUICK).history_)
 
 @here
 @pytest.mark.filterwarnings('ignore:device=.*is not available')
-@pytest.mark.parametrize('targets', [None, ['x_embedding', 'layers', 'final_layer']])
+@pytest.mark.parametrize('targets', [
+    pytest.param(None, id='default'), pytest.param(['x_embedding', 'layers', 'final_layer'], id='three groups')])
 def test_adapters_sit_in_three_groups(shop, targets):
     pytest.importorskip('tabtune.model.lora')
     params = lora(8, 16, 0.05)
@@ -225,11 +226,11 @@ def test_saved_and_loaded_for_production(shop, tmp_path):
     assert isinstance(joblib.load(file), TabularPipeline)
 
 ADVICE = [  # what to change when something goes wrong: (strategy, model_params, tuning_params)
-    ('base-ft', {}, dict(batch_size=2, support_size=64, query_size=64)),
-    ('peft', {}, {}),
-    ('base-ft', dict(d_model=32, num_layers=1), {}),
-    ('base-ft', {}, dict(support_size=256, query_size=256, n_episodes=1000)),
-    ('base-ft', {}, dict(weight_decay=0.1, dropout=0.2)),
+    pytest.param('base-ft', {}, dict(batch_size=2, support_size=64, query_size=64), id='small batches'),
+    pytest.param('peft', {}, {}, id='adapters'),
+    pytest.param('base-ft', dict(d_model=32, num_layers=1), {}, id='small model'),
+    pytest.param('base-ft', {}, dict(support_size=256, query_size=256, n_episodes=1000), id='more rows'),
+    pytest.param('base-ft', {}, dict(weight_decay=0.1, dropout=0.2), id='regularised'),
 ]
 
 @here

@@ -3,15 +3,19 @@ import json, shutil
 
 import pytest
 
-import check, readme, tabtune
+import check, readme
 
 NB, MODULE = 'nbs/core/00_shapes.ipynb', 'tabtune/core/shapes.py'
+
+INDEX = json.dumps(dict(cells=[dict(cell_type='markdown', id='a', metadata={}, source=['# Small\n', '\n', '[shapes](core/00_shapes.ipynb)'])],
+                        metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5))
 
 @pytest.fixture
 def project(root, tmp_path):
     "A small project in step: one library notebook and the index."
     (tmp_path/'nbs'/'core').mkdir(parents=True)
-    for name in ('settings.ini', NB, 'nbs/index.ipynb'): shutil.copy(root/name, tmp_path/name)
+    for name in ('settings.ini', NB): shutil.copy(root/name, tmp_path/name)
+    (tmp_path/'nbs'/'index.ipynb').write_text(INDEX)
     for name in (NB, 'nbs/index.ipynb'): (tmp_path/name).write_text(check.cleaned((tmp_path/name).read_text()))
     (tmp_path/'README.md').write_text(readme.readme(tmp_path))
     (tmp_path/'tabtune').mkdir()
@@ -57,14 +61,14 @@ def test_old_version_is_caught(project):
     assert only_problem(project).startswith('tabtune/__init__.py: differs from nbs/ and settings.ini')
 
 def test_stale_readme_is_caught(project):
-    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0].update(source=['# Another title']))
+    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0]['source'].append(' Another line.'))
     assert only_problem(project).startswith('README.md: differs from nbs/index.ipynb')
 
 @pytest.mark.parametrize('words, change', [
-    ('outputs', lambda nb: first_code(nb).update(outputs=[dict(output_type='stream', name='stdout', text=['hi\n'])])),
-    ('execution counts', lambda nb: first_code(nb).update(execution_count=3)),
-    ('widget state', lambda nb: nb['metadata'].update(widgets={})),
-    ("isn't in nbdev_clean's form", lambda nb: first_code(nb)['metadata'].update(scrolled=True)),
+    pytest.param('outputs', lambda nb: first_code(nb).update(outputs=[dict(output_type='stream', name='stdout', text=['hi\n'])]), id='outputs'),
+    pytest.param('execution counts', lambda nb: first_code(nb).update(execution_count=3), id='execution counts'),
+    pytest.param('widget state', lambda nb: nb['metadata'].update(widgets={}), id='widget state'),
+    pytest.param("isn't in nbdev_clean's form", lambda nb: first_code(nb)['metadata'].update(scrolled=True), id='cell metadata'),
 ])
 def test_unclean_notebook_is_caught_and_cleaned(project, words, change):
     edit(project/NB, change)
@@ -110,10 +114,48 @@ def test_a_cell_that_is_too_long_is_caught(tmp_path):
     assert len(found) == 1 and found[0].startswith('nbs/data/30_cellar.ipynb: 61 lines in the cell "y0 = 0"')
 
 def test_imports_are_among_the_problems(root, monkeypatch):
-    for part in ('module_problems', 'readme_problems', 'notebook_problems'): monkeypatch.setattr(check, part, lambda root: [])
+    for part in ('module_problems', 'readme_problems', 'notebook_problems', 'link_problems', 'collection_problems'): monkeypatch.setattr(check, part, lambda root: [])
     assert check.problems(root) == []
     monkeypatch.setattr(check, 'PACKAGES', check.PACKAGES[::-1])
-    assert any(p.startswith('nbs/training/06_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
+    assert any(p.startswith('nbs/training/08_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
+
+def collected(root, *lines):
+    "The problems with the ids of a single test file."
+    (root/'tests').mkdir()
+    (root/'tests'/'test_it.py').write_text('\n'.join(['import pathlib, tempfile, time, pytest', *lines]))
+    return [*check.collection_problems(root)]
+
+@pytest.mark.parametrize('value', ['time.time_ns()', 'pathlib.Path(tempfile.mkdtemp()).name', "hash('x')"], ids=['clock', 'path', 'hash'])
+def test_an_id_that_is_never_the_same_is_caught(tmp_path, value):
+    found = collected(tmp_path, f"@pytest.mark.parametrize('x', [{value}])", 'def test_x(x): pass')
+    assert len([p for p in found if 'collected by one process of two' in p]) == 2
+
+def test_an_order_that_the_hash_seed_sets_is_caught(tmp_path):
+    found = collected(tmp_path, "@pytest.mark.parametrize('x', {f'case {i}' for i in range(20)})", 'def test_x(x): pass')
+    assert len(found) == 1 and 'at different places' in found[0] and found[0].startswith('tests/test_it.py::test_x[case ')
+
+@pytest.mark.parametrize('value, part', [
+    pytest.param('[1]', 'x0', id='number'), pytest.param('lambda: 1', '<lambda>', id='lambda'), pytest.param("b'abc'", 'the bytes of x', id='bytes')])
+def test_an_id_that_pytest_made_up_is_caught(tmp_path, value, part):
+    found = collected(tmp_path, f"@pytest.mark.parametrize('y, x', [(1, {value})])", 'def test_x(x, y): pass')
+    assert len(found) == 1 and f'pytest made up {part}. Mend: give the case a name' in found[0]
+
+def test_ids_with_names_are_fine(tmp_path):
+    assert collected(tmp_path, "CASES = dict(one=[1], two=[2])", "@pytest.mark.parametrize('x', CASES)", 'def test_x(x): pass',
+                     "@pytest.mark.parametrize('x, y', [pytest.param([1], b'abc', id='a list')])", 'def test_y(x, y): pass', 'def test_z(): pass') == []
+
+def test_tests_that_can_not_be_collected_are_a_problem(tmp_path):
+    found = collected(tmp_path, 'import no_such_module')
+    assert len(found) == 1 and 'could not be collected' in found[0] and 'no_such_module' in found[0]
+
+def test_a_link_that_leads_nowhere_and_a_chapter_without_a_link_are_caught(tmp_path):
+    from nbformat.v4 import new_markdown_cell, new_notebook, writes
+    chapter(tmp_path, 'data/03_cellar', 'x = 1')
+    chapter(tmp_path, 'data/04_attic', 'y = 1')
+    text = '[a](data/03_cellar.ipynb) [b](https://b.org) [c](#c) <img src="none.png"> [d](data/03_cellar.ipynb#part)'
+    (tmp_path/'nbs'/'index.ipynb').write_text(writes(new_notebook(cells=[new_markdown_cell(text)])))
+    assert [*check.link_problems(tmp_path)] == ['nbs/index.ipynb: nothing at none.png. Mend: correct the link',
+                                                'nbs/data/04_attic.ipynb: not in nbs/index.ipynb. Mend: add it to the row of its package']
 
 def test_readme_hides_directives_and_moves_links():
     from nbformat.v4 import new_code_cell, new_notebook
@@ -121,6 +163,3 @@ def test_readme_hides_directives_and_moves_links():
     assert [c.source for c in nb.cells] == ['1 + 1']
     assert readme.from_root('[a](tutorials/a.ipynb) [b](../B.md) [c](#c) [d](https://d.org)') == \
         '[a](nbs/tutorials/a.ipynb) [b](B.md) [c](#c) [d](https://d.org)'
-
-def test_every_public_name_is_there():
-    for name in tabtune.__all__: assert getattr(tabtune, name).__module__.startswith('tabtune.'), name

@@ -1,4 +1,4 @@
-"The leaderboard beyond one process and one run; nbs/leaderboard/03_leaderboard.ipynb explains it."
+"The leaderboard beyond one process and one run; nbs/leaderboard/04_leaderboard.ipynb explains it."
 import gzip, json, logging, os, shutil, signal, subprocess, sys, time
 
 import numpy as np
@@ -46,7 +46,7 @@ class AllAtOnce(ThreadingBackend):
 def test_a_backend_that_forks_is_refused(iris):
     with pytest.raises(ConfigError, match='forks'): board(iris, backend='multiprocessing').run()
 
-def test_backends_without_a_stream_of_results_come_in_waves(iris, serial):
+def test_backends_without_a_stream_of_results_come_in_batches(iris, serial):
     register_parallel_backend('all at once', AllAtOnce)
     seen, lb = [], board(iris, n_jobs=2, backend='all at once')
     t = lb.run('log_loss', callback=lambda t: seen.append(int(t.runs.sum())))
@@ -81,13 +81,13 @@ def board_with_a_killer(iris, killer):
     return lb
 
 def test_when_the_pool_breaks_the_others_go_on(iris, serial, monkeypatch):
-    import tabtune.leaderboard.leaderboard as room
-    tried, run_job = [], room.run_job
+    import tabtune.leaderboard.execution as execution
+    tried, run_job = [], execution.run_job
     def lost(job):
         if job.entry.name != 'Fails': return run_job(job)
         tried.append(job.key)
         raise BrokenPipeError('worker lost\nand more')
-    monkeypatch.setattr(room, 'run_job', lost)
+    monkeypatch.setattr(execution, 'run_job', lost)
     t = board_with_a_killer(iris, Fails()).run('log_loss', backend='threading')
     assert (t.name.iloc[-1], t.error.iloc[-1]) == ('Fails', 'no result from its process (BrokenPipeError: worker lost)')
     assert 2 <= len(tried) <= 3  # with the others, and once alone
@@ -104,12 +104,12 @@ def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
     assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
 
 def test_a_hub_that_is_away_is_asked_once(iris):
-    from tabtune.leaderboard.registry import register, REGISTRY, _peer
+    from tabtune.leaderboard.registry import REGISTRY, peer_spec, register
     asked = []
     class Away(BaseEstimator):
         def __init__(self, random_state=None): self.random_state = random_state
         def fit(self, X, y): asked.append(1); raise OSError('no answer')
-    register(_peer('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
+    register(peer_spec('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
     try: t = board(iris, seeds=2).add_model('Away').run()
     finally: del REGISTRY['classification', 'Away']
     row = t[t.name == 'Away'].iloc[0]
@@ -212,12 +212,18 @@ def test_command_line_says_what_is_wrong(tmp_path, iris):
     with pytest.raises(SystemExit, match='folder can\'t be made'): main(str(tmp_path/'t.csv'), target='y', out=str(tmp_path/'t.csv'/'o'))
     with pytest.raises(SystemExit, match='add --task regression'): main(str(tmp_path/'t.csv'), target=iris[0].columns[0])
 
-@pytest.mark.parametrize('name, text, says', [('a.csv', b'', 'No columns'), ('b.csv', b'x,y\n\xe9,1\n', "can't decode"), ('c.csv', b'x,y\n1,2,3\n1,2,3,4\n', 'fields'),
-                                              ('d.json', b'{"half', 'ValueError'), ('e.parquet', b'no', 'Arrow'), ('f.csv.gz', b'no', 'BadGzipFile'),
-                                              ('g.csv.gz', gzip.compress(b'x,y\n' + b'1,2\n' * 99)[:-9], 'EOFError'), ('h.csv.zip', b'no', 'BadZipFile')])
-def test_command_line_and_files_that_are_not_what_they_seem(tmp_path, name, text, says):
-    (tmp_path/name).write_bytes(text)
-    with pytest.raises(SystemExit, match=f"can't be read as .*{says}"): main(str(tmp_path/name), target='y')
+# name of a file: what it holds, and what the message says
+UNREADABLE = {'empty.csv': (lambda: b'', 'No columns'), 'latin1.csv': (lambda: b'x,y\n\xe9,1\n', "can't decode"),
+              'ragged.csv': (lambda: b'x,y\n1,2,3\n1,2,3,4\n', 'fields'), 'half.json': (lambda: b'{"half', 'ValueError'),
+              'text.parquet': (lambda: b'no', 'Arrow'), 'text.csv.gz': (lambda: b'no', 'BadGzipFile'),
+              'truncated.csv.gz': (lambda: gzip.compress(b'x,y\n' + b'1,2\n' * 99, mtime=0)[:-9], 'EOFError'),
+              'text.csv.zip': (lambda: b'no', 'BadZipFile')}
+
+@pytest.mark.parametrize('name', UNREADABLE)
+def test_command_line_and_files_that_are_not_what_they_seem(tmp_path, name):
+    content, message = UNREADABLE[name]
+    (tmp_path/name).write_bytes(content())
+    with pytest.raises(SystemExit, match=f"can't be read as .*{message}"): main(str(tmp_path/name), target='y')
 
 def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_away(iris, tmp_path, monkeypatch):
     import huggingface_hub.constants

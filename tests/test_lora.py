@@ -7,10 +7,11 @@ import torch
 from sklearn.base import clone
 
 from tabtune import MitraClassifier, TabularPipeline, recommend
-from tabtune.core.config import MitraConfig, tuning_config
+from tabtune.core.config import MitraConfig
 from tabtune.model.lora import GROUPS, apply_lora, linear_layers, load_adapter, lora_counts, merge_adapter, resolve_targets, save_adapter, use_adapter
 from tabtune.model.mitra import Mitra
 from tabtune.training.recommend import Facts, advise
+from tabtune.training.strategies import find_strategy
 from tabtune.core.shapes import CheckpointError, ConfigError
 from tabtune.training.loop import episode_loss
 from tabtune.training.episodes import TableEpisodes
@@ -99,7 +100,7 @@ def test_recommendations_from_any_table_are_valid():
     X, y = table(30)
     for t in (X, pd.DataFrame(X), X.tolist()):
         rec = recommend(t, y, device='cpu', tuning_strategy='peft')
-        tuning_config(rec.tuning_params, 'peft')
+        find_strategy('peft').config(rec.tuning_params)
         TabularPipeline(tuning_strategy=rec.tuning_strategy, tuning_params=rec.tuning_params, model_params=rec.model_params)._check()
     assert rec.facts.rows == 30 and rec.facts.smallest == min(np.bincount(y))
 

@@ -16,7 +16,10 @@ def draw(classes, n=300, seed=0):
     return np.asarray(classes)[[rng.choice(len(classes), p=q) for q in p]], p
 
 @pytest.mark.filterwarnings('error')
-@pytest.mark.parametrize('classes', [[0, 1], ['no', 'yes'], [False, True], [3, 5, 7], ['a', 'b', 'c', 'd'], list(range(12)), [1., 2.]])
+@pytest.mark.parametrize('classes', [
+    pytest.param([0, 1], id='two integers'), pytest.param(['no', 'yes'], id='two strings'), pytest.param([False, True], id='booleans'),
+    pytest.param([3, 5, 7], id='three integers'), pytest.param(['a', 'b', 'c', 'd'], id='four strings'),
+    pytest.param(list(range(12)), id='twelve integers'), pytest.param([1., 2.], id='floats')])
 def test_against_sklearn(classes):
     y, p = draw(classes)
     h, w = np.asarray(classes)[p.argmax(1)], dict(average='weighted', zero_division=0)
@@ -58,8 +61,12 @@ def test_unseen_labels_count_as_wrong():
     assert shown[3].sum() == 30 and shown[:, 3].sum() == 0 and ax.get_yticklabels()[3].get_text() == '(never seen)'
     with pytest.raises(InputError, match='no label in y_true'): classification_metrics(['z'] * 300, p, list('abc'))
 
-@pytest.mark.parametrize('proba,text', [(np.ones((3, 2)), 'rows do not'), (np.full((3, 2), np.nan), 'rows do not'), (np.array([[2., -1]] * 3), 'rows do not'),
-    (np.full((3, 3), 1 / 3), r'\(3, 2\)'), (np.full((2, 2), .5), '3 labels for 2 rows'), (np.full(3, .5), r'\(3, 2\)')])
+@pytest.mark.parametrize('proba,text', [
+    pytest.param(np.ones((3, 2)), 'rows do not', id='ones'), pytest.param(np.full((3, 2), np.nan), 'rows do not', id='NaN'),
+    pytest.param(np.array([[2., -1]] * 3), 'rows do not', id='negative'),
+    pytest.param(np.full((3, 3), 1 / 3), r'\(3, 2\)', id='too many classes'),
+    pytest.param(np.full((2, 2), .5), '3 labels for 2 rows', id='too few rows'),
+    pytest.param(np.full(3, .5), r'\(3, 2\)', id='1d array')])
 def test_not_probabilities(proba, text):
     with pytest.raises(InputError, match=text): classification_metrics([0, 1, 0], proba, [0, 1])
 

@@ -39,25 +39,31 @@ def broken(fixture, tmp_path, change):
     return tmp_path
 
 @pytest.mark.parametrize('change, words', [
-    (lambda w: w.pop('layers.1.attention2.o.bias'), 'lacks 1 key.*layers.1.attention2.o.bias'),
-    (lambda w: w.update(extra=torch.zeros(2)), 'has unknown 1 key.*extra'),
-    (lambda w: w.update({'y_embedding.y_mask.weight': torch.zeros(2, 32)}), r'y_mask.weight has shape \(2, 32\).*needs \(1, 32\)')])
+    pytest.param(lambda w: w.pop('layers.1.attention2.o.bias'), 'lacks 1 key.*layers.1.attention2.o.bias', id='missing key'),
+    pytest.param(lambda w: w.update(extra=torch.zeros(2)), 'has unknown 1 key.*extra', id='unknown key'),
+    pytest.param(lambda w: w.update({'y_embedding.y_mask.weight': torch.zeros(2, 32)}), r'y_mask.weight has shape \(2, 32\).*needs \(1, 32\)', id='wrong shape')])
 def test_weights_that_do_not_fit_are_refused_by_name(fixture, tmp_path, change, words):
     with pytest.raises(CheckpointError, match=words): load_checkpoint(broken(fixture, tmp_path, change))
 
-@pytest.mark.parametrize('text, words', [('{"dim": 32}', 'lacks'), ('{', 'can not be used'), (None, 'no config.json'),
-    ('{"dim": 32, "dim_output": 10, "n_layers": 2, "n_heads": 4, "task": "CLASSIFICATION", "ordr": "x"}', "did you mean 'order'")])
+@pytest.mark.parametrize('text, words', [
+    pytest.param('{"dim": 32}', 'lacks', id='missing keys'), pytest.param('{', 'can not be used', id='broken JSON'),
+    pytest.param(None, 'no config.json', id='no file'),
+    pytest.param('{"dim": 32, "dim_output": 10, "n_layers": 2, "n_heads": 4, "task": "CLASSIFICATION", "ordr": "x"}', "did you mean 'order'", id='misspelled key')])
 def test_bad_config_json_is_refused(root, tmp_path, text, words):
     broken(root/'tests/fixtures'/FIXTURES[0], tmp_path, lambda w: None)
     (tmp_path/'config.json').unlink()
     if text: (tmp_path/'config.json').write_text(text)
     with pytest.raises(CheckpointError, match=words): load_checkpoint(tmp_path)
 
-SIZES = [dict(d_model=32, num_layers=1), dict(d_model=256, d_ff=512, num_heads=8, num_layers=4), dict(d_model=48, num_heads=3, num_layers=3),
-         dict(d_model=320, num_heads=2, num_layers=1, d_ff=64), dict(cell='value_rank', column='none', order='rows_first'),
-         dict(head='linear', order='features_first', row_scale='none'), dict(cell='quantile', head='retrieval', order='rows_first', experts='none')]
+SIZES = [pytest.param(dict(d_model=32, num_layers=1), id='32 wide'),
+         pytest.param(dict(d_model=256, d_ff=512, num_heads=8, num_layers=4), id='256 wide'),
+         pytest.param(dict(d_model=48, num_heads=3, num_layers=3), id='48 wide'),
+         pytest.param(dict(d_model=320, num_heads=2, num_layers=1, d_ff=64), id='320 wide'),
+         pytest.param(dict(cell='value_rank', column='none', order='rows_first'), id='value_rank cells'),
+         pytest.param(dict(head='linear', order='features_first', row_scale='none'), id='linear head'),
+         pytest.param(dict(cell='quantile', head='retrieval', order='rows_first', experts='none'), id='retrieval head')]
 
-@pytest.mark.parametrize('sizes', SIZES, ids=str)
+@pytest.mark.parametrize('sizes', SIZES)
 def test_any_size_and_variant_is_exact_under_padding_and_batching(no_kernel, sizes):
     torch.manual_seed(0)
     model = neighbour_init(Mitra(MitraConfig(dropout=0.0, **sizes))).eval()

@@ -79,7 +79,7 @@ def test_a_new_prior_is_drawn_validated_and_on_the_card(toy, tmp_path):
     assert list(PRIORS).index('first_column') in sample_tables(RandomSource(0), 50, 40, 4).prior
     settings = LoopSettings(n_steps=1, warmup_steps=1, validate_every=1)
     run = Pretraining(MitraConfig(16, num_heads=2, num_layers=1), tmp_path/'run', settings, quiet=True, cells=1500)
-    run.validation = run.validation[:5]
+    run.validation = [(name, ep[:1]) for name, ep in run.validation[:5]]
     run.run()
     card = read_card(tmp_path/'run')
     assert card['prior'] == default_mixture() and set(card['validation']['by_prior']) == {*FIRST, 'first_column'}

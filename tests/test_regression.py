@@ -126,14 +126,25 @@ def test_odd_targets(name):
     assert (band[:, 0] <= band[:, 1]).all()
     if name in ('huge', 'tiny', 'shifted', 'negative', 'whole'): assert 1 - np.mean((p - t[120:]) ** 2) / np.var(t[120:]) > 0.7
 
-@pytest.mark.parametrize('bad, says', [(['a'] * 160, 'must hold numbers'), ([np.nan] + [1.] * 159, 'contains NaN'), ([np.inf] + [1.] * 159, 'infinity'), ([10 ** 400] * 160, 'too large'), (pd.date_range('2020', periods=160), 'Timestamp'),
-                                       (pd.Series([pd.NA, *range(159)], dtype='Int64'), '1 of 160 targets are missing'), ([None] * 160, 'contains NaN'),
-                                       ([1 + 1j] * 160, 'Complex data'), (None, 'y to be passed'), ([1., 2.], 'inconsistent')])
+@pytest.mark.parametrize('bad, says', [
+    pytest.param(['a'] * 160, 'must hold numbers', id='strings'), pytest.param([np.nan] + [1.] * 159, 'contains NaN', id='NaN'),
+    pytest.param([np.inf] + [1.] * 159, 'infinity', id='infinity'), pytest.param([10 ** 400] * 160, 'too large', id='huge integers'),
+    pytest.param(pd.date_range('2020', periods=160), 'Timestamp', id='dates'),
+                                       pytest.param(pd.Series([pd.NA, *range(159)], dtype='Int64'), '1 of 160 targets are missing', id='missing Int64'),
+                                       pytest.param([None] * 160, 'contains NaN', id='None in each row'),
+                                       pytest.param([1 + 1j] * 160, 'Complex data', id='complex'),
+                                       pytest.param(None, 'y to be passed', id='None'),
+                                       pytest.param([1., 2.], 'inconsistent', id='too few')])
 def test_bad_targets(bad, says):
     with pytest.raises(InputError, match=says): MitraRegressor().fit(houses()[0], bad)
 
-@pytest.mark.parametrize('form', [lambda y: y.astype(str), lambda y: y.astype('Float64'), lambda y: y.astype('float32'), lambda y: y.tolist(), lambda y: y.to_frame(),
-                                  lambda y: y.round().astype('Int64'), lambda y: y.round().astype('category'), lambda y: y.convert_dtypes(dtype_backend='pyarrow')])
+@pytest.mark.parametrize('form', [
+    pytest.param(lambda y: y.astype(str), id='strings'), pytest.param(lambda y: y.astype('Float64'), id='Float64'),
+    pytest.param(lambda y: y.astype('float32'), id='float32'), pytest.param(lambda y: y.tolist(), id='list'),
+    pytest.param(lambda y: y.to_frame(), id='frame'),
+                                  pytest.param(lambda y: y.round().astype('Int64'), id='Int64'),
+                                  pytest.param(lambda y: y.round().astype('category'), id='category'),
+                                  pytest.param(lambda y: y.convert_dtypes(dtype_backend='pyarrow'), id='pyarrow')])
 def test_a_target_in_any_form(fitted, form):
     X, y = houses()
     p = MitraRegressor().fit(X[:120], form(y[:120])).predict(X[120:])
@@ -232,7 +243,9 @@ def test_cross_validation():
     X, y = houses()
     assert cross_val_score(TabularPipeline(task_type='regression'), X, y, cv=3).mean() > 0.7
 
-@pytest.mark.parametrize('quantiles', ['x', None, 0.5, [], [[0.1]], [0.1, 1.], [np.nan]])
+@pytest.mark.parametrize('quantiles', [
+    pytest.param('x', id='string'), pytest.param(None, id='None'), pytest.param(0.5, id='scalar'), pytest.param([], id='empty'),
+    pytest.param([[0.1]], id='2d'), pytest.param([0.1, 1.], id='one'), pytest.param([np.nan], id='NaN')])
 def test_bad_quantiles(fitted, quantiles):
     with pytest.raises(InputError, match='must be a list of numbers between 0 and 1'): fitted[0].predict(fitted[1], output='quantiles', quantiles=quantiles)
 

@@ -99,7 +99,10 @@ def test_labels_of_all_kinds_come_back_and_are_scored(kind):
     assert len(clf.classes_) == 2 and list(clf.predict(X)) == list(y)
     assert TabularPipeline()._adopt(clf).evaluate(X, y)['accuracy'] == 1  # a level that no row has is no class
 
-@pytest.mark.parametrize('y', [pd.array([True, None] * 15, dtype='boolean'), pd.Categorical(['u', None] * 15, list('uvw')), pd.array([1, None] * 15, dtype='Int64'), ['a', np.nan] * 15])
+@pytest.mark.parametrize('y', [
+    pytest.param(pd.array([True, None] * 15, dtype='boolean'), id='boolean'),
+    pytest.param(pd.Categorical(['u', None] * 15, list('uvw')), id='categorical'),
+    pytest.param(pd.array([1, None] * 15, dtype='Int64'), id='Int64'), pytest.param(['a', np.nan] * 15, id='NaN among strings')])
 def test_missing_labels_say_what_to_do(y):
     with pytest.raises(InputError, match=r'15 of 30 labels are missing, the first in row 1.*Leave these rows out'): MitraClassifier('small').fit(np.ones((30, 1)), y)
 

@@ -227,8 +227,11 @@ def test_truncated_or_flipped_files_are_refused(saved):
         saved.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1:])
         with pytest.raises(CheckpointError): TabularPipeline.load(saved)
 
-@pytest.mark.parametrize('change, words', [(dict(schema=99), 'schema 99.*upgrade'), (dict(format='other'), "format 'other'"), (dict(estimator=dict(unknown=1)), 'unknown'),
-    (dict(estimator=None), 'no whole'), (dict(pipeline=[1]), 'no whole')])
+@pytest.mark.parametrize('change, words', [
+    pytest.param(dict(schema=99), 'schema 99.*upgrade', id='newer schema'),
+    pytest.param(dict(format='other'), "format 'other'", id='other format'),
+    pytest.param(dict(estimator=dict(unknown=1)), 'unknown', id='unknown setting'),
+    pytest.param(dict(estimator=None), 'no whole', id='no estimator'), pytest.param(dict(pipeline=[1]), 'no whole', id='list for a dict')])
 def test_odd_manifests_are_refused(saved, change, words):
     whole = parts(saved)
     rezip('bad.tabtune', whole | {'manifest.json': json.dumps(json.loads(whole['manifest.json']) | change)})
@@ -270,15 +273,15 @@ def test_joblib_warns_that_it_must_be_trusted(stepped, saved, caplog):
 # --- settings
 
 @pytest.mark.parametrize('kw, words', [
-    (dict(model_params=dict(device='cpu')), "'device' belongs in tuning_params, not in model_params"),
-    (dict(tuning_params=dict(d_model=64)), "'d_model' belongs in model_params, not in tuning_params"),
-    (dict(tuning_params=dict(scaling_strategy='power')), "'scaling_strategy' belongs in processor_params"),
-    (dict(processor_params=dict(epochs=3)), "'epochs' belongs in tuning_params"),
-    (dict(processor_params=dict(scaling_strategy='pover')), "did you mean 'power'"),
-    (dict(processor_params=dict(feature_selection_strategy='anova', n_features=0)), r'n_features=0 must lie in 1'),
-    (dict(processor_params=dict(n_features=3)), 'needs a feature_selection_strategy'),
-    (dict(model_params=dict(support_strategy='close')), "support_strategy='close' is unknown"),
-    (dict(model_params=dict(pretrained=3)), 'pretrained=3 must be a bundled name'),
+    pytest.param(dict(model_params=dict(device='cpu')), "'device' belongs in tuning_params, not in model_params", id='device'),
+    pytest.param(dict(tuning_params=dict(d_model=64)), "'d_model' belongs in model_params, not in tuning_params", id='d_model'),
+    pytest.param(dict(tuning_params=dict(scaling_strategy='power')), "'scaling_strategy' belongs in processor_params", id='scaling_strategy'),
+    pytest.param(dict(processor_params=dict(epochs=3)), "'epochs' belongs in tuning_params", id='epochs'),
+    pytest.param(dict(processor_params=dict(scaling_strategy='pover')), "did you mean 'power'", id='misspelled scaling_strategy'),
+    pytest.param(dict(processor_params=dict(feature_selection_strategy='anova', n_features=0)), r'n_features=0 must lie in 1', id='n_features=0'),
+    pytest.param(dict(processor_params=dict(n_features=3)), 'needs a feature_selection_strategy', id='n_features alone'),
+    pytest.param(dict(model_params=dict(support_strategy='close')), "support_strategy='close' is unknown", id='unknown support_strategy'),
+    pytest.param(dict(model_params=dict(pretrained=3)), 'pretrained=3 must be a bundled name', id='pretrained=3'),
 ])
 def test_a_setting_in_the_wrong_place_is_told_where_it_belongs(kw, words):
     X, y = people(20)

@@ -5,8 +5,11 @@
 3. Notebooks are clean: no outputs, no execution counts, no widget state.
 4. A module imports only from the packages before its own and from smaller numbers of its own package, also inside functions;
    no exported cell has more than 60 lines.
+5. Links in notebooks lead somewhere, and the index lists every chapter.
+6. Two processes collect the same tests in the same order (pytest-xdist needs that), and each parametrised test has an id that
+   a person chose.
 """
-import ast, json, os, re, shutil, subprocess, sys, tempfile
+import ast, json, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -117,10 +120,59 @@ def import_problems(root):
             lines = [line for line in cell.splitlines() if line.strip() and not line.lstrip().startswith('#|')]
             if len(lines) > LONGEST: yield f'{where}: {len(lines)} lines in the cell "{lines[0][:50]}". Mend: split it, at most {LONGEST}'
 
+TARGET = re.compile(r'(?:\]\(|src=")(?![a-z]+:|[/#])([^)"#\s]+)')  # of a link or a picture, relative to its notebook
+
+def link_problems(root):
+    "Links and pictures in notebooks that lead nowhere, and chapters that the index does not list."
+    listed = set()
+    for path in notebooks(root):
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        for target in TARGET.findall('\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')):
+            to = (path.parent/target).resolve()
+            if path == root/'nbs'/'index.ipynb': listed.add(to)
+            if not to.exists(): yield f'{path.relative_to(root).as_posix()}: nothing at {target}. Mend: correct the link'
+    for path, _ in library_notebooks(root).values():
+        if path.resolve() not in listed: yield f'{path.relative_to(root).as_posix()}: not in nbs/index.ipynb. Mend: add it to the row of its package'
+
+APART = 1.5  # seconds between the starts of two collections: a clock that counts seconds differs
+
+def start_collecting(root, place, seed):
+    "Collect the tests of `root` in a process of its own with its own TMPDIR (the new folder `place`) and hash seed."
+    place.mkdir()
+    env = os.environ | dict(TMPDIR=str(place), PYTHONHASHSEED=str(seed), TABTUNE_COLLECTED=str(place/'tests.json'),
+                            PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]))
+    command = [sys.executable, '-m', 'pytest', 'tests', '--collect-only', '-q', '-p', 'collected', '-p', 'no:cacheprovider']
+    with open(place/'output.txt', 'w') as out: return subprocess.Popen(command, cwd=root, env=env, stdout=out, stderr=subprocess.STDOUT)
+
+def collect_twice(root):
+    """What two processes that start `APART` seconds apart collect: for each a list of (test, parts of its id that pytest made up),
+    or a text that says why the collection failed."""
+    with tempfile.TemporaryDirectory() as tmp:
+        places = [Path(tmp)/'first', Path(tmp)/'second']
+        first = start_collecting(root, places[0], 1)
+        time.sleep(APART)
+        codes = [process.wait() for process in (first, start_collecting(root, places[1], 2))]
+        return [json.loads((p/'tests.json').read_text()) if code == 0 else (p/'output.txt').read_text()[-1000:] for p, code in zip(places, codes)]
+
+def collection_problems(root):
+    "Tests whose ids or order depend on the clock, the hash seed or a path, and ids that pytest made up."
+    if not (root/'tests').is_dir(): return
+    runs = collect_twice(root)
+    failed = next((r for r in runs if isinstance(r, str)), None)
+    if failed is not None: yield f'tests: could not be collected. Mend: make `pytest tests --collect-only` work:\n{failed}'; return
+    names = [[name for name, _ in r] for r in runs]
+    for name in sorted({*names[0]} ^ {*names[1]}):
+        yield f'{name}: collected by one process of two. Mend: an id that depends on no clock, hash seed or path: pytest.param(..., id=...)'
+    shared = [[n for n in ns if n in {*names[0]} & {*names[1]}] for ns in names]
+    moved = next((a for a, b in zip(*shared) if a != b), None)
+    if moved: yield f'{moved}: two processes collect it at different places. Mend: parametrize over a list or a dict, or sort the set'
+    for name, parts in runs[0]:
+        if parts: yield f"{name}: pytest made up {', '.join(parts)}. Mend: give the case a name: pytest.param(..., id=...), or parametrize over a dict's keys"
+
 def problems(root):
     "All that is wrong in `root`, one line each."
     root = Path(root)
-    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root)]
+    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root), *link_problems(root), *collection_problems(root)]
 
 if __name__ == '__main__':
     found = problems(ROOT)

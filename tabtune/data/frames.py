@@ -83,7 +83,7 @@ def check_table(
     "Check that `X` is a table with rows and columns (and as many rows as `y`), and return it as a DataFrame."
     with _input_errors():
         df = _frame(X)
-        if any(getattr(t, 'kind', 'O') == 'c' for t in df.dtypes): raise InputError(
+        if 'c' in [getattr(t, 'kind', 'O') for t in df.dtypes]: raise InputError(
             'Complex data not supported: give the real and the imaginary part as two columns')
         for axis, what in enumerate(('sample', 'feature')):
             if df.shape[axis] == 0: raise InputError(f'Found array with 0 {what}(s) (shape={df.shape}) while a minimum of 1 is '

@@ -24,7 +24,7 @@ from .plots import (COLOURS, Curves, Picture, clock, memory_tiles, number, resul
 from ..core.shapes import InputError
 from ..training.callbacks import History
 from ..training.loop import Callback, Trainer
-from ..training.tuning import interrupted
+from ..training.tuning import stopped_by_user
 
 # %% ../../nbs/widgets/02_training_view.ipynb #f85c007e
 class Run(Callback):
@@ -78,7 +78,7 @@ def on_validate(self: Run, state):
 @patch
 def on_end(self: Run, state):
     if self.stopping: state.stop()  # asked for after the last step: further turns, if there are any, are not taken
-    self.stopping = interrupted(state) and (state.progress < 1 or bool(state.info.get('compares')))
+    self.stopping = stopped_by_user(state) and (state.progress < 1 or bool(state.info.get('compares')))
     self.status = 'stopping' if self.stopping else 'comparing'
 
 # %% ../../nbs/widgets/02_training_view.ipynb #e70d57ed
@@ -91,7 +91,7 @@ class Turn(Callback):
         self.run.hold(state, 'comparing')
 
 @patch
-def for_turn(self: Run, number: int) -> Turn:
+def for_repeat(self: Run, number: int) -> Turn:
     "What listens to a further turn."
     return Turn(self, number)
 
@@ -445,9 +445,9 @@ class LiveRun(Run):
 
     def on_end(self, state):
         super().on_end(state)
-        if not state.info.get('compares'): self.on_verdict()  # else `tune` tells
+        if not state.info.get('compares'): self.on_comparison()  # else `tune` tells
 
-    def on_verdict(self, error: Exception = None):
+    def on_comparison(self, error: Exception = None):
         "Which model is kept has been decided, or can't be."
         self.finish(error)
         if hasattr(self, 'view'): self.view.watcher.join(10)

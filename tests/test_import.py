@@ -1,0 +1,51 @@
+"What an import costs and brings, and that everything imported directly is declared."
+import ast, subprocess, sys
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import tabtune
+
+def loaded_by(code):
+    "The top-level modules that a fresh interpreter has loaded after `code`."
+    out = subprocess.run([sys.executable, '-c', f'import sys\n{code}\nprint(*{{m.split(".")[0] for m in sys.modules}})'], capture_output=True, text=True, check=True)
+    return set(out.stdout.split())
+
+def test_the_package_alone_loads_nothing_heavy():
+    assert not loaded_by('import tabtune') & {'torch', 'numpy', 'pandas', 'sklearn', 'matplotlib', 'ipywidgets', 'fastcore'}
+
+@pytest.mark.parametrize('name', ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'load_checkpoint', 'recommend'])
+def test_a_public_name_loads_no_plots_no_widgets_no_adapters(name):
+    assert not loaded_by(f'from tabtune import {name}') & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops', 'accelerate', 'IPython'}
+
+def test_a_prediction_loads_no_plots():
+    code = 'import numpy as np\nfrom tabtune import MitraClassifier\nX = np.arange(40.).reshape(20, 2)\nMitraClassifier("small").fit(X, X[:, 0] > 20).predict(X)'
+    assert not loaded_by(code) & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops'}
+
+def test_every_public_name_is_there():
+    for name in tabtune.__all__: assert getattr(tabtune, name).__module__.startswith('tabtune.'), name
+    assert {*tabtune.__all__, 'dashboard', 'metrics', 'priors'} <= {*dir(tabtune)}
+    with pytest.raises(AttributeError, match="no attribute 'TabularPipelin'"): tabtune.TabularPipelin
+
+@pytest.mark.parametrize('door, name', [('dashboard', 'PipelineBuilder'), ('metrics', 'classification_metrics'), ('priors', 'sample_tables')], ids=lambda v: v)
+def test_short_doors(door, name): assert name in getattr(tabtune, door).__all__ and hasattr(getattr(tabtune, door), name)
+
+def imports_of(path):
+    "Top-level names that a module imports, anywhere in it."
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import): yield from (a.name.split('.')[0] for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level: yield node.module.split('.')[0]
+
+def test_direct_imports_are_declared(root):
+    config = ConfigParser(delimiters=['='], interpolation=None)
+    config.read(root/'settings.ini', encoding='utf-8')
+    declared = {canonicalize_name(Requirement(r).name) for k, v in config['DEFAULT'].items() if k.endswith('requirements') and k != 'dev_requirements' for r in v.split()}
+    known, missing = packages_distributions(), {}
+    for path in sorted((root/'tabtune').rglob('*.py')):
+        for name in {*imports_of(path)} - set(sys.stdlib_module_names) - {'tabtune'}:
+            dists = {canonicalize_name(d) for d in known.get(name, [name])}
+            if not dists & declared: missing.setdefault(name, []).append(path.relative_to(root).as_posix())
+    assert missing == {}

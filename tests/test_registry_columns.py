@@ -1,0 +1,140 @@
+"""Kinds of columns: every record is complete, and a new kind takes a class and a record.
+
+The toy kind below is what a newcomer would write. It is used end to end: recognised, encoded, summarised, shown in the form, given to
+baselines, saved, loaded and read back.
+"""
+import dataclasses, pickle, warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal as same
+
+from tabtune import MitraClassifier, TabularPipeline
+from tabtune.core.shapes import CheckpointError, InputError
+from tabtune.data.columns import KINDS, Column, ColumnKind, NumberColumn, column_kind, column_kinds, parse_distinct, register_kind, to_numbers
+from tabtune.data.encode import TableEncoder
+from tabtune.data.processing import TableProcessor, processing_summary
+
+EXAMPLES = dict(number=[1.5, 2, None, 4], boolean=[True, False, None, True], category=['a', 'b', None, 'a'],
+    date=pd.to_datetime(['2024-01-05', '2023-07-01', None, '2024-02-11']), duration=pd.to_timedelta([1, 2, None, 4], unit='h'))
+
+# --- the whole registry
+
+def test_every_kind_has_an_example_here(): assert set(EXAMPLES) == set(KINDS)
+
+@pytest.mark.parametrize('name', EXAMPLES)
+def test_a_record_is_complete(name):
+    kind = KINDS[name]
+    assert kind.name == name == kind.column.kind and issubclass(kind.column, Column)
+    assert kind.label and kind.description and '\n' not in kind.label + kind.description + kind.treatment
+    assert kind.dtype or kind.inferred or kind.text, 'nothing recognises it'
+    assert not (kind.categorical and kind.numeric)
+    for method in ('_read', '_learn', '_encode') if name != 'category' else ('_learn', '_encode'):
+        assert getattr(kind.column, method) is not getattr(Column, method), f'{kind.column.__name__} has no {method}'
+    assert kind.column.decode is not Column.decode
+
+@pytest.mark.parametrize('name', EXAMPLES)
+def test_a_kind_is_recognised_encoded_described_saved_and_read_back(name):
+    df = pd.DataFrame({'c': EXAMPLES[name]})
+    assert column_kind(df.c) == name and column_kinds(df.astype(object)) == [name]
+    enc = TableEncoder().fit(df); z = enc.transform(df); c = enc.columns_[0]
+    assert z.shape == (4, len(c.outputs())) and c.missing == .25 and c.n_distinct in (2, 3) and c.note() == ''
+    assert TableEncoder.from_state(enc.state_dict()).transform(df).tobytes() == z.tobytes()
+    got = enc.decode(z).c
+    assert got.isna().tolist() == [False, False, True, False] and (got.drop(2) == df.c.drop(2)).all()
+    assert KINDS[name].categorical == bool(enc.categorical_mask_[0]) and (hasattr(c, 'levels') or not KINDS[name].categorical)
+    done = processing_summary(enc).done[0]
+    assert done == (KINDS[name].treatment or 'kept as it is')
+
+@pytest.mark.parametrize('name', EXAMPLES)
+@pytest.mark.parametrize('other', EXAMPLES)
+def test_any_kind_can_be_fitted_to_any_column(name, other):
+    "A user may know better than the contents: whatever can't be read is missing, and never an error."
+    s, unreadable = pd.Series(EXAMPLES[other]), []
+    c = KINDS[name].column('c').fit(s)
+    for z in c.encode(s, unreadable): assert z.dtype == np.float32 and z.shape == (4,)
+
+def test_baselines_get_numbers_and_levels():
+    from tabtune.leaderboard.registry import PlainTable
+    df = pd.DataFrame(EXAMPLES)
+    plain = PlainTable().fit(df).transform(df)
+    names = [c.kind for c in TableEncoder().fit(df).columns_ for _ in c.outputs()]
+    assert [t == 'category' for t in plain.dtypes] == [KINDS[n].categorical for n in names]
+    same(plain.iloc[:, names.index('number')], [1.5, 2, np.nan, 4])
+
+# --- a kind of one's own
+
+class RatingColumn(NumberColumn):
+    "Stars, as a number."
+    kind = 'rating'
+    def _read(self, s, unreadable):
+        return parse_distinct(s, lambda keys: [float(k.count('★')) if set(k) <= {'★', '☆'} else np.nan for k in keys], self.name, unreadable)
+    def decode(self, z): return np.array([None if np.isnan(x) else '★' * int(x) for x in super().decode(z)], dtype=object)
+    def numbers(self, s): return self._read(s, [])
+
+@pytest.fixture
+def rating():
+    kinds = dict(KINDS)
+    register_kind(ColumnKind(RatingColumn, 'ratings in stars', 'number of stars', label='stars', numeric=True,
+                             text=lambda keys: all(set(k) <= {'★', '☆'} for k in keys)))
+    yield KINDS['rating']
+    KINDS.clear(); KINDS.update(kinds)
+
+STARS = ['★', '★★☆', None, '★★★']
+
+def table(n=40):
+    r = np.random.default_rng(0)
+    df = pd.DataFrame(dict(stars=[STARS[i] for i in r.integers(0, 4, n)], x=r.normal(size=n)))
+    return df, np.where((df.stars == '★★★') | (df.x > 1), 'good', 'bad')
+
+def test_a_toy_is_used_end_to_end(rating, tmp_path):
+    df, y = table()
+    enc = TableEncoder().fit(df)
+    assert enc.column_kinds_ == dict(stars='rating', x='number') and not enc.categorical_mask_.any()
+    z = enc.transform(df)
+    assert (z[df.stars == '★★★', 0] > z[df.stars == '★', 0].max()).all() and np.isnan(z[df.stars.isna(), 0]).all()
+    with pytest.warns(UserWarning, match="'stars' .1, such as 'five'"): enc.transform(df[:3].assign(stars=['★', 'five', None]))
+    same(TableEncoder.from_state(enc.state_dict()).transform(df), z)
+    same(pickle.loads(pickle.dumps(enc)).transform(df), z)
+    assert enc.decode(z).stars.dropna().tolist() == df.stars.dropna().str.replace('☆', '').tolist()
+    pipe = TabularPipeline(model_params=dict(pretrained='small')).fit(df, y)
+    summary = pipe.show_processing_summary().set_index('column')
+    assert (summary.kind['stars'], summary.done['stars']) == ('rating', 'number of stars')
+    again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    same(again.predict_proba(df), pipe.predict_proba(df))
+    steps = TableProcessor(imputation_strategy='mean', scaling_strategy='standard').fit(df, (y == 'good').astype(int))
+    assert processing_summary(steps).done[0] == 'number of stars, mean for missing cells, standard scaling'
+
+def test_a_toy_reaches_baselines_and_the_form(rating):
+    from tabtune.leaderboard.registry import PlainTable
+    from tabtune.widgets.builder import describe_column
+    df, _ = table()
+    plain = PlainTable().fit(df).transform(df)
+    assert sorted(plain.x0.dropna().unique()) == [1, 2, 3]
+    assert describe_column(df.stars)['kind'] == 'stars'
+
+def test_a_toy_that_is_not_registered_can_not_be_loaded(rating, tmp_path):
+    df, y = table()
+    state = TableEncoder().fit(df).state_dict()
+    path = TabularPipeline(model_params=dict(pretrained='small')).fit(df, y).save(tmp_path/'p.tabtune')
+    del KINDS['rating']
+    assert column_kind(df.stars) == 'category'
+    for load in (lambda: TableEncoder.from_state(state), lambda: TabularPipeline.load(path)):
+        with pytest.raises(CheckpointError, match="column 'stars' is of kind 'rating', which is not registered"): load()
+
+def test_a_kind_can_be_tried_before_another(rating):
+    class Small(NumberColumn): kind = 'small'
+    register_kind(ColumnKind(Small, 'whole numbers of one byte', numeric=True, dtype=lambda t: t == 'int8'), before='number')
+    df = pd.DataFrame(dict(a=np.int8([1, 2]), b=[1, 2]))
+    assert column_kinds(df) == ['small', 'number'] and [type(c) for c in TableEncoder().fit(df).columns_] == [Small, NumberColumn]
+    assert list(KINDS).index('small') + 1 == list(KINDS).index('number')
+    register_kind(dataclasses.replace(KINDS['small'], description='bytes'))  # the same name: replaced
+    assert list(KINDS).count('small') == 1 and KINDS['small'].description == 'bytes'
+
+def test_records_are_checked_when_they_are_registered():
+    for column in (dict, Column, 'number'):
+        with pytest.raises(InputError, match='must be a subclass of Column with a name'): register_kind(ColumnKind(column, 'nothing'))
+    with pytest.raises(InputError, match="before='nothing' is unknown"): register_kind(ColumnKind(RatingColumn, 'stars'), before='nothing')
+    with pytest.raises(dataclasses.FrozenInstanceError): KINDS['number'].label = 'numbers'
+    assert 'rating' not in KINDS
