@@ -131,7 +131,7 @@ def test_validation_tables_do_not_depend_on_the_registry(registry, task, each):
 def test_cards_of_the_bundled_weights_still_hold(name):
     "The losses that a card quotes are measured again on today's validation tables, with the 256 landmarks of pre-training."
     card, model = read_card(name), load_checkpoint(name).eval()
-    model.experts.limit = 256
+    model.experts.max_landmarks = 256
     assert list(card['prior']) == FIRST
     assert validation_loss(model, validation_set(task=card['task'])).to_dict() == pytest.approx(card['validation']['by_prior'], abs=0.001)
 

@@ -24,7 +24,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from fastcore.basics import patch
 
-from ..model.checkpoints import load_checkpoint, pick_weights, save_checkpoint
+from ..model.checkpoints import load_checkpoint, select_weights, save_checkpoint
 from .classifier import MitraClassifier
 from ..core.config import MODEL_KEYS, TUNING_KEYS, check_choice, check_model_params
 from ..data.frames import check_table, check_target
@@ -132,7 +132,7 @@ def fit(
     "Read the table and keep it as context; tune the model if asked."
     params = self._check()
     strategy = find_strategy(self.tuning_strategy)
-    weights = pick_weights(params, self.model_checkpoint_path, strategy.random_start, self.task_type)
+    weights = select_weights(params, self.model_checkpoint_path, strategy.random_start, self.task_type)
     own = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)}
     est = ESTIMATORS[self.task_type](weights, device=self._tuning_config().device, random_state=params.get('seed', 42),
                                      processor_params=self.processor_params, **own)
