@@ -31,7 +31,7 @@ def wait_for(path, seconds=120):
 
 def weights(out): return load_checkpoint(out).state_dict()
 
-def test_run_leaves_checkpoint_card_curve_and_yardstick(whole):
+def test_run_leaves_checkpoint_card_curve_and_baselines(whole):
     out, done = whole
     card = read_card(out)
     assert card['steps'] == 300 and card['progress'] == 1.0 and card['architecture']['d_model'] == 32

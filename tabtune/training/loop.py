@@ -23,7 +23,7 @@ from fastcore.basics import patch
 from ..core.config import check_choice, check_range, did_you_mean
 from .episodes import IGNORED_LABEL
 from ..core.shapes import ConfigError, Episode
-from ..data.targets import ANSWERS
+from ..data.targets import PREDICTIVE_HEADS
 
 # %% ../../nbs/training/02_loop.ipynb #b4f9c4be
 log = logging.getLogger('tabtune')
@@ -64,11 +64,11 @@ def episode_loss(
 # %% ../../nbs/training/02_loop.ipynb #0865338e
 def target_scale(model: nn.Module):  # support targets -> scale
     "How the targets of a model are scaled, whatever wraps the model."
-    return ANSWERS[_config(model).answer][0]
+    return PREDICTIVE_HEADS[_config(model).answer][0]
 
 def predictive_distribution(model: nn.Module):  # outputs (B, Q, K) -> distribution
     "How the outputs of a model are read as a distribution of the target, whatever wraps the model."
-    return ANSWERS[_config(model).answer][1]
+    return PREDICTIVE_HEADS[_config(model).answer][1]
 
 def _config(model):
     model = getattr(model, 'module', model)

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 from fastcore.basics import patch
 
-from ..model.checkpoints import pick_weights
-from ..core.config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_model_params, settings_table,
-                            tuning_config)
+from ..model.checkpoints import select_weights
+from ..core.config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_model_params, settings_table)
 from ..estimators.pipeline import TabularPipeline
 from ..data.processing import PROCESSING_CHOICES, check_processor_params
 from ..training.recommend import Facts, memory_needed, tokens_per_second
+from ..training.strategies import TuningStrategy, find_strategy
 from ..core.shapes import ConfigError, TabTuneError
 from ..training.loop import select_device
 from ..training.tuning import loop_settings
@@ -98,6 +98,7 @@ class FormState:
     steps: dict = field(default_factory=dict)  # processor_params
     task: str = 'classification'  # or 'regression'
 
+    def record(self) -> TuningStrategy: return find_strategy(self.strategy)
     def stratified(self, y) -> bool: return self.task == 'classification' and y.value_counts().min() > 1
     def architecture(self): return architecture({k: v for k, v in self.model.items() if k in MODEL_RANGES})
 
@@ -105,17 +106,17 @@ class FormState:
 @patch
 def tuning_params(self: FormState) -> dict:
     out = dict(device=self.device) if self.device != 'auto' else {}
-    if self.strategy != 'inference': out |= self.tuning
-    if self.strategy == 'peft' and self.lora: out['peft_config'] = dict(self.lora)
+    if self.record().trains: out |= self.tuning
+    if 'peft_config' in self.record().settings and self.lora: out['peft_config'] = dict(self.lora)
     return out
 
 @patch
 def arguments(self: FormState) -> dict:
     "What to call `TabularPipeline` with."
-    out = dict(tuning_strategy=self.strategy, processor_params=dict(self.steps), model_params=dict(self.model),
+    out = dict(tuning_strategy=self.strategy if self.record().trains else None, processor_params=dict(self.steps), model_params=dict(self.model),
                tuning_params=self.tuning_params())
     task = dict(task_type=self.task) if self.task != 'classification' else {}
-    return task | {k: v for k, v in out.items() if v and v != 'inference'}
+    return task | {k: v for k, v in out.items() if v}
 
 # %% ../../nbs/widgets/00_form_state.ipynb #2cc9029f
 def _blame(e: Exception, names, given, default: str) -> str:
@@ -125,11 +126,11 @@ def _blame(e: Exception, names, given, default: str) -> str:
 
 @patch
 def _settings_mistakes(self: FormState) -> dict:
-    weights = lambda: pick_weights(check_model_params(self.model), None, self.strategy == 'base-ft', self.task)
+    weights = lambda: select_weights(check_model_params(self.model), None, self.record().random_start, self.task)
     checks = [(MODEL_HELP, self.model, 'd_model', weights),
               (STEPS_HELP, self.steps, 'n_features', lambda: check_processor_params(self.steps)),
               (tuning_table() | lora_table(), self.tuning | self.lora, 'epochs',
-               lambda: tuning_config(self.tuning_params(), self.strategy))]
+               lambda: self.record().config(self.tuning_params()))]
     out = {}
     for names, given, default, check in checks:
         try: check()
@@ -217,14 +218,14 @@ def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
     speed = tokens_per_s(m, self.device)
     asking = len(df) * tokens * self.model.get('n_estimators', 1) / speed / 3
     context = min(train, 10_000) * tokens * m.d_model * 4 * 8
-    if self.strategy == 'inference': return dict(steps=0, seconds=asking, memory_mib=context / 2 ** 20)
+    if not self.record().trains: return dict(steps=0, seconds=asking, memory_mib=context / 2 ** 20)
     return self._cost_of_training(m, tokens, train, speed, asking)
 
 @patch
 def _cost_of_training(self: FormState, m, tokens, train, speed, asking) -> dict:
-    c = tuning_config(self.tuning_params(), self.strategy)
+    c = self.record().config(self.tuning_params())
     s = dict(batch_size=c.batch_size, support_size=min(c.support_size, train // 2), query_size=min(c.query_size, train // 2))
     steps = loop_settings(c).n_steps
     per_step = s['batch_size'] * (s['support_size'] + s['query_size']) * tokens * c.gradient_accumulation_steps
-    memory = memory_needed(Facts(train, tokens - 1), s, m.d_model, m.num_layers)
+    memory = memory_needed(Facts(train, tokens - 1, strategy=self.strategy), s, m.d_model, m.num_layers)
     return dict(steps=steps, seconds=asking + steps * per_step / speed, memory_mib=memory / 2 ** 20)

@@ -23,7 +23,8 @@ from ..data.encode import TableEncoder
 from ..data.frames import check_table
 from ..training.episodes import TableEpisodes, gather_rows
 from ..explain.importance import get_attention_weights, read_back
-from ..leaderboard.leaderboard import LOWER_IS_BETTER, TabularLeaderboard
+from ..leaderboard.evaluation import LOWER_IS_BETTER
+from ..leaderboard.leaderboard import TabularLeaderboard
 from .training_view import _button, bundle
 from ..training.priors import PRIORS, RandomSource, sample_tables
 
