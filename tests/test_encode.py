@@ -1,4 +1,4 @@
-"Tables as they come: every dtype, drift, names, saving. The notebook data/03_encode explains; this file is the dull part."
+"Tables as they come: every dtype, drift, names, saving. The notebook data/04_encode explains; this file is the dull part."
 import datetime as dt, json, pickle, time, warnings
 from decimal import Decimal
 from fractions import Fraction

@@ -20,7 +20,8 @@ from fastcore.basics import patch
 from .form_state import FormState, guess_task, learn_speed, lora_table, model_table, steps_table, tuning_table
 from ..core.config import MODEL_RANGES, check_keys, tuning_config
 from .plots import COLOURS, INK, mib, new_figure, quiet, small_table, tiles, to_png
-from ..data.columns import KINDS, column_kind
+from ..data.columns import KINDS
+from ..data.kinds import column_kind
 from .training_view import Place, TrainingDashboard, _button, fit_job
 from ..estimators.metrics import plot_confusion, plot_intervals, plot_predicted, plot_reliability, plot_residuals, plot_roc
 from ..training.recommend import duration, recommend
