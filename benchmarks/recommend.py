@@ -49,25 +49,25 @@ def tables(wanted):
         yield name, enc.transform(Xa), ya, enc.transform(Xb), yb
 
 def scores(model, xa, ya, xb, yb):
-    from tabtune.training.tuning import held_out, row_scores
+    from tabtune.training.comparison import class_scores, held_out_episodes
     x, y = np.concatenate([xa, xb]), np.concatenate([ya, yb])
-    loss, auc = row_scores(model, held_out(x, y, np.arange(len(ya)), np.arange(len(ya), len(y)), 1000))
+    loss, auc = class_scores(model, held_out_episodes(x, y, np.arange(len(ya)), np.arange(len(ya), len(y)), 1000))
     return float(loss.mean()), auc
 
 def rates(a):
     from tabtune import load_checkpoint
-    from tabtune.core.config import tuning_config
+    from tabtune.training.strategies import find_strategy
     from tabtune.training.tuning import Tuning
     rows, a.before = [], Path(a.out).read_text() if a.append else ''
     for strategy in a.strategies:
         for name, xa, ya, xb, yb in tables(a.tables):
             before = scores(load_checkpoint(a.model).eval(), xa, ya, xb, yb)
             for rate in a.rates or RATES[strategy]:
-                config = tuning_config(dict(learning_rate=rate, epochs=a.steps // 10, steps_per_epoch=10, batch_size=2, n_episodes=10 ** 6, patience=3,
-                                            support_size=a.support, query_size=a.query, device='cpu', show_progress=False), strategy)
+                config = find_strategy(strategy).config(dict(learning_rate=rate, epochs=a.steps // 10, steps_per_epoch=10, batch_size=2, n_episodes=10 ** 6, patience=3,
+                                            support_size=a.support, query_size=a.query, device='cpu', show_progress=False))
                 run = Tuning(load_checkpoint(a.model), xa, ya, config, strategy, 0.0, 0)
                 report = run.run().report
-                if strategy == 'peft': run.tuned.base_model.enable_adapter_layers()  # off where they did not help
+                if run.strategy.adapters: run.tuned.base_model.enable_adapter_layers()  # off where they did not help
                 after = scores(run.tuned, xa, ya, xb, yb)
                 rows.append(dict(strategy=strategy, table=name, rows=len(xa), columns=xa.shape[1], rate=rate, loss_before=before[0], loss_after=after[0],
                                  auc_before=before[1], auc_after=after[1], best_step=report['best_step'], kept=report['kept'], seconds=report['seconds']))

@@ -36,7 +36,7 @@ def stepper(d_model, num_layers, variant, bf16, ahead, change, kernel):
     "A function that does one step and says (seconds, cells)."
     torch.manual_seed(0)
     model = neighbour_init(Mitra(MitraConfig(d_model=d_model, num_layers=num_layers, dropout=0.0, **variant))).train()
-    if hasattr(model.experts, 'limit'): model.experts.limit = 256
+    if hasattr(model.experts, 'max_landmarks'): model.experts.max_landmarks = 256
     if change: change(model)
     opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, ahead=ahead, cells=12_000)
     def step():

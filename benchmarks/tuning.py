@@ -65,7 +65,7 @@ def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seed
                                        model_params=dict(pretrained=model, seed=seed)).fit(d.X_train, d.y_train)
                 row |= {f'{k}_{when}': float(v) for k, v in scores_of(pipe, d).items() if k in SCORES[task]}
             told = pipe.describe()
-            rows.append(row | {k: told.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'turns', 'blend', 'best_step', 'steps')}
+            rows.append(row | {k: told.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'interpolation', 'best_step', 'steps')}
                         | dict(seconds=round(time.perf_counter() - start, 1)))
             if out: pd.DataFrame([dict(strategy=strategy) | rows[-1]]).to_csv(out, mode='a', index=False, header=not out.exists(), float_format='%.6g')
             print(f'{name:16} seed {seed}  ' + '  '.join(f"{k} {row[k + '_before']:.4f} -> {row[k + '_after']:.4f}" for k in SCORES[task])

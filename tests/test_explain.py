@@ -92,7 +92,7 @@ def test_the_maps_give_the_answer_back(wine, order, head, experts):
     x, y, xq = (t[None] for t in _view(clf, clf.rows_[0], clf.encoder_.transform(X)))
     with torch.inference_mode():  # the rest of the answer: gate times evidence
         cache = m.encode_support(x, y)
-        part = torch.zeros(1) if experts == 'none' else m.experts.answer(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.experts.evidence(m.cell(xq, cache.cells), cache.experts))[0]
+        part = torch.zeros(1) if experts == 'none' else m.experts.add_to_output(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.experts.evidence(m.cell(xq, cache.cells), cache.experts))[0]
     np.testing.assert_allclose(maps.expert_logits, np.broadcast_to(part.numpy(), maps.logits.shape), atol=1e-3)
     assert (abs(maps.expert_logits).max() > .01) == (experts == 'kernel')
 

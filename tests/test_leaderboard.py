@@ -1,4 +1,4 @@
-"The leaderboard beyond one process and one run; nbs/leaderboard/03_leaderboard.ipynb explains it."
+"The leaderboard beyond one process and one run; nbs/leaderboard/04_leaderboard.ipynb explains it."
 import gzip, json, logging, os, shutil, signal, subprocess, sys, time
 
 import numpy as np
@@ -46,7 +46,7 @@ class AllAtOnce(ThreadingBackend):
 def test_a_backend_that_forks_is_refused(iris):
     with pytest.raises(ConfigError, match='forks'): board(iris, backend='multiprocessing').run()
 
-def test_backends_without_a_stream_of_results_come_in_waves(iris, serial):
+def test_backends_without_a_stream_of_results_come_in_batches(iris, serial):
     register_parallel_backend('all at once', AllAtOnce)
     seen, lb = [], board(iris, n_jobs=2, backend='all at once')
     t = lb.run('log_loss', callback=lambda t: seen.append(int(t.runs.sum())))
@@ -81,13 +81,13 @@ def board_with_a_killer(iris, killer):
     return lb
 
 def test_when_the_pool_breaks_the_others_go_on(iris, serial, monkeypatch):
-    import tabtune.leaderboard.leaderboard as room
-    tried, run_job = [], room.run_job
+    import tabtune.leaderboard.execution as execution
+    tried, run_job = [], execution.run_job
     def lost(job):
         if job.entry.name != 'Fails': return run_job(job)
         tried.append(job.key)
         raise BrokenPipeError('worker lost\nand more')
-    monkeypatch.setattr(room, 'run_job', lost)
+    monkeypatch.setattr(execution, 'run_job', lost)
     t = board_with_a_killer(iris, Fails()).run('log_loss', backend='threading')
     assert (t.name.iloc[-1], t.error.iloc[-1]) == ('Fails', 'no result from its process (BrokenPipeError: worker lost)')
     assert 2 <= len(tried) <= 3  # with the others, and once alone
@@ -104,12 +104,12 @@ def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
     assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
 
 def test_a_hub_that_is_away_is_asked_once(iris):
-    from tabtune.leaderboard.registry import register, REGISTRY, _peer
+    from tabtune.leaderboard.registry import REGISTRY, peer_spec, register
     asked = []
     class Away(BaseEstimator):
         def __init__(self, random_state=None): self.random_state = random_state
         def fit(self, X, y): asked.append(1); raise OSError('no answer')
-    register(_peer('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
+    register(peer_spec('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
     try: t = board(iris, seeds=2).add_model('Away').run()
     finally: del REGISTRY['classification', 'Away']
     row = t[t.name == 'Away'].iloc[0]

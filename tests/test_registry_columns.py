@@ -109,7 +109,7 @@ def test_a_toy_is_used_end_to_end(rating, tmp_path):
 
 def test_a_toy_reaches_baselines_and_the_form(rating):
     from tabtune.leaderboard.registry import PlainTable
-    from tabtune.widgets.builder import describe_column
+    from tabtune.widgets.form_fields import describe_column
     df, _ = table()
     plain = PlainTable().fit(df).transform(df)
     assert sorted(plain.x0.dropna().unique()) == [1, 2, 3]

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from tabtune import Mitra, MitraConfig, MitraRegressor, TabularPipeline, load_checkpoint, save_checkpoint
 from tabtune.model.checkpoints import read_card
 from tabtune.core.shapes import ConfigError, InputError
-from tabtune.data.targets import ANSWERS, bin_codes
+from tabtune.data.targets import PREDICTIVE_HEADS, bin_codes
 
 def houses(n=160, seed=0):
     r = np.random.default_rng(seed)
@@ -258,7 +258,7 @@ def test_explanations_of_numbers(fitted):
             np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
             np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
             answer = reg._ask((view, 0), reg.rows_[view], reg.encoder_.transform(X[120:126]))
-            read = type(answer)(ANSWERS[reg.model_.config.answer][1](torch.tensor(maps.logits)[None].double()), answer.scale, answer.sign)
+            read = type(answer)(PREDICTIVE_HEADS[reg.model_.config.answer].distribution(torch.tensor(maps.logits)[None].double()), answer.scale, answer.sign)
             np.testing.assert_allclose(read.mean(), answer.mean(), rtol=1e-3)  # what was watched is what is predicted
     pipe = TabularPipeline(task_type='regression').fit(X[:120], y[:120])
     rows = pipe.similar_rows(X[120:121], n=4, table=X[:120])
@@ -284,7 +284,7 @@ def test_dashboards_of_a_number():
     X, y = houses()
     df = X.assign(price=y)
     b = PipelineBuilder(df, target='price').set(strategy='base-ft', epochs=1, steps_per_epoch=2, support_size=48, query_size=24)
-    assert b.state()['task'] == 'regression' and not b.state()['mistakes'] and 'half of them<br>from' in b.balance.value
+    assert b.state()['task'] == 'regression' and not b.state()['mistakes'] and 'half of them<br>from' in b.target_plot.value
     b.start(); b.wait(120)
     assert b.state()['status'] == 'finished' and {'r2', 'coverage'} <= set(b.scores) and b.results.startswith(b'\x89PNG')
     exec(b.code().replace('pipe.evaluate', 'scores = pipe.evaluate'), scope := dict(df=df))

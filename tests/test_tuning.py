@@ -9,12 +9,14 @@ from sklearn.base import clone
 
 from tabtune import TabularPipeline
 from tabtune import TuningConfig
-from tabtune.training import tuning
+from tabtune.training import comparison, tuning
 from tabtune.core.config import TUNING_KEYS, LoraSettings, MitraConfig, tuning_config
 from tabtune.model.mitra import Mitra, neighbour_init
 from tabtune.core.shapes import CheckpointError, ConfigError
 from tabtune.training.loop import Callback
-from tabtune.training.tuning import Tuning, compare, tune
+from tabtune.training.strategies import find_strategy
+from tabtune.training.comparison import compare
+from tabtune.training.tuning import Tuning, tune
 
 QUICK = dict(device='cpu', epochs=2, steps_per_epoch=4, support_size=24, query_size=16, batch_size=2, learning_rate=1e-3, show_progress=False)
 SMALL = dict(use_synthetic_prior=False, d_model=32, num_layers=1)
@@ -42,10 +44,10 @@ def tuned():
 # through the front door
 
 def test_a_random_start_learns_and_says_so(tuned):
-    told = tuned.describe()
-    assert told['kept'] == 'tuned' and told['gain'] > told['gain_error'] > 0
-    assert told['trained'] == told['parameters'] == sum(p.numel() for p in tuned.model.parameters())
-    assert 4 <= tuned.history_.step.max() == told['steps'] and {'loss', 'val_loss', 'lr', 'grad_norm', 'rss_mib', 'cells_per_s'} <= set(tuned.history_)
+    report = tuned.describe()
+    assert report['kept'] == 'tuned' and report['gain'] > report['gain_error'] > 0
+    assert report['trained'] == report['parameters'] == sum(p.numel() for p in tuned.model.parameters())
+    assert 4 <= tuned.history_.step.max() == report['steps'] and {'loss', 'val_loss', 'lr', 'grad_norm', 'rss_mib', 'cells_per_s'} <= set(tuned.history_)
     assert tuned.plot_history().get_title() == 'kept: tuned'
 
 def test_kept_untuned_predicts_as_inference():
@@ -133,8 +135,8 @@ def test_every_setting_of_tuning_has_its_default_its_range_and_its_errors():
 
 def test_defaults_of_adapters_and_names_with_the_same_meaning():
     assert vars(LoraSettings()) == dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=None)
-    assert [tuning_config(strategy=s).learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [1e-5, 1e-5, 1e-5, 2e-5, 2e-5]
-    assert tuning_config(dict(learning_rate=1e-5), 'peft').learning_rate == 1e-5
+    assert [find_strategy(s).config().learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [1e-5, 1e-5, 1e-5, 2e-5, 2e-5]
+    assert find_strategy('peft').config(dict(learning_rate=1e-5)).learning_rate == 1e-5
     for given, meant in {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16', 'auto': 'auto'}.items():
         assert tuning_config(dict(mixed_precision=given)).mixed_precision == meant
     for given in ('meta_learning', 'episodic'): assert tuning_config(dict(finetune_mode=given)).finetune_mode == 'meta-learning'
@@ -166,8 +168,8 @@ def test_rows_that_resampling_copied_do_not_tune():
     X, y = rings(150)
     y[:] = X[:, 0] > 1.2  # rare
     pipe = pipeline(processor_params=dict(resampling_strategy='over')).fit(X, y)
-    told = pipe.describe()
-    assert told['rows'] > 150 > told['train_rows'] + told['val_rows'] and told['compared_rows'] <= 150  # turns compare on different rows
+    report = pipe.describe()
+    assert report['rows'] > 150 > report['train_rows'] + report['val_rows'] and report['compared_rows'] <= 150  # repeats compare on different rows
 
 # adapters
 
@@ -178,7 +180,7 @@ def peft_pipeline(**kw):
 def adapted():
     X, y = rings(500)
     with pytest.MonkeyPatch.context() as m:  # the bundled weights know rings well: keep the adapter whether it helps or not
-        m.setattr(tuning, 'compare', lambda *a: compare(*a) | dict(kept='tuned'))
+        m.setattr(comparison, 'compare', lambda *a: compare(*a) | dict(kept='tuned'))
         return peft_pipeline(tuning_params=QUICK | dict(epochs=10, learning_rate=1e-2, support_size=64, query_size=48, batch_size=4)).fit(X, y)
 
 @pytest.fixture(scope='module')
@@ -187,8 +189,8 @@ def plain():
     return TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y)
 
 def test_adapters_alone_train(adapted, plain):
-    told = adapted.describe()
-    assert told['kept'] == 'tuned' and 0 < told['trained'] < 0.5 * told['parameters']
+    report = adapted.describe()
+    assert report['kept'] == 'tuned' and 0 < report['trained'] < 0.5 * report['parameters']
     before = plain.model.state_dict()
     for name, w in adapted.model.state_dict().items():
         if 'lora_' not in name: assert torch.equal(w, before[name.replace('.base_layer', '')]), name
@@ -197,8 +199,8 @@ def test_new_adapters_are_drawn_from_the_seed_and_the_users_generator_stays():
     X, y = rings(150)
     def losses(seed):
         torch.manual_seed(seed)
-        told = peft_pipeline(tuning_params=QUICK | dict(epochs=1)).fit(X, y).history_.loss.dropna().tolist()
-        return told, torch.rand(1).item()
+        losses = peft_pipeline(tuning_params=QUICK | dict(epochs=1)).fit(X, y).history_.loss.dropna().tolist()
+        return losses, torch.rand(1).item()
     (one, drawn), (two, _) = losses(3), losses(4)
     torch.manual_seed(3)
     assert one == two and drawn == torch.rand(1).item()
@@ -240,83 +242,83 @@ def test_an_adapter_that_does_not_help_is_switched_off(plain, tmp_path):
     assert np.allclose(again.predict_proba(X), pipe.predict_proba(X), atol=1e-6)
     assert pipe.save_adapter(tmp_path/'a').is_dir() and again.use_adapter('default').adapter_on_
 
-# turns
+# repeats
 
-class Turn(Callback):
-    "Notes the runs that listen to it."
+class CountStarts(Callback):
+    "Counts the runs that it is a callback of."
     def __init__(self): self.starts = 0
     def on_start(self, state): self.starts += 1
 
-def verdicts(monkeypatch, *gains):
-    "Let the turns of the next run end with these gains, on 20 rows each; the untuned model costs a nat for each row."
+def gains_of_repeats(monkeypatch, *gains):
+    "Let the repeats of the next run end with these gains, on 20 rows each; the untuned model costs a nat for each row."
     todo = list(gains)
-    monkeypatch.setattr(tuning.Tuning, 'scored', lambda self: ((np.ones(20), 0.8), (np.ones(20) - todo.pop(0) + 0.01 * np.sin(np.arange(20)), 0.8)))
+    monkeypatch.setattr(tuning.Tuning, '_test_scores', lambda self: ((np.ones(20), 0.8), (np.ones(20) - todo.pop(0) + 0.01 * np.sin(np.arange(20)), 0.8)))
 
-@pytest.mark.parametrize('gains, turns, kept', [
+@pytest.mark.parametrize('gains, repeats, kept', [
     pytest.param([-0.1], 1, 'untuned', id='loss at once'), pytest.param([0.1, -0.2], 2, 'untuned', id='loss after a gain'),
     pytest.param([0.1] * 5, 5, 'tuned', id='gains only'),
     pytest.param([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned', id='losses after two gains')])
-def test_a_small_table_takes_turns_while_a_gain_is_in_sight(monkeypatch, gains, turns, kept):
-    verdicts(monkeypatch, *gains)
+def test_a_small_table_is_repeated_while_a_gain_is_in_sight(monkeypatch, gains, repeats, kept):
+    gains_of_repeats(monkeypatch, *gains)
     x, y = rings(150)
-    heard = Turn()
-    result = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=2, callbacks=[heard]))
-    assert (result.report['turns'], result.report['kept'], result.report['compared_rows']) == (turns, kept, 20 * turns)
-    assert heard.starts == 1 and result.report['steps'] == result.history.step.max() == 2  # told of the first turn only
+    counter = CountStarts()
+    result = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=2, callbacks=[counter]))
+    assert (result.report['repeats'], result.report['kept'], result.report['compared_rows']) == (repeats, kept, 20 * repeats)
+    assert counter.starts == 1 and result.report['steps'] == result.history.step.max() == 2  # a callback hears of the first run only
 
-def test_ctrl_c_in_a_later_turn_ends_all_turns(monkeypatch):
-    verdicts(monkeypatch, 0.1, 0.1, 0.1)
+def test_ctrl_c_in_a_later_repeat_ends_all_repeats(monkeypatch):
+    gains_of_repeats(monkeypatch, 0.1, 0.1, 0.1)
     x, y = rings(150)
-    turned = tuning.Tuning.turned
-    def interrupted(self, turn):
-        other = turned(self, turn)
-        if turn == 2: other.extra.append(At(1, lambda state: os.kill(os.getpid(), signal.SIGINT)))
+    again = tuning.Tuning._repeat
+    def interrupted(self, repeat):
+        other = again(self, repeat)
+        if repeat == 2: other.callbacks.append(At(1, lambda state: os.kill(os.getpid(), signal.SIGINT)))
         return other
-    monkeypatch.setattr(tuning.Tuning, 'turned', interrupted)
+    monkeypatch.setattr(tuning.Tuning, '_repeat', interrupted)
     report = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=4)).report
-    assert report['turns'] == 2 and report['ended'] == 'complete'
+    assert report['repeats'] == 2 and report['ended'] == 'complete'
 
 def watched(monkeypatch, **actions):
-    "Tune with a live view; what its run is like at the beginning of each further turn, and the report."
+    "Tune with a live view; what its run is like at the beginning of each repeat, and the report."
     from tabtune.widgets.training_view import LiveRun
-    live, seen, for_turn = LiveRun(), [], LiveRun.for_turn
-    def told(self, number):
+    live, seen, for_repeat = LiveRun(), [], LiveRun.for_repeat
+    def noted(self, number):
         seen.append((number, live.status, live.done.is_set()))
         if number in actions.values(): live.stop()
-        return for_turn(self, number)
-    monkeypatch.setattr(LiveRun, 'for_turn', told)
+        return for_repeat(self, number)
+    monkeypatch.setattr(LiveRun, 'for_repeat', noted)
     report = tune(tiny_model(), *rings(150), QUICK | dict(epochs=1, steps_per_epoch=4, callbacks=[live])).report
-    assert live.done.is_set() and not live.view.watcher.is_alive()
+    assert live.done.is_set() and not live.view.monitor_thread.is_alive()
     return live, seen, report
 
-def test_a_live_view_stays_to_the_last_turn(monkeypatch):
-    verdicts(monkeypatch, 0.1, 0.1, -0.5)
+def test_a_live_view_stays_to_the_last_repeat(monkeypatch):
+    gains_of_repeats(monkeypatch, 0.1, 0.1, -0.5)
     live, seen, report = watched(monkeypatch)
-    assert seen == [(2, 'comparing', False), (3, 'comparing', False)] and report['turns'] == 3
-    assert live.turn == (3, 1.0) and live.view.state()['status'] == 'finished'
-    assert live.view.state()['step'] == 4 and len(live.history.rows) == 6  # the curves are those of the first turn
+    assert seen == [(2, 'comparing', False), (3, 'comparing', False)] and report['repeats'] == 3
+    assert live.repeat == (3, 1.0) and live.view.state()['status'] == 'finished'
+    assert live.view.state()['step'] == 4 and len(live.history.rows) == 6  # the curves are those of the first run
 
-def test_stop_in_a_later_turn_ends_all_turns(monkeypatch):
-    verdicts(monkeypatch, 0.1, 0.1, 0.1)
+def test_stop_in_a_later_repeat_ends_all_repeats(monkeypatch):
+    gains_of_repeats(monkeypatch, 0.1, 0.1, 0.1)
     live, seen, report = watched(monkeypatch, stop=3)
-    assert [s[0] for s in seen] == [2, 3] and live.turn == (3, 0.25)  # after one step of four
-    assert report['turns'] == 2 and report['ended'] == 'complete' and live.view.state()['status'] == 'stopped'
+    assert [s[0] for s in seen] == [2, 3] and live.repeat == (3, 0.25)  # after one step of four
+    assert report['repeats'] == 2 and report['ended'] == 'complete' and live.view.state()['status'] == 'stopped'
 
 def test_a_live_view_ends_where_training_fails():
     from tabtune.widgets.training_view import LiveRun
     live = LiveRun()
     with pytest.raises(ZeroDivisionError): tune(tiny_model(), *rings(150), QUICK | dict(callbacks=[live, At(2, lambda state: 1 / 0)]))
-    assert live.done.is_set() and not live.view.watcher.is_alive()
+    assert live.done.is_set() and not live.view.monitor_thread.is_alive()
     assert live.status == 'failed' and isinstance(live.error, ZeroDivisionError)
 
-def test_stop_after_the_last_step_takes_no_further_turn(monkeypatch):
+def test_stop_after_the_last_step_is_not_repeated(monkeypatch):
     from tabtune.widgets.training_view import LiveRun
     class Late(Callback):
         def on_epoch(self, state): live.stop()
     live = LiveRun()
-    verdicts(monkeypatch, *[0.1] * 5)
+    gains_of_repeats(monkeypatch, *[0.1] * 5)
     report = tune(tiny_model(), *rings(150), QUICK | dict(epochs=1, steps_per_epoch=4, callbacks=[live, Late()])).report
-    assert report['turns'] == 1 and live.status == 'stopped'
+    assert report['repeats'] == 1 and live.status == 'stopped'
 
 # interrupted
 

@@ -24,12 +24,12 @@ from ..core.config import check_choice, check_range
 from ..data.frames import check_table, check_target
 from ..training.episodes import target_groups
 from ..core.shapes import InputError
-from ..data.targets import ANSWERS, Mixture
+from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 
 # %% ../../nbs/estimators/03_regressor.ipynb #d52d1ec7
 class Answer:
     "Distributions of Q queries by one context, in the target's own units."
-    def __init__(self, mixture: Mixture, scale, sign: float): self.mixture, self.scale, self.sign = mixture, scale, sign
+    def __init__(self, mixture: LogisticMixture, scale, sign: float): self.mixture, self.scale, self.sign = mixture, scale, sign
 
     def mean(self) -> np.ndarray:
         "The mean of each query's distribution."
@@ -106,7 +106,7 @@ def fit(
 @patch
 def _set_context(self: MitraRegressor, model, x, y, seed, rows=None, columns=None, near=None, centres=None):
     "What prediction needs."
-    self.scale_ = ANSWERS[model.config.answer][0](torch.tensor(y)[None])
+    self.scale_ = PREDICTIVE_HEADS[model.config.answer].fit_scale(torch.tensor(y)[None])
     if y.min() == y.max(): warnings.warn(f'y has one value only, {y[0]!r}: every prediction will be that value')
     self._keep(model, x, y, seed, rows, columns, near, centres)
     self._forget()
@@ -118,17 +118,17 @@ def scaled_targets(self: MitraRegressor, view: int, rows) -> tuple:  # scale, si
     "The targets of support rows as the model takes them; every other view sees them mirrored."
     sign = -1. if view % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
-    scale = ANSWERS[self.model_.config.answer][0](y)
+    scale = PREDICTIVE_HEADS[self.model_.config.answer].fit_scale(y)
     return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 @patch
 def _ask(self: MitraRegressor, key, rows, x_query) -> Answer:
     "One view's answer; `key` is (view, region) and `rows` its context."
-    m, read = Member(key[0], rows, self.columns_, 1, self.seed_), ANSWERS[self.model_.config.answer][1]
+    m, read = Member(key[0], rows, self.columns_, 1, self.seed_), PREDICTIVE_HEADS[self.model_.config.answer].distribution
     scale, sign, y = self.scaled_targets(key[0], rows)
     cache = self._cache(key, lambda: (m.x(self.x_support_[rows]), y))
     mixture = read(outputs_in_chunks(self.model_, cache, m.x(x_query), 32)[None])
-    return Answer(Mixture(*(t.double() for t in vars(mixture).values())), scale, sign)
+    return Answer(LogisticMixture(*(t.double() for t in vars(mixture).values())), scale, sign)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #0acf9c6b
 OUTPUTS = ('mean', 'median', 'quantiles', 'full')

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from fastcore.basics import patch
 
-from .attention import ROW_SCALES, Attention, attend, project
+from .attention import ROW_SCALES, Attention, attend
 from ..core.config import MitraConfig
 from .experts import EXPERTS, TARGET_EXPERTS, class_means
 from .fused import exact_half, fits, fused_half, library
@@ -215,10 +215,10 @@ class Block(nn.Module):
 
     def rows(self, z_BLTD, kv, cache, tokens, answers):
         h = self.layer_norm1(z_BLTD)
-        kv = kv or self.attention1.kept(h)
+        kv = kv or self.attention1.cached_keys_values(h)
         if not answers: return None, kv
         z = z_BLTD + self.dropout(self.attention1(h, kv, cache.row_mask, cache.n_B, cache.asked))
-        return z + self.dropout(project(self.linear2, project(self.linear1, self.layer_norm2(z), gelu=True))), kv
+        return z + self.dropout(self.linear2(F.gelu(self.linear1(self.layer_norm2(z))))), kv
 
     def features(self, z_BLTD, kv, cache, tokens, answers):
         if z_BLTD is None: return z_BLTD, kv
@@ -227,7 +227,7 @@ class Block(nn.Module):
         kv_row, z = self.attention2.keys_values(h), z_BLTD
         if tokens is not None: h, z = h[:, :tokens], z[:, :, :tokens]
         z = z + self.dropout(self.attention2(h, kv_row, mask).view(z.shape))
-        return z + self.dropout(project(self.linear4, project(self.linear3, self.layer_norm4(z), gelu=True))), kv
+        return z + self.dropout(self.linear4(F.gelu(self.linear3(self.layer_norm4(z))))), kv
 
     def forward(self, z_BLTD, kv, cache, tokens=None, answers=True):
         for half in self.halves: z_BLTD, kv = getattr(self, half)(z_BLTD, kv, cache, tokens, answers)
@@ -466,7 +466,7 @@ def begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_
                                                 feature_mask),
                          None if support_mask is None else support_mask[:, None, None], tokens, n_B, f)
     cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask)
-    label = self.experts.token(self.y_embedding(y), cache.experts and cache.experts['support'], cache.experts, table)
+    label = self.experts.add_to_label(self.y_embedding(y), cache.experts and cache.experts['support'], cache.experts, table)
     return cache, self.tokens(numbers, label, cache), y
 
 # %% ../../nbs/model/03_mitra.ipynb #8f912621
@@ -479,7 +479,7 @@ def begin_queries(self: Mitra, cache, x_query, few=None):
     x = self.readable(x_query)
     numbers = self.cell(x, cache.cells)
     evidence = self.experts.evidence(numbers, cache.experts)
-    label = self.experts.token(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.experts, self.y_embedding.table())
+    label = self.experts.add_to_label(self.y_embedding.unknown(*x.shape[:2]), evidence, cache.experts, self.y_embedding.table())
     return self.tokens(numbers[:, :few], label[:, :few], cache), evidence
 
 # %% ../../nbs/model/03_mitra.ipynb #ed9e8d26
@@ -511,7 +511,7 @@ def predict_logits(
     z, evidence = self.begin_queries(cache, x_query, n if asked is None else min(n, self.enough(asked, cache)))
     h, _ = self.blocks(z, cache, cache.kv)
     if h.shape[1] < n: h = F.pad(h, (0, 0, 0, n - h.shape[1]))
-    return self.experts.answer(self.final_layer(h, cache.memory, cache), h, evidence)
+    return self.experts.add_to_output(self.final_layer(h, cache.memory, cache), h, evidence)
 
 # %% ../../nbs/model/03_mitra.ipynb #4c542680
 def _fused_forward(self: Mitra, x_support, y_support, x_query):
@@ -519,7 +519,7 @@ def _fused_forward(self: Mitra, x_support, y_support, x_query):
     cache, z, y = self.begin_support(x_support, y_support)
     z_query, evidence = self.begin_queries(cache, x_query)
     h, h_query = self.fused_blocks(torch.cat([z, z_query], 1).float(), y.shape[1], cache.n_B).split([y.shape[1], x_query.shape[1]], 1)
-    return self.experts.answer(self.final_layer(h_query, self.final_layer.memory(h, y, cache), cache), h_query, evidence)
+    return self.experts.add_to_output(self.final_layer(h_query, self.final_layer.memory(h, y, cache), cache), h_query, evidence)
 
 @patch
 def forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None):

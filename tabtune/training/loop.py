@@ -24,7 +24,7 @@ from fastcore.basics import patch
 from ..core.config import check_choice, check_range, did_you_mean
 from .episodes import IGNORED_LABEL
 from ..core.shapes import ConfigError, Episode
-from ..data.targets import ANSWERS
+from ..data.targets import PREDICTIVE_HEADS
 
 log = logging.getLogger('tabtune')
 
@@ -65,7 +65,7 @@ def episode_loss(
 def answer_of(model: nn.Module) -> tuple:  # how targets are scaled, how outputs are read
     "What the outputs of a model mean, under any wrapper."
     model = getattr(model, 'module', model)
-    return ANSWERS[(model.get_base_model() if hasattr(model, 'get_base_model') else model).config.answer]
+    return PREDICTIVE_HEADS[(model.get_base_model() if hasattr(model, 'get_base_model') else model).config.answer]
 
 def target_nll(model: nn.Module, ep: Episode) -> Tensor:  # (B, Q) nats
     "Negative log density of each query's target."

@@ -182,7 +182,7 @@ def start_model(
 ) -> Mitra:
     "A model to pre-train."
     model = grow(load_checkpoint(init), config, 0.01) if init else neighbour_init(Mitra(config))
-    model.experts.limit = landmarks
+    model.experts.max_landmarks = landmarks
     return model
 
 # %% ../../nbs/training/04_pretrain.ipynb #92e23892

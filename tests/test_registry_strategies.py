@@ -1,0 +1,147 @@
+"Each tuning strategy is one record in one table: every record is complete, nothing else knows a strategy by its name, and a new record is enough."
+import ast, copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tabtune import Mitra, MitraConfig, TabularLeaderboard, TabularPipeline, TuningConfig, recommend
+from tabtune.core.config import TUNING_KEYS
+from tabtune.core.shapes import ConfigError
+from tabtune.training.recommend import Facts
+from tabtune.training.strategies import STRATEGIES, TuningStrategy, find_strategy, list_strategies, register_strategy
+
+TRAINING = [s.name for s in STRATEGIES.values() if s.trains]
+
+def model(): return Mitra(MitraConfig(d_model=32, num_layers=1))
+
+def trained(m): return {n for n, p in m.named_parameters() if p.requires_grad}
+
+# every record
+
+@pytest.mark.parametrize('name', STRATEGIES)
+def test_a_record_is_complete(name):
+    s = STRATEGIES[name]
+    assert s.name == name and s.label and s.help and len(s.help) < 100 and not s.help.endswith('.')
+    assert {*s.defaults, *s.settings, *s.rules} <= set(TUNING_KEYS)
+    assert isinstance(s.config(), TuningConfig) and 0 < s.memory <= 1.5
+    assert find_strategy(name) is s and all(find_strategy(alias) is s for alias in s.aliases)
+    assert list_strategies().loc[name, 'meaning'] == s.help
+    with pytest.raises(AttributeError): s.label = 'another'
+
+@pytest.mark.parametrize('name', TRAINING)
+def test_what_a_strategy_trains_and_what_comes_back(name):
+    s, base = STRATEGIES[name], model()
+    prepared = s.prepare(copy.deepcopy(base), s.config())
+    assert trained(prepared), 'nothing would be trained'
+    assert s.adapters == hasattr(prepared, 'peft_config')
+    with s.training_context(prepared): pass
+    plain = s.to_plain(prepared)
+    assert type(plain) is Mitra and trained(plain) == {n for n, _ in base.named_parameters()}
+    for (n, a), b in zip(plain.named_parameters(), base.parameters()): assert torch.allclose(a, b, atol=1e-6), n
+
+@pytest.mark.parametrize('name', TRAINING)
+def test_recommended_rates_and_rules(name):
+    s = STRATEGIES[name]
+    rates = [s.rate_for(d) for d in (32, 64, 128, 255, 256, 512)]
+    assert rates == sorted(rates, reverse=True) and rates[0] == s.rates[0] and rates[-1] == s.rates[1]
+    assert set(s.settings) <= set(s.rules), 'recommend says nothing of a parameter that only this strategy has'
+    r = recommend(np.random.default_rng(0).normal(size=(200, 4)), np.arange(200) % 2, 'cpu', name)
+    for key, rule in s.rules.items(): assert r.tuning_params[key] == rule(Facts(200, 4, strategy=name), {})[0]
+    assert s.config(r.tuning_params).learning_rate == r.tuning_params['learning_rate'] == s.rate_for(64)
+
+def test_names_are_unique_and_parameters_exist():
+    def record(name, **kw): return TuningStrategy(name, 'label', 'help', prepare=lambda model, config: model, **kw)
+    for wrong, message in ((record('peft'), "already a tuning strategy called 'peft'"), (record('mine', aliases=('lora',)), "called 'lora'"),
+                           (record('mine', defaults=dict(epoch=3)), "did you mean 'epochs'"), (record('mine', settings=('ranks',)), "key 'ranks'"),
+                           (record('mine', rules=dict(lerning_rate=None)), "did you mean 'learning_rate'")):
+        with pytest.raises(ConfigError, match=message): register_strategy(wrong)
+    assert 'mine' not in STRATEGIES
+
+# nobody else knows them
+
+def defaults(tree):
+    "The constants that stand as a default of a parameter or of a field."
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)): yield from map(id, [*node.args.defaults, *node.args.kw_defaults])
+        if isinstance(node, ast.AnnAssign): yield id(node.value)
+
+def test_no_other_module_names_a_strategy(root):
+    names, found = {n for s in STRATEGIES.values() for n in (s.name, *s.aliases)}, []
+    for path in (root/'tabtune').rglob('*.py'):
+        if path.name in ('strategies.py', '_modidx.py'): continue
+        tree = ast.parse(path.read_text())
+        allowed = set(defaults(tree))
+        found += [f'{path.name}:{n.lineno} {n.value!r}' for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value in names and id(n) not in allowed]
+    assert not found, 'read the record of the strategy instead (tabtune.training.strategies)'
+
+# one record is enough
+
+def only_head(model, config):
+    model.requires_grad_(False)
+    model.final_layer.requires_grad_(True)
+    return model
+
+@pytest.fixture
+def head_only():
+    "A strategy that trains the head alone, for the time of a test."
+    yield register_strategy(TuningStrategy(
+        'head-only', 'the head alone', 'only the last layer is trained', prepare=only_head, aliases=('head',), defaults=dict(epochs=2),
+        rates=(1e-2, 1e-4), memory=0.5, rules=dict(weight_decay=lambda facts, settings: (0.0, 'the head is small'), patience=lambda facts, settings: (2, 'it is quick'))))
+    del STRATEGIES['head-only']
+
+def table(n=120):
+    r = np.random.default_rng(0)
+    X = pd.DataFrame(r.normal(size=(n, 4)), columns=list('abcd'))
+    return X, (X.a + X.b ** 2 > 0.8).map({True: 'yes', False: 'no'}).rename('label')
+
+QUICK = dict(device='cpu', steps_per_epoch=3, support_size=24, query_size=16, batch_size=2, show_progress=False, learning_rate=1e-2)
+
+@pytest.mark.parametrize('name', ['head-only', 'head'])
+def test_a_new_strategy_in_the_pipeline(head_only, tmp_path, name):
+    X, y = table()
+    pipe = TabularPipeline(tuning_strategy=name, tuning_params=QUICK | dict(checkpoint_dir=str(tmp_path/'run')), model_params=dict(d_model=32, num_layers=1)).fit(X, y)
+    report = pipe.describe()
+    head = sum(p.numel() for p in pipe.model.final_layer.parameters())
+    assert (report['trained'], report['steps']) == (head, 6) and pipe.tuning_report_['strategy'] == 'head-only'
+    plain = TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y).model.state_dict()
+    moved = {n.split('.')[0] for n, w in torch.load(tmp_path/'run'/'state.pt', weights_only=True)['model'].items() if n in plain and not torch.equal(w, plain[n])}
+    assert moved <= {'final_layer'}
+    again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    assert np.array_equal(again.predict_proba(X), pipe.predict_proba(X)) and not hasattr(again, 'adapted_')
+    assert TabularPipeline(tuning_strategy=name, tuning_params='auto')._tuning_config().epochs == 2
+
+def test_a_new_strategy_in_recommend(head_only):
+    X, y = table(1000)
+    r, usual = (recommend(X, y, 'cpu', strategy) for strategy in ('head', 'base-ft'))
+    assert (r.tuning_strategy, r.tuning_params['learning_rate'], r.tuning_params['weight_decay'], r.tuning_params['patience']) == ('head-only', 1e-2, 0.0, 2)
+    assert r.frame().reason['weight_decay'] == 'the head is small' and set(r.frame().index) == set(usual.frame().index)
+    assert r.memory_gb < 0.6 * usual.memory_gb
+
+def test_a_new_strategy_in_the_builder(head_only):
+    from tabtune.dashboard import PipelineBuilder
+    X, y = table()
+    form = PipelineBuilder(X.assign(label=y), name='df')
+    assert ('head-only: the head alone', 'head-only') in form.strategy.options
+    form.set(strategy='head-only')
+    assert [box.layout.display for box in (form.tuning_box, form.lora_box)] == [None, 'none']
+    assert form.state()['arguments']['tuning_strategy'] == 'head-only' and "tuning_strategy='head-only'" in form.code()
+    assert form.state()['estimate']['steps'] > 0
+    form.take_advice()
+    assert form.state()['arguments']['tuning_params']['learning_rate'] == 1e-2
+
+def test_a_new_strategy_in_the_leaderboard(head_only):
+    X, y = table()
+    board = TabularLeaderboard(X[:80], X[80:], y[:80], y[80:], show_progress=False)
+    for strategy in ('inference', 'head-only'): board.add_model('Mitra', strategy, tuning_params={} if strategy == 'inference' else QUICK)
+    results = board.run()
+    rows = results.set_index('name')
+    assert rows.loc['Mitra (head-only)', ['strategy', 'status']].tolist() == ['head-only', 'ok']
+    assert rows.trainable_parameters['Mitra (head-only)'] < 0.5 * rows.parameters['Mitra (head-only)']
+    board.add_model('LogisticRegression', 'head-only')
+    assert board.plan().status.tolist()[-1] == 'error'
+
+def test_it_is_gone_afterwards():
+    assert list(STRATEGIES) == ['inference', 'base-ft', 'peft']
+    with pytest.raises(ConfigError, match="tuning_strategy='head-only' is unknown"): TabularPipeline(tuning_strategy='head-only').fit(*table())
