@@ -35,14 +35,18 @@ def sizes(self: Episode):
     return b, s, self.x_query.shape[1], f
 
 @patch
-def to(self: Episode, device): return _map_tensors(self, lambda t: t.to(device, non_blocking=True))
+def to(self: Episode, device):
+    "The same tables on another device."
+    return _map_tensors(self, lambda t: t.to(device, non_blocking=True))
 @patch
 def __getitem__(self: Episode, i): return _map_tensors(self, lambda t: t[i])
 @patch
 def __len__(self: Episode): return len(self.x_support)
 @patch
-def inputs(self: Episode): return dict(x_support=self.x_support, y_support=self.y_support, x_query=self.x_query,
-        support_mask=self.support_mask, query_mask=self.query_mask, feature_mask=self.feature_mask)
+def inputs(self: Episode) -> dict:
+    "The arguments of a model's call."
+    return dict(x_support=self.x_support, y_support=self.y_support, x_query=self.x_query,
+                support_mask=self.support_mask, query_mask=self.query_mask, feature_mask=self.feature_mask)
 
 # %% ../../nbs/core/00_shapes.ipynb #ad018310
 @patch(as_prop=True)

@@ -74,9 +74,17 @@ class Column:
 
     def __init__(self, name, **state): self.name = name; vars(self).update(state)
 
-    def _read(self, s, unreadable) -> np.ndarray: raise NotImplementedError  # (n,) float64, NaN = missing
-    def _learn(self, s) -> np.ndarray: raise NotImplementedError  # stores what `_encode` needs; (n,) with NaN where a cell is missing
-    def _encode(self, s, unreadable) -> list: raise NotImplementedError  # as many (n,) float32 as `outputs`
+    def _read(self, s, unreadable) -> np.ndarray:
+        "A column as (n,) float64, NaN = missing."
+        raise NotImplementedError
+
+    def _learn(self, s) -> np.ndarray:
+        "Store what `_encode` needs; return (n,) float64 with NaN where a cell is missing."
+        raise NotImplementedError
+
+    def _encode(self, s, unreadable) -> list:
+        "As many (n,) float32 arrays as `outputs` has names."
+        raise NotImplementedError
 
 # %% ../../nbs/data/02_columns.ipynb #29f11aff
 @patch

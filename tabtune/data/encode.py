@@ -177,11 +177,19 @@ def get_feature_names_out(self: TableEncoder, input_features=None):
     return np.array(unique_names([o for c in self.columns_ for o in c.outputs()]), dtype=object)
 
 @patch(as_prop=True)
-def column_kinds_(self: TableEncoder): return {c.name: c.kind for c in self.columns_}
+def column_kinds_(self: TableEncoder) -> dict:
+    "The kind of each column, by name."
+    return {c.name: c.kind for c in self.columns_}
+
 @patch(as_prop=True)
-def sources_(self: TableEncoder): return np.array([i for i, c in enumerate(self.columns_) for _ in c.outputs()], dtype=np.int64)
+def sources_(self: TableEncoder) -> np.ndarray:
+    "(n_outputs,) the position of the column that each output was made from."
+    return np.array([i for i, c in enumerate(self.columns_) for _ in c.outputs()], dtype=np.int64)
+
 @patch(as_prop=True)
-def categorical_mask_(self: TableEncoder): return np.array([KINDS[c.kind].categorical for c in self.columns_ for _ in c.outputs()])
+def categorical_mask_(self: TableEncoder) -> np.ndarray:
+    "(n_outputs,) bool, True for codes of levels."
+    return np.array([KINDS[c.kind].categorical for c in self.columns_ for _ in c.outputs()])
 
 # %% ../../nbs/data/04_encode.ipynb #32f7de28
 @patch

@@ -89,7 +89,8 @@ def fit_numbers(
     large = np.array([t.kind != 'f' for t in df.dtypes]) & (np.abs(x) >= 2. ** 53).any(0)
     share = np.isnan(x).mean(0)
     return [NumberColumn(n).fit(df.iloc[:, i]) if large[i] else
-            NumberColumn(n, base=0, scale=scales[i] if whole[i] else fit_scale(x[:, i]), missing=float(share[i])) for i, n in enumerate(names)]
+            NumberColumn(n, base=0, scale=scales[i] if whole[i] else fit_scale(x[:, i]), missing=float(share[i]))
+            for i, n in enumerate(names)]
 
 # %% ../../nbs/data/03_kinds.ipynb #cc35317f
 _SPELLINGS = {w: float(i) for i, ws in enumerate((('0', 'false', 'f', 'no', 'n'), ('1', 'true', 't', 'yes', 'y'))) for w in ws}
@@ -224,7 +225,8 @@ for _kind in (
     ColumnKind(DateColumn, 'days or instants', 'seconds and calendar parts', text=_all_dates,
                dtype=lambda t: pt.is_datetime64_any_dtype(t) or isinstance(t, pd.PeriodDtype),
                inferred=('datetime64', 'datetime', 'date', 'period')),
-    ColumnKind(DurationColumn, 'time spans, or times of a day', dtype=pt.is_timedelta64_dtype, inferred=('timedelta64', 'timedelta', 'time')),
+    ColumnKind(DurationColumn, 'time spans, or times of a day', dtype=pt.is_timedelta64_dtype,
+               inferred=('timedelta64', 'timedelta', 'time')),
 ): register_kind(_kind)
 
 # %% ../../nbs/data/03_kinds.ipynb #9570aa5d

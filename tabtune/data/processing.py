@@ -98,8 +98,9 @@ class Matrix:
     def __init__(self, x, names, categorical, source):
         self.x, self.names, self.categorical, self.source = np.asarray(x, dtype=np.float64), list(names), categorical, source
 
-    def take(self, columns): return Matrix(self.x[:, columns], np.array(self.names, dtype=object)[columns], self.categorical[columns],
-                                           self.source[columns])
+    def take(self, columns):
+        "These columns only."
+        return Matrix(self.x[:, columns], np.array(self.names, dtype=object)[columns], self.categorical[columns], self.source[columns])
 
     def with_columns(self, other):
         "These columns, then those of another matrix."
@@ -108,7 +109,7 @@ class Matrix:
 
 # %% ../../nbs/data/05_processing.ipynb #40784bda
 class Impute:
-    "Fill missing cells."
+    "Fill missing cells: `fit` a training `Matrix`, `apply` to any other; both return a new one."
     def __init__(self, choice, seed):
         self.numbers, self.levels = IMPUTERS[choice](seed), SimpleImputer(strategy='most_frequent', keep_empty_features=True)
 
@@ -131,7 +132,7 @@ def _check_rows(setting, choice, y, task, least, instead):
 
 # %% ../../nbs/data/05_processing.ipynb #deb8f177
 class Categories:
-    "Category codes to other numbers."
+    "Category codes to other numbers; used like `Impute`."
     def __init__(self, choice, seed): self.choice, self.seed, self.step = choice, seed, None
 
     def fit(self, m, y, task):
@@ -162,7 +163,7 @@ def _cross_fitting(y, kind, seed) -> dict:
 
 # %% ../../nbs/data/05_processing.ipynb #fce5a0cb
 class Scale:
-    "Scale numbers; category codes stay."
+    "Scale numbers; category codes stay. Used like `Impute`."
     def __init__(self, choice, seed): self.step = SCALERS[choice]()
 
     def fit(self, m, y, task):
@@ -177,7 +178,7 @@ class Scale:
 
 # %% ../../nbs/data/05_processing.ipynb #1b424a5a
 class Select:
-    "Keep the columns that score best."
+    "Keep the columns that score best; used like `Impute`."
     def __init__(self, choice, seed, n_features=None): self.choice, self.seed, self.n_features = choice, seed, n_features
 
     def fit(self, m, y, task):
@@ -340,13 +341,25 @@ def processing_summary(
     return table
 
 @patch(as_prop=True)
-def columns_(self: TableProcessor): return self.encoder_.columns_
+def columns_(self: TableProcessor) -> list:
+    "What was learnt about each column of the table."
+    return self.encoder_.columns_
+
 @patch(as_prop=True)
-def column_kinds_(self: TableProcessor): return self.encoder_.column_kinds_
+def column_kinds_(self: TableProcessor) -> dict:
+    "The kind of each column, by name."
+    return self.encoder_.column_kinds_
+
 @patch
-def summary(self: TableProcessor): return self.encoder_.summary()
+def summary(self: TableProcessor) -> pd.DataFrame:
+    "The encoder's summary: one line per column."
+    return self.encoder_.summary()
+
 @patch
-def get_feature_names_out(self: TableProcessor, input_features=None): return (check_is_fitted(self, 'names_'), self.names_)[1]
+def get_feature_names_out(self: TableProcessor, input_features=None) -> np.ndarray:
+    "Names of the matrix's columns after all steps."
+    check_is_fitted(self, 'names_')
+    return self.names_
 
 # %% ../../nbs/data/05_processing.ipynb #3781ddd7
 TRUSTED = ['numpy.dtype', 'sklearn.impute._iterative.IterativeImputer', 'sklearn.impute._iterative._ImputerTriplet']

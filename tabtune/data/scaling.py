@@ -94,8 +94,8 @@ def stack_scales(
     scales: list,  # K scales without knots
 ) -> dict:  # the same numbers as arrays (K,), for `apply_scale` of (n, K)
     "Several straight lines as one."
-    return dict(exp=np.array([c['exp'] for c in scales]), low=np.array([c['low'] for c in scales]), mean=np.array([c['mean'] for c in scales]),
-                std=np.array([c['std'] for c in scales]), ends=np.array([c['ends'] for c in scales]).T, knots=(), places=())
+    arrays = {k: np.array([c[k] for c in scales]) for k in ('exp', 'low', 'mean', 'std', 'ends')}
+    return arrays | dict(ends=arrays['ends'].T, knots=(), places=())
 
 # %% ../../nbs/data/01_scaling.ipynb #46b9e4db
 def invert_scale(
