@@ -89,7 +89,7 @@ def test_the_maps_give_the_answer_back(wine, order, head, experts):
     np.testing.assert_allclose(recomputed(clf, maps, X, 'predict_proba', order), proba, atol=1e-4)
     for what in ('rows', 'columns') + (('head',) if head == 'retrieval' else ()):
         assert abs(recomputed(clf, turned(maps, what), X, 'predict_proba', order) - proba).max() > 1e-3, what
-    x, y, xq = (t[None] for t in _view(clf, clf.rows_[0], clf.encoder_.transform(X)))
+    x, y, xq = (t[None] for t in _view(clf, clf.member_rows_[0], clf.encoder_.transform(X)))
     with torch.inference_mode():  # the rest of the answer: gate times evidence
         cache = m.encode_support(x, y)
         part = torch.zeros(1) if experts == 'none' else m.experts.add_to_output(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.experts.evidence(m.cell(xq, cache.cells), cache.experts))[0]

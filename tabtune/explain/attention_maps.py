@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch.overrides import TorchFunctionMode
 from fastcore.basics import patch
 
-from ..estimators.classifier import N_CODEWORDS, Member, codebook, nearest_centre
+from ..estimators.base import Member, nearest_centre
+from ..estimators.classifier import N_CODEWORDS, codebook
 from ..core.config import check_choice, check_range
 from ..estimators.metrics import axes_for
 from ..model.mitra import Mitra
@@ -149,18 +150,18 @@ def _estimator(pipe): check_is_fitted(pipe); return getattr(pipe, 'estimator_', 
 
 def _context(est, x_query, view) -> np.ndarray:  # positions in the training table
     "The support rows of some queries: a large table may have a context for each of its regions."
-    check_range('view', view, 0, len(est.rows_) - 1)
-    if len(est.centres_) == 1: return est.rows_[view]
-    regions = np.unique(nearest_centre(x_query[:, est.columns_], est.centres_))
+    check_range('view', view, 0, len(est.member_rows_) - 1)
+    if len(est.region_centres_) == 1: return est.member_rows_[view]
+    regions = np.unique(nearest_centre(x_query[:, est.selected_columns_], est.region_centres_))
     if len(regions) > 1: raise InputError(f'the rows of X lie in {len(regions)} regions of the table, each with a context of its own: '
                                           'explain them one at a time, e.g. X.iloc[[0]]')
-    return np.union1d(est.rows_[view], est.near_[regions[0]])
+    return np.union1d(est.member_rows_[view], est.region_rows_[regions[0]])
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #f229c312
 def _view(est, rows, x_query, view=0) -> tuple:  # support, codes and queries as the model sees them
     "One view of a fitted estimator's table."
     numbers = not hasattr(est, 'classes_')
-    member = Member(view, rows, est.columns_, 1 if numbers else len(est.classes_), est.seed_)
+    member = Member(view, rows, est.selected_columns_, 1 if numbers else len(est.classes_), est.seed_)
     if numbers: return *map(torch.as_tensor, (member.x(est.x_support_[rows]), est.scaled_targets(view, rows)[-1], member.x(x_query))),
     x, y = member.support(est.x_support_, est.y_support_)
     k, width = len(est.classes_), est.model_.config.n_classes
@@ -171,7 +172,7 @@ def _view(est, rows, x_query, view=0) -> tuple:  # support, codes and queries as
 def _names(est):
     "Names of the table's columns, names of the inputs in use, and the column that each came from."
     e = est.encoder_
-    return [c.name for c in e.columns_], list(e.get_feature_names_out()[est.columns_]), e.sources_[est.columns_]
+    return [c.name for c in e.columns_], list(e.get_feature_names_out()[est.selected_columns_]), e.sources_[est.selected_columns_]
 
 def _check_size(config, queries, n_support, n_features):
     "No more weights than memory holds."

@@ -31,7 +31,7 @@ def column_shares(
 ) -> np.ndarray:  # (n_rows, columns), at most 1 in all; the rest stays with the label token
     "How much of each row's attention went to each column: rollout of its own side and of the support's, averaged."
     est, X = _estimator(pipe), check_table(X)
-    n = 64 if len(est.centres_) == 1 else 1
+    n = 64 if len(est.region_centres_) == 1 else 1
     features, _, sources = _names(est)
     out = np.zeros((len(X), len(features)))
     for start in range(0, len(X), n):
@@ -229,8 +229,8 @@ def embed(
 ) -> np.ndarray:  # (n_rows, d_model)
     "What the model knows of each row, as a vector."
     est = _estimator(pipe)
-    check_range('view', view, 0, len(est.rows_) - 1)
-    return _embed(est, est.rows_[view], est.encoder_.transform(X), view)
+    check_range('view', view, 0, len(est.member_rows_) - 1)
+    return _embed(est, est.member_rows_[view], est.encoder_.transform(X), view)
 
 # %% ../../nbs/explain/01_importance.ipynb #0e189b84
 def embed_support(
@@ -241,11 +241,11 @@ def embed_support(
     "The training rows as vectors, each without its own label in sight."
     from sklearn.model_selection import KFold
     est = _estimator(pipe)
-    check_range('view', view, 0, len(est.rows_) - 1)
+    check_range('view', view, 0, len(est.member_rows_) - 1)
     check_range('folds', folds, 2, len(est.x_support_))
     out = np.empty((len(est.x_support_), est.model_.config.d_model), dtype=np.float32)
     for _, held in KFold(folds, shuffle=True, random_state=est.seed_).split(out):
-        out[held] = _embed(est, np.setdiff1d(est.rows_[view], held), est.x_support_[held], view)
+        out[held] = _embed(est, np.setdiff1d(est.member_rows_[view], held), est.x_support_[held], view)
     return out
 
 # %% ../../nbs/explain/01_importance.ipynb #9fd9fb9c

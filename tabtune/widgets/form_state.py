@@ -19,7 +19,7 @@ from ..core.config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
                                  settings_table)
 from ..estimators.pipeline import TabularPipeline
 from ..data.processing import PROCESSING_CHOICES, check_processor_params
-from ..training.recommend import Facts, memory_needed, tokens_per_second
+from ..training.recommend import RuleInputs, memory_needed, tokens_per_second
 from ..training.strategies import TuningStrategy, find_strategy
 from ..core.shapes import ConfigError, TabTuneError
 from ..training.loop import pick_device
@@ -248,5 +248,5 @@ def _training_cost(self: FormState, m, tokens, train, speed, predict_s) -> dict:
     s = dict(batch_size=c.batch_size, support_size=min(c.support_size, train // 2), query_size=min(c.query_size, train // 2))
     steps = loop_settings(c).n_steps
     per_step = s['batch_size'] * (s['support_size'] + s['query_size']) * tokens * c.gradient_accumulation_steps
-    memory = memory_needed(Facts(train, tokens - 1, strategy=self.strategy), s, m.d_model, m.num_layers)
+    memory = memory_needed(RuleInputs(train, tokens - 1, strategy=self.strategy), s, m.d_model, m.num_layers)
     return dict(steps=steps, seconds=predict_s + steps * per_step / speed, memory_mib=memory / 2 ** 20)
