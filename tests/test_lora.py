@@ -13,7 +13,7 @@ from tabtune.core.config import MitraConfig
 from tabtune.model.checkpoints import RENAMED
 from tabtune.model.lora import LAYER_GROUPS, apply_lora, linear_layers, load_adapter, lora_counts, merge_adapter, resolve_targets, save_adapter, use_adapter
 from tabtune.model.mitra import Mitra
-from tabtune.training.recommend import Facts, advise
+from tabtune.training.recommend import RuleInputs, apply_rules
 from tabtune.training.strategies import find_strategy
 from tabtune.core.shapes import CheckpointError, ConfigError
 from tabtune.training.loop import episode_loss
@@ -121,10 +121,10 @@ def test_recommendations_from_any_table_are_valid():
         rec = recommend(t, y, device='cpu', tuning_strategy='peft')
         find_strategy('peft').config(rec.tuning_params)
         TabularPipeline(tuning_strategy=rec.tuning_strategy, tuning_params=rec.tuning_params, model_params=rec.model_params)._check()
-    assert rec.facts.rows == 30 and rec.facts.smallest == min(np.bincount(y))
+    assert rec.inputs.rows == 30 and rec.inputs.smallest == min(np.bincount(y))
 
 def test_less_memory_never_asks_for_more():
-    need = [advise(Facts(10 ** 6, 400, memory=m * 1e9), timed=False).memory_gb for m in (2, 8, 32, 128)]
+    need = [apply_rules(RuleInputs(10 ** 6, 400, memory=m * 1e9), timed=False).memory_gb for m in (2, 8, 32, 128)]
     assert need == sorted(need)
 
 def test_decided_settings_stay():

@@ -177,7 +177,7 @@ def test_nearest_is_saved(near, tmp_path):
 def test_every_region_knows_every_class():
     X, y = make_classification(4000, 5, n_informative=4, n_redundant=0, n_classes=4, weights=[.9, .05, .04], random_state=0)
     clf = MitraClassifier('small', device='cpu', max_support=100, support_strategy='nearest').fit(X, y)
-    for near in clf.near_: assert set(y[np.union1d(near, clf.rows_[0])]) == {0, 1, 2, 3}
+    for near in clf.region_rows_: assert set(y[np.union1d(near, clf.member_rows_[0])]) == {0, 1, 2, 3}
     assert clf.predict_proba(X[:20]).shape == (20, 4)
 
 PEAK = '''

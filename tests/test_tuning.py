@@ -288,27 +288,27 @@ def watched(monkeypatch, **actions):
         return for_repeat(self, number)
     monkeypatch.setattr(LiveRun, 'for_repeat', noted)
     report = tune(tiny_model(), *rings(150), QUICK | dict(epochs=1, steps_per_epoch=4, callbacks=[live])).report
-    assert live.done.is_set() and not live.view.watcher.is_alive()
+    assert live.done.is_set() and not live.view.monitor_thread.is_alive()
     return live, seen, report
 
 def test_a_live_view_stays_to_the_last_repeat(monkeypatch):
     gains_of_repeats(monkeypatch, 0.1, 0.1, -0.5)
     live, seen, report = watched(monkeypatch)
     assert seen == [(2, 'comparing', False), (3, 'comparing', False)] and report['repeats'] == 3
-    assert live.turn == (3, 1.0) and live.view.state()['status'] == 'finished'
+    assert live.repeat == (3, 1.0) and live.view.state()['status'] == 'finished'
     assert live.view.state()['step'] == 4 and len(live.history.rows) == 6  # the curves are those of the first run
 
 def test_stop_in_a_later_repeat_ends_all_repeats(monkeypatch):
     gains_of_repeats(monkeypatch, 0.1, 0.1, 0.1)
     live, seen, report = watched(monkeypatch, stop=3)
-    assert [s[0] for s in seen] == [2, 3] and live.turn == (3, 0.25)  # after one step of four
+    assert [s[0] for s in seen] == [2, 3] and live.repeat == (3, 0.25)  # after one step of four
     assert report['repeats'] == 2 and report['ended'] == 'complete' and live.view.state()['status'] == 'stopped'
 
 def test_a_live_view_ends_where_training_fails():
     from tabtune.widgets.training_view import LiveRun
     live = LiveRun()
     with pytest.raises(ZeroDivisionError): tune(tiny_model(), *rings(150), QUICK | dict(callbacks=[live, At(2, lambda state: 1 / 0)]))
-    assert live.done.is_set() and not live.view.watcher.is_alive()
+    assert live.done.is_set() and not live.view.monitor_thread.is_alive()
     assert live.status == 'failed' and isinstance(live.error, ZeroDivisionError)
 
 def test_stop_after_the_last_step_is_not_repeated(monkeypatch):

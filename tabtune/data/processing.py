@@ -13,14 +13,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
+import sklearn  # sklearn.impute and others are imported with the first step that needs them
 from fastcore.basics import patch
-from sklearn import feature_selection as skf
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
-from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.preprocessing import (MinMaxScaler, OneHotEncoder, PowerTransformer, RobustScaler, StandardScaler, TargetEncoder,
-                                   minmax_scale)
 from sklearn.utils.validation import check_is_fitted
 
 from ..core.config import check_keys, check_settings, setting
@@ -32,21 +27,26 @@ from .frames import check_table
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/data/04_processing.ipynb #1df25b87
-IMPUTERS = dict(mean=lambda seed: SimpleImputer(strategy='mean', keep_empty_features=True),
-    median=lambda seed: SimpleImputer(strategy='median', keep_empty_features=True),
-    knn=lambda seed: KNNImputer(keep_empty_features=True),
-    iterative=lambda seed: IterativeImputer(random_state=seed, keep_empty_features=True))
+def _iterative_imputer(seed):
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    return sklearn.impute.IterativeImputer(random_state=seed, keep_empty_features=True)
+
+IMPUTERS = dict(mean=lambda seed: sklearn.impute.SimpleImputer(strategy='mean', keep_empty_features=True),
+    median=lambda seed: sklearn.impute.SimpleImputer(strategy='median', keep_empty_features=True),
+    knn=lambda seed: sklearn.impute.KNNImputer(keep_empty_features=True),
+    iterative=_iterative_imputer)
 ENCODINGS = dict(ordinal=lambda seed, kind: None,
-    onehot=lambda seed, kind: OneHotEncoder(handle_unknown='ignore', sparse_output=False, max_categories=50),
-    target=lambda seed, kind: TargetEncoder(target_type=kind))
-SCALERS = dict(standard=StandardScaler, minmax=MinMaxScaler, robust=RobustScaler, power=PowerTransformer)
+    onehot=lambda seed, kind: sklearn.preprocessing.OneHotEncoder(handle_unknown='ignore', sparse_output=False, max_categories=50),
+    target=lambda seed, kind: sklearn.preprocessing.TargetEncoder(target_type=kind))
+SCALERS = dict(standard='StandardScaler', minmax='MinMaxScaler', robust='RobustScaler', power='PowerTransformer')
 
 # %% ../../nbs/data/04_processing.ipynb #f46c6be0
 def _variance(x, y, seed):
-    return skf.VarianceThreshold().fit(minmax_scale(x)).variances_ if np.ptp(x, axis=0).any() else np.zeros(x.shape[1])
+    if not np.ptp(x, axis=0).any(): return np.zeros(x.shape[1])
+    return sklearn.feature_selection.VarianceThreshold().fit(sklearn.preprocessing.minmax_scale(x)).variances_
 
-def _anova(x, y, seed): return skf.f_classif(x, y)[0]
-def _information(x, y, seed): return skf.mutual_info_classif(x, y, random_state=seed)
+def _anova(x, y, seed): return sklearn.feature_selection.f_classif(x, y)[0]
+def _information(x, y, seed): return sklearn.feature_selection.mutual_info_classif(x, y, random_state=seed)
 
 SELECTIONS = dict(variance=_variance, anova=_anova, mutual_info=_information)
 RESAMPLERS = ('over', 'under', 'smote')
@@ -109,7 +109,8 @@ class Matrix:
 class Impute:
     "Fill missing cells."
     def __init__(self, choice, seed):
-        self.numbers, self.levels = IMPUTERS[choice](seed), SimpleImputer(strategy='most_frequent', keep_empty_features=True)
+        self.numbers = IMPUTERS[choice](seed)
+        self.levels = sklearn.impute.SimpleImputer(strategy='most_frequent', keep_empty_features=True)
 
     def fit(self, m, y, task):
         for step, on in self._parts(m): step.fit(m.x[:, on])
@@ -155,14 +156,14 @@ class Categories:
 # %% ../../nbs/data/04_processing.ipynb #09ba87f1
 def _cross_fitting(y, kind, seed) -> dict:
     "Folds of the cross-fitting: scikit-learn before 1.9 takes a number and a seed, later ones a splitter."
-    n, Folds = (min(5, len(y)), KFold) if kind == 'continuous' else (max(2, min(5, np.bincount(y).min())), StratifiedKFold)
-    if TargetEncoder().shuffle != 'deprecated': return dict(cv=int(n), shuffle=True, random_state=seed)
-    return dict(cv=Folds(int(n), shuffle=True, random_state=seed))
+    n, folds = (min(5, len(y)), 'KFold') if kind == 'continuous' else (max(2, min(5, np.bincount(y).min())), 'StratifiedKFold')
+    if sklearn.preprocessing.TargetEncoder().shuffle != 'deprecated': return dict(cv=int(n), shuffle=True, random_state=seed)
+    return dict(cv=getattr(sklearn.model_selection, folds)(int(n), shuffle=True, random_state=seed))
 
 # %% ../../nbs/data/04_processing.ipynb #fce5a0cb
 class Scale:
     "Scale numbers; category codes stay."
-    def __init__(self, choice, seed): self.step = SCALERS[choice]()
+    def __init__(self, choice, seed): self.step = getattr(sklearn.preprocessing, SCALERS[choice])()
 
     def fit(self, m, y, task):
         if not m.categorical.all(): self.step.fit(m.x[:, ~m.categorical])
@@ -182,7 +183,7 @@ class Select:
     def fit(self, m, y, task):
         if self.choice == 'mutual_info':
             _check_rows('feature_selection_strategy', 'mutual_info', y, task, 4 if task == 'regression' else 2, 'variance')
-        full = SimpleImputer(keep_empty_features=True).fit_transform(m.x)  # scores can't handle missing cells
+        full = sklearn.impute.SimpleImputer(keep_empty_features=True).fit_transform(m.x)  # scores can't handle missing cells
         with warnings.catch_warnings(action='ignore'): score = SCORES_OF[task](self.choice)(full, y, self.seed)  # of constant columns
         self.scores = np.nan_to_num(np.asarray(score, dtype=np.float64), nan=-1., posinf=np.finfo(float).max)
         alive = (self.scores > 0).sum() if self.choice == 'variance' else -(-len(self.scores) // 2)
@@ -193,8 +194,8 @@ class Select:
 
 # %% ../../nbs/data/04_processing.ipynb #aa4eae7a
 def _regression_score(choice):
-    return dict(variance=_variance, anova=lambda x, y, seed: skf.f_regression(x, y)[0],
-        mutual_info=lambda x, y, seed: skf.mutual_info_regression(x, y, random_state=seed))[choice]
+    return dict(variance=_variance, anova=lambda x, y, seed: sklearn.feature_selection.f_regression(x, y)[0],
+        mutual_info=lambda x, y, seed: sklearn.feature_selection.mutual_info_regression(x, y, random_state=seed))[choice]
 
 SCORES_OF = dict(classification=SELECTIONS.get, regression=_regression_score)
 
