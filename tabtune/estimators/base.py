@@ -23,7 +23,7 @@ from tabtune.data.encode import TableEncoder
 from tabtune.data.processing import TableProcessor, check_processor_params
 from tabtune.model.checkpoints import check_task, load_checkpoint
 from tabtune.model.mitra import Mitra
-from tabtune.training.loop import pick_device
+from tabtune.training.loop import select_device
 
 log = logging.getLogger('tabtune')
 
@@ -185,7 +185,7 @@ def _fit_encoder(
 @patch
 def _set_encoder(self: InContextEstimator, encoder):
     "Take over a fitted encoder, and what it knows of the columns."
-    self.encoder_, self.device_ = encoder, pick_device(self.device)
+    self.encoder_, self.device_ = encoder, select_device(self.device)
     for name in ('n_features_in_', 'feature_names_in_'):
         if hasattr(encoder, name): setattr(self, name, getattr(encoder, name))
         elif hasattr(self, name): delattr(self, name)
@@ -308,7 +308,7 @@ def __getstate__(self: InContextEstimator):
 @patch
 def __setstate__(self: InContextEstimator, state):
     BaseEstimator.__setstate__(self, state)
-    if hasattr(self, 'model_'): self.device_ = pick_device(self.device); self.model_.to(self.device_)
+    if hasattr(self, 'model_'): self.device_ = select_device(self.device); self.model_.to(self.device_)
 
 # %% ../../nbs/estimators/01_base.ipynb #87e8fbdd
 def is_dask(X) -> bool: return hasattr(X, 'map_partitions') and hasattr(X, 'npartitions')

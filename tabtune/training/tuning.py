@@ -30,7 +30,7 @@ from ..model.checkpoints import save_checkpoint
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
 from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows
 from .loop import LOSSES, Callback, LoopSettings, Trainer, select_device
-from .recommend import KEPT_ARRAYS
+from .recommend import ARRAYS_PER_BLOCK
 from .strategies import DEFAULT_STRATEGY, find_strategy
 
 # %% ../../nbs/training/08_tuning.ipynb #ba2dc4e1
@@ -68,7 +68,7 @@ def _parts_that_fit(
     "Parts that a batch is computed in, so that it fits into half of the free memory."
     m, cells = model.config, config.batch_size * (config.support_size + config.query_size) * (min(n_features, 100) + 1)
     free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' else psutil.virtual_memory().available
-    need = memory * cells * m.d_model * 4 * KEPT_ARRAYS * m.num_layers / (0.5 * free)
+    need = memory * cells * m.d_model * 4 * ARRAYS_PER_BLOCK * m.num_layers / (0.5 * free)
     parts = 2 ** max(0, math.ceil(math.log2(max(need, 1e-9))))
     if parts > 1:
         log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d parts', config.batch_size, need * free / 2e9, parts)
