@@ -10,7 +10,9 @@ import json
 import os
 import warnings
 from dataclasses import replace
+from functools import lru_cache
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -96,7 +98,7 @@ def read_config(
 def _check_size(config: MitraConfig, weights: dict, source):
     "Raise `CheckpointError` if there are fewer weights than one block of this size has."
     least = config.d_model * max(config.num_layers * max(config.d_model, config.d_ff), config.n_classes)
-    if least > sum(w.numel() for w in weights.values()):
+    if least > sum(map(torch.Tensor.numel, weights.values())):
         raise CheckpointError(f'{source} has fewer numbers than the sizes in config.json need: is it another model\'s?')
 
 # %% ../../nbs/model/04_checkpoints.ipynb #0511ba2c
@@ -140,9 +142,10 @@ def check_task(
     name='these weights',
 ):
     "Raise `ConfigError` if weights are for another task."
+    if config.task == task: return
     have = ', '.join(n for n, dir in bundled().items() if read_config(dir).task == task) or 'none'
-    if config.task != task: raise ConfigError(f"{name if isinstance(name, (str, Path)) else 'the model'} is for {config.task}, "
-                                              f'and {task} is asked for; bundled for {task}: {have}')
+    raise ConfigError(f"{name if isinstance(name, (str, Path)) else 'the model'} is for {config.task}, "
+                      f'and {task} is asked for; bundled for {task}: {have}')
 
 # %% ../../nbs/model/04_checkpoints.ipynb #1066c4c3
 def read_card(name) -> dict:
@@ -153,12 +156,18 @@ def read_card(name) -> dict:
 # %% ../../nbs/model/04_checkpoints.ipynb #2038c88a
 _SIZE = ('d_model', 'd_ff', 'num_heads', 'num_layers')
 
+@lru_cache
+def _config_at(dir, changed): return read_config(dir)  # `changed`: a file that was written again is read again
+
+def _bundled_configs() -> dict:  # name -> `MitraConfig`
+    "The architectures of the bundled checkpoints; each config.json is read once."
+    return {name: _config_at(dir, os.stat(dir / 'config.json').st_mtime_ns) for name, dir in bundled().items()}
+
 def bundled_for(
     config: MitraConfig,  # the wanted architecture
 ) -> str:  # name of a bundled checkpoint
     "The bundled checkpoint whose task and sizes are those of `config`. Raises `ConfigError` if there is none."
-    size = lambda c: (c.task, *(getattr(c, k) for k in _SIZE))
-    configs = {name: read_config(dir) for name, dir in bundled().items()}
+    size, configs = attrgetter('task', *_SIZE), _bundled_configs()
     for name, c in configs.items():
         if size(c) == size(config): return name
     show = lambda c: ', '.join(f'{k}={getattr(c, k)}' for k in _SIZE)
