@@ -78,10 +78,11 @@ define make_venv
 	  echo "'$(PYTHON) -m venv' failed. On Debian or Ubuntu: apt-get install python3-venv, then make again."; exit 1; }
 endef
 
-.venv/.stamp: settings.ini setup.py constraints.txt
+.venv/.stamp: settings.ini setup.py constraints.txt $(wildcard tabtune/model/csrc/*)
 	@echo "setup: an environment in .venv (some minutes at first)"
 	$(call make_venv,.venv)
 	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@ls tabtune/model/_kernel*.so >/dev/null 2>&1 || echo "setup: without the kernel for training in bfloat16 (it needs Linux, x86-64 and a C compiler)"
 	@touch $@
 
 .venv-docs/.stamp: docs/requirements.txt

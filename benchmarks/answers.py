@@ -18,7 +18,7 @@ from tabtune.model.checkpoints import load_checkpoint
 from tabtune.training.episodes import PriorEpisodes
 from tabtune.model.mitra import TargetHead
 from tabtune.training.pretrain import validation_set
-from tabtune.data.targets import Mixture, bin_edges, mixture_answer
+from tabtune.data.targets import LogisticMixture, bin_edges, mixture_distribution
 
 SHARES = torch.arange(1, 10) / 10
 
@@ -30,9 +30,9 @@ class Tokens:
             model.final_layer.memory = lambda h, y, cache: keep.update(support=h)
             self.cache = model.encode_support(ep.x_support, ep.y_support)
             model.final_layer.forward = lambda h, memory, cache: keep.update(query=h)
-            model.experts.answer = lambda out, h, evidence: keep.update(evidence=evidence)
+            model.experts.add_to_output = lambda out, h, evidence: keep.update(evidence=evidence)
             model.predict_logits(self.cache, ep.x_query)
-            for m, name in ((model.final_layer, 'memory'), (model.final_layer, 'forward'), (model.experts, 'answer')): delattr(m, name)
+            for m, name in ((model.final_layer, 'memory'), (model.final_layer, 'forward'), (model.experts, 'add_to_output')): delattr(m, name)
         self.ep, self.model, self.support, self.query, self.evidence = ep, model, keep['support'], keep['query'], keep['evidence']
 
 class Similar(nn.Module):
@@ -41,8 +41,8 @@ class Similar(nn.Module):
         super().__init__()
         self.head = TargetHead(config)
 
-    def out(self, t): return t.model.experts.answer(self.head(t.query, self.head.memory(t.support, t.ep.y_support, t.cache), t.cache), t.query, t.evidence)
-    def forward(self, t): return mixture_answer(self.out(t))
+    def out(self, t): return t.model.experts.add_to_output(self.head(t.query, self.head.memory(t.support, t.ep.y_support, t.cache), t.cache), t.query, t.evidence)
+    def forward(self, t): return mixture_distribution(self.out(t))
 
 class SimilarBins(Similar):
     "The same place and spread, and bins around it."
@@ -55,7 +55,7 @@ class SimilarBins(Similar):
         loc, spread = self.out(t)[..., -2:].split(1, -1)
         k, width = self.bins.out_features, spread.clamp(-5, 3).exp()
         middle = torch.linspace(-6, 6, k) * width + loc
-        return Mixture(self.bins(t.query).log_softmax(-1), middle, (6 / k * width).expand_as(middle))
+        return LogisticMixture(self.bins(t.query).log_softmax(-1), middle, (6 / k * width).expand_as(middle))
 
 class Bins(nn.Module):
     "Bins from half a range below the support's targets to half a range above."
@@ -68,7 +68,7 @@ class Bins(nn.Module):
         width = (high - low).clamp_min(1e-3)[:, None, None]
         edges = bin_edges(self.bins.out_features)
         middle = ((edges[1:] + edges[:-1]) / 2) * width + low[:, None, None]
-        return Mixture(self.bins(t.query).log_softmax(-1), middle.expand(-1, t.query.shape[1], -1), (width / self.bins.out_features).expand(-1, t.query.shape[1], self.bins.out_features))
+        return LogisticMixture(self.bins(t.query).log_softmax(-1), middle.expand(-1, t.query.shape[1], -1), (width / self.bins.out_features).expand(-1, t.query.shape[1], self.bins.out_features))
 
 HEADS = {'bins over the range': Bins, 'similar rows, refined by bins': SimilarBins, 'similar rows, refined by distributions': Similar}
 

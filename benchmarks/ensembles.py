@@ -2,8 +2,8 @@
 
     python benchmarks/ensembles.py [--pretrained medium] [--tables 3] [--sizes 1 2 4 8] [--bends none rank asinh] [--out benchmarks/ensembles.csv]
 
-The views of an ensemble differ in the codes of the classes and in which columns are mirrored. `--bends` also tries a
-transform of the values in every second view: ranks within the support, or a squeezed distance from the median.
+The members of an ensemble differ in the codes of the classes and in which columns are mirrored. `--bends` also tries a
+transform of the values in every second member: ranks within the support, or a squeezed distance from the median.
 """
 import argparse, time, warnings
 from pathlib import Path
@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tabtune.estimators import classifier
+from tabtune.estimators import base
+from tabtune import MitraClassifier
 from tabtune.training.pretrain import validation_set
 
 def rank(support, x):
@@ -32,8 +33,8 @@ def asinh(support, x):
 BENDS = dict(none=None, rank=rank, asinh=asinh)
 
 def bent(bend):
-    "A `Member` whose odd views see bent values."
-    class Bent(classifier.Member):
+    "A `Member` whose odd members see transformed values."
+    class Bent(base.Member):
         def __init__(self, i, rows, *args): super().__init__(i, rows, *args); self.bend = bend if i % 2 else None
         def x(self, X):
             x = X[:, self.columns].astype(np.float64)
@@ -43,13 +44,13 @@ def bent(bend):
 
 def answer(pretrained, n, bend, X, y, Q):
     "Classes, probabilities and seconds."
-    plain, start = classifier.Member, time.process_time()
-    if bend: classifier.Member = bent(bend)
+    plain, start = base.Member, time.process_time()
+    if bend: base.Member = bent(bend)
     try:
-        clf = classifier.MitraClassifier(pretrained, n_estimators=n).fit(X, y)
-        classifier.Member.table = clf.x_support_
+        clf = MitraClassifier(pretrained, n_estimators=n).fit(X, y)
+        base.Member.table = clf.x_support_
         return clf.classes_, clf.predict_proba(Q), time.process_time() - start
-    finally: classifier.Member = plain
+    finally: base.Member = plain
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

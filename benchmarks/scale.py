@@ -32,7 +32,7 @@ def measure(args):
     est.predict_proba(Q[:1000])
     first, start = time.process_time() - start, time.process_time()
     est.predict_proba(Q)
-    return dict(axis=axis, checkpoint=name, **size, used=len(est.rows_[0]), first=round(first, 3), later=round(time.process_time() - start, 3),
+    return dict(axis=axis, checkpoint=name, **size, used=len(est.member_rows_[0]), first=round(first, 3), later=round(time.process_time() - start, 3),
                 peak=(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 def main():

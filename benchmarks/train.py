@@ -4,7 +4,9 @@
 
 A batch is what `tabtune-pretrain` sees (12,000 cells at the start). The ways take turns, after four batches to warm up;
 those that draw equally far ahead see the same batches. Times are those of the processor, so that other work on the machine
-matters less. A step is the drawing of the tables, forward, backward and the optimiser.
+matters less. A step is the drawing of the tables, forward, backward and the optimiser. The kernel is measured with each set of
+instructions that this machine can run; the last rows are predictions of 1,000 rows by 1,000 with 20 columns, in which the kernel
+has no part. `ratio` is to the first row of a size, `kernel_ratio` to the same way without the kernel.
 """
 import argparse, time
 from pathlib import Path
@@ -12,41 +14,72 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tabtune.model import mitra
 from tabtune.core.config import MitraConfig
-from tabtune.training.episodes import PriorEpisodes
-from tabtune.model.fused import library
+from tabtune.model import kernel
 from tabtune.model.mitra import Mitra, neighbour_init
+from tabtune.training.episodes import PriorEpisodes
 from tabtune.training.loop import episode_loss
 
 def compiled(model):
     for block in model.layers: block.forward = torch.compile(block.forward, dynamic=True)
 
-WAYS = {  # name -> (variant, bfloat16 in linear layers, tables drawn for so many batches at once, change, the kernel?)
-    'float32, no experts': (dict(experts='none'), False, 1, None, False),
-    'bfloat16 in linear layers': (dict(experts='none'), True, 1, None, False),
-    'and tables for four batches drawn at once': (dict(experts='none'), True, 4, None, False),
-    'and compiled blocks': (dict(experts='none'), True, 4, compiled, False),
-    'and the kernel': (dict(experts='none'), True, 4, None, True),
-    'with experts, 256 landmarks': ({}, True, 4, None, False),
-    'with experts and the kernel': ({}, True, 4, None, True),
+TABLES, EXPERTS, PREDICTION = 'and tables for four batches drawn at once', 'with experts, 256 landmarks', 'prediction, 1,000 x 20 by 1,000'
+WAYS = {  # name -> (variant, bfloat16 in linear layers, tables drawn for so many batches at once, change)
+    'float32, no experts': (dict(experts='none'), False, 1, None),
+    'bfloat16 in linear layers': (dict(experts='none'), True, 1, None),
+    TABLES: (dict(experts='none'), True, 4, None),
+    'and compiled blocks': (dict(experts='none'), True, 4, compiled),
+    EXPERTS: ({}, True, 4, None),
 }
 
-def stepper(d_model, num_layers, variant, bf16, ahead, change, kernel):
-    "A function that does one step and says (seconds, cells)."
+def model_of(size, variant):
     torch.manual_seed(0)
+    d_model, num_layers = map(int, size.split('x'))
     model = neighbour_init(Mitra(MitraConfig(d_model=d_model, num_layers=num_layers, dropout=0.0, **variant))).train()
-    if hasattr(model.experts, 'limit'): model.experts.limit = 256
+    if hasattr(model.experts, 'max_landmarks'): model.experts.max_landmarks = 256
+    return model
+
+def timed(instructions, f):
+    "Seconds of the processor that `f()` takes, with these instructions of the kernel (None: without it), and what it returns."
+    lib = kernel.open_library(instructions) if instructions else None
+    kernel.library = lambda: lib
+    start = time.process_time()
+    out = f()
+    return time.process_time() - start, out
+
+def stepper(size, variant, bf16, ahead, change, instructions):
+    "A function that does one step and returns (seconds, cells)."
+    model = model_of(size, variant)
     if change: change(model)
     opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, ahead=ahead, cells=12_000)
     def step():
-        mitra.library = library if kernel else lambda: None
-        start = time.process_time()
         ep = next(stream)
         with torch.autocast('cpu', torch.bfloat16, enabled=bf16): loss = episode_loss(model, ep)
         loss.backward(); opt.step(); opt.zero_grad()
-        return time.process_time() - start, ep.cells
-    return step
+        return ep.cells
+    return lambda: timed(instructions, step)
+
+def predictor(size, instructions):
+    "A function that predicts 1,000 rows by 1,000 and returns (seconds, cells)."
+    model, gen = model_of(size, {}).eval(), torch.Generator().manual_seed(0)
+    x, xq = (torch.randn(1, 1000, 20, generator=gen) for _ in range(2))
+    def predict():
+        with torch.inference_mode(): model(x, (x[..., 0] > 0).long(), xq)
+        return 2 * x.numel()
+    return lambda: timed(instructions, predict)
+
+def ways_of(size, sets, compile):
+    "Name -> (a function that does one step, the name of the way without the kernel or None)."
+    out = {name: (stepper(size, *way, None), None) for name, way in WAYS.items() if compile or way[3] is None}
+    for s in sets:
+        for name in (TABLES, EXPERTS): out[f'{name}, kernel ({s})'] = stepper(size, *WAYS[name], s), name
+    out[PREDICTION] = predictor(size, None), None
+    for s in sets: out[f'{PREDICTION}, kernel ({s})'] = predictor(size, s), PREDICTION
+    return out
+
+def processor():
+    try: return next(l.split(': ')[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
+    except (OSError, StopIteration): return 'unknown'
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -57,20 +90,25 @@ def main():
     ap.add_argument('--out', type=Path, default=Path(__file__).with_suffix('.csv'))
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
-    if library() is None: print('no kernel on this machine: its rows measure the way without it')
-    rows = []
+    sets = [s for s in kernel.INSTRUCTIONS[1:] if (lib := kernel.open_library(s)) and lib.instructions == s]
+    if not sets: print('no kernel on this machine')
+    rows, without = [], {}
     for size in a.sizes:
-        ways = {k: stepper(*map(int, size.split('x')), *w) for k, w in WAYS.items() if a.compile or w[3] is None}
-        for step in ways.values(): [step() for _ in range(4)]
+        ways = ways_of(size, sets, a.compile)
+        without |= {name: plain for name, (_, plain) in ways.items() if plain}
+        for step, _ in ways.values(): [step() for _ in range(4)]
         for i in range(4 * a.batches):
-            for name, step in ways.items():
+            for name, (step, _) in ways.items():
                 seconds, cells = step()
-                rows.append(dict(size=size, way=name, turn=i // 4, seconds=seconds, cells=cells))
-    turns = pd.DataFrame(rows).groupby(['size', 'way', 'turn'], sort=False).sum()  # four batches: one drawing of tables
-    turns['per_second'] = turns.cells / turns.seconds
-    table = turns.groupby(['size', 'way'], sort=False).per_second.median().round(-2).to_frame('cells_per_second')
+                rows.append(dict(size=size, way=name, repeat=i // 4, seconds=seconds, cells=cells))
+    repeats = pd.DataFrame(rows).groupby(['size', 'way', 'repeat'], sort=False).sum()  # four batches: one drawing of tables
+    repeats['per_second'] = repeats.cells / repeats.seconds
+    table = repeats.groupby(['size', 'way'], sort=False).per_second.median().round(-2).to_frame('cells_per_second')
     first = table.groupby('size', sort=False).cells_per_second.transform('first')
     table['ratio'] = (table.cells_per_second / first).round(2)
+    table['kernel_ratio'] = [round(v / table.cells_per_second[size, without[way]], 2) if way in without else None
+                             for (size, way), v in table.cells_per_second.items()]
+    table['processor'] = processor()
     table.to_csv(a.out)
     print(table)
 

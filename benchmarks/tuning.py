@@ -24,10 +24,10 @@ def one_speed(strategy, rows, columns, model, params):
     pipe = TabularPipeline(tuning_strategy=strategy, tuning_params=params | dict(show_progress=False), model_params=dict(pretrained=model))
     start, cpu = time.perf_counter(), time.process_time()
     pipe.fit(X, y)
-    told = pipe.describe()
+    report = pipe.describe()
     keep = ('steps', 'episodes', 'seconds', 'trained', 'parameters', 'kept', 'gain', 'parts')
     return dict(strategy=strategy, fit_seconds=round(time.perf_counter() - start, 1), cpu_seconds=round(time.process_time() - cpu, 1), peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20, 2),
-                **{k: told.get(k) for k in keep})
+                **{k: report.get(k) for k in keep})
 
 def speed(a):
     if a.inner: return print(json.dumps(one_speed(a.inner, a.rows, a.columns, a.model, json.loads(a.params))))
@@ -64,8 +64,8 @@ def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seed
                 pipe = TabularPipeline(task_type=task, tuning_strategy=how, tuning_params=None if how == 'inference' else params,
                                        model_params=dict(pretrained=model, seed=seed)).fit(d.X_train, d.y_train)
                 row |= {f'{k}_{when}': float(v) for k, v in scores_of(pipe, d).items() if k in SCORES[task]}
-            told = pipe.describe()
-            rows.append(row | {k: told.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'interpolation', 'best_step', 'steps')}
+            report = pipe.describe()
+            rows.append(row | {k: report.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'interpolation', 'best_step', 'steps')}
                         | dict(seconds=round(time.perf_counter() - start, 1)))
             if out: pd.DataFrame([dict(strategy=strategy) | rows[-1]]).to_csv(out, mode='a', index=False, header=not out.exists(), float_format='%.6g')
             print(f'{name:16} seed {seed}  ' + '  '.join(f"{k} {row[k + '_before']:.4f} -> {row[k + '_after']:.4f}" for k in SCORES[task])

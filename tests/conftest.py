@@ -19,5 +19,5 @@ def root():
 @pytest.fixture
 def no_kernel(monkeypatch):
     "PyTorch alone, so that what it computes can be watched, or compared in its last bits."
-    import tabtune.model.mitra
-    monkeypatch.setattr(tabtune.model.mitra, 'library', lambda: None)
+    import tabtune.model.kernel
+    monkeypatch.setattr(tabtune.model.kernel, 'library', lambda: None)

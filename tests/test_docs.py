@@ -64,19 +64,19 @@ def test_benchmarks_page_is_filled_in(build):
 
 def test_the_page_on_settings_agrees_with_recommend(root):
     from tabtune.core.config import PRESETS
-    from tabtune.training.recommend import Facts, advise
+    from tabtune.training.recommend import RuleInputs, apply_rules
     text = (root/'docs'/'pages'/'which_setting.md').read_text()
     lines = [[cell.strip().replace(',', '') for cell in line.split('|')[1:-1]] for line in text.splitlines() if line.startswith('| around ')]
     assert [line[0] for line in lines] == ['around 10000', 'around 100000', 'around 500000']
     for size, model, *numbers, note in lines:
-        r = advise(Facts(int(size.split()[1]), 20, device='cuda', memory=80e9), timed=False)
+        r = apply_rules(RuleInputs(int(size.split()[1]), 20, device='cuda', memory=80e9), timed=False)
         assert [r.tuning_params[k] for k in ('support_size', 'batch_size', 'n_episodes')] == [int(n) for n in numbers], size
         assert r.model_params['d_model'] == PRESETS[model].d_model
-    little = advise(Facts(10_000, 20, strategy='peft', goal='memory'), timed=False).tuning_params
+    little = apply_rules(RuleInputs(10_000, 20, strategy='peft', goal='memory'), timed=False).tuning_params
     assert (little['support_size'], little['batch_size'], little['n_episodes'], little['peft_config']['r']) == (64, 2, 500, 4)
     for rows, episodes in ((300, 200), (800, 500), (10_000, 500), (100_000, 1000)):
-        best = advise(Facts(rows, 20, goal='accuracy', memory=80e9), timed=False)
-        assert advise(Facts(rows, 20), timed=False).tuning_params['n_episodes'] == episodes
+        best = apply_rules(RuleInputs(rows, 20, goal='accuracy', memory=80e9), timed=False)
+        assert apply_rules(RuleInputs(rows, 20), timed=False).tuning_params['n_episodes'] == episodes
         assert best.model_params['d_model'] == PRESETS['large'].d_model
         assert best.tuning_params['n_episodes'] == (episodes if rows < 500 else 2 * episodes)
 

@@ -101,7 +101,7 @@ def test_large_table_is_sampled_by_class(caplog):
     X, y = make_classification(3000, weights=[0.99], random_state=0, flip_y=0)
     with caplog.at_level('INFO', 'tabtune'): clf = MitraClassifier(max_support=200, n_estimators=2).fit(X, y)
     assert sum('stratified sample' in r.message for r in caplog.records) == 1
-    a, b = clf.rows_
+    a, b = clf.member_rows_
     assert len(a) == len(b) == 200 and set(a) != set(b) and set(y[a]) == {0, 1}
 
 def test_wide_table_keeps_the_informative_columns(caplog):
@@ -109,7 +109,7 @@ def test_wide_table_keeps_the_informative_columns(caplog):
     X[:, :4] += y[:, None]
     with caplog.at_level('INFO', 'tabtune'): clf = MitraClassifier(max_features=20).fit(X, y)
     assert sum('max_features' in r.message for r in caplog.records) == 1
-    assert {0, 1, 2, 3} <= set(clf.columns_) and clf.predict(X).shape == (120,)
+    assert {0, 1, 2, 3} <= set(clf.selected_columns_) and clf.predict(X).shape == (120,)
 
 @pytest.mark.parametrize('name', ['p.tabtune', 'p.joblib'])
 def test_loaded_in_a_fresh_process_predicts_the_same_bits(fitted, tmp_path, name):
@@ -133,9 +133,9 @@ class Bomb:
 def test_files_that_can_not_be_trusted_are_refused(fitted, tmp_path, capsys):
     import skops.io
     path = fitted.save(tmp_path/'p.tabtune')
-    newer = lambda d: json.dumps(json.loads(d) | dict(schema=99)).encode()
+    newer = lambda d: json.dumps(json.loads(d) | dict(format_version=99)).encode()
     rewrite(path, 'manifest.json', newer)
-    with pytest.raises(CheckpointError, match='schema 99'): TabularPipeline.load(path)
+    with pytest.raises(CheckpointError, match='format version 99'): TabularPipeline.load(path)
     path = fitted.save(tmp_path/'q.tabtune')
     rewrite(path, 'state.skops', lambda d: skops.io.dumps(dict(x=RandomForestClassifier(), f=Bomb())))
     with pytest.raises(CheckpointError, match='could run code'): TabularPipeline.load(path)
@@ -183,13 +183,13 @@ def test_bad_columns_at_predict(fitted):
     with pytest.raises(InputError, match='0 sample'): fitted.predict(X[:0])
 
 def test_saved_file_does_not_depend_on_free_memory_seed_or_number_types(tmp_path, monkeypatch):
-    import tabtune.estimators.classifier as room
+    import tabtune.estimators.base as base
     X, y = people(300)
     pipe = TabularPipeline(model_params=dict(seed=np.int64(3), n_estimators=np.int64(2))).fit(X, y)
     free = MitraClassifier(random_state=None, n_estimators=2).fit(X, y)
     a = TabularPipeline()._adopt(free).save(tmp_path/'new'/'free.tabtune')
     b = pipe.save(tmp_path/'b.tabtune')
-    monkeypatch.setattr(room, 'default_max_support', lambda *a: 100)
+    monkeypatch.setattr(base, 'default_max_support', lambda *a: 100)
     assert np.array_equal(TabularPipeline.load(a).predict_proba(X[:20]), free.predict_proba(X[:20]))
     assert np.array_equal(TabularPipeline.load(b).predict_proba(X[:20]), pipe.predict_proba(X[:20]))
 
@@ -209,7 +209,7 @@ def test_column_constant_in_the_context_stays_quiet():
 def test_every_class_keeps_a_row_whatever_the_limit():
     X, y = np.arange(80.)[:, None], np.arange(80) % 40
     with pytest.warns(UserWarning, match='less than the 40 classes'): clf = MitraClassifier(max_support=5).fit(X, y)
-    assert len(clf.rows_[0]) == 40 and clf.predict_proba(X[:3]).shape == (3, 40)
+    assert len(clf.member_rows_[0]) == 40 and clf.predict_proba(X[:3]).shape == (3, 40)
 
 def test_own_model_is_neither_moved_nor_switched():
     from tabtune import load_checkpoint

@@ -9,7 +9,7 @@ import torch
 from tabtune import Mitra, MitraConfig, TabularLeaderboard, TabularPipeline, TuningConfig, recommend
 from tabtune.core.config import TUNING_KEYS
 from tabtune.core.shapes import ConfigError
-from tabtune.training.recommend import Facts
+from tabtune.training.recommend import RuleInputs
 from tabtune.training.strategies import STRATEGIES, TuningStrategy, find_strategy, list_strategies, register_strategy
 
 TRAINING = [s.name for s in STRATEGIES.values() if s.trains]
@@ -48,7 +48,7 @@ def test_recommended_rates_and_rules(name):
     assert rates == sorted(rates, reverse=True) and rates[0] == s.rates[0] and rates[-1] == s.rates[1]
     assert set(s.settings) <= set(s.rules), 'recommend says nothing of a parameter that only this strategy has'
     r = recommend(np.random.default_rng(0).normal(size=(200, 4)), np.arange(200) % 2, 'cpu', name)
-    for key, rule in s.rules.items(): assert r.tuning_params[key] == rule(Facts(200, 4, strategy=name), {})[0]
+    for key, rule in s.rules.items(): assert r.tuning_params[key] == rule(RuleInputs(200, 4, strategy=name), {})[0]
     assert s.config(r.tuning_params).learning_rate == r.tuning_params['learning_rate'] == s.rate_for(64)
 
 def test_names_are_unique_and_parameters_exist():
@@ -88,7 +88,7 @@ def head_only():
     "A strategy that trains the head alone, for the time of a test."
     yield register_strategy(TuningStrategy(
         'head-only', 'the head alone', 'only the last layer is trained', prepare=only_head, aliases=('head',), defaults=dict(epochs=2),
-        rates=(1e-2, 1e-4), memory=0.5, rules=dict(weight_decay=lambda facts, settings: (0.0, 'the head is small'), patience=lambda facts, settings: (2, 'it is quick'))))
+        rates=(1e-2, 1e-4), memory=0.5, rules=dict(weight_decay=lambda inputs, settings: (0.0, 'the head is small'), patience=lambda inputs, settings: (2, 'it is quick'))))
     del STRATEGIES['head-only']
 
 def table(n=120):
@@ -128,7 +128,7 @@ def test_a_new_strategy_in_the_builder(head_only):
     assert [box.layout.display for box in (form.tuning_box, form.lora_box)] == [None, 'none']
     assert form.state()['arguments']['tuning_strategy'] == 'head-only' and "tuning_strategy='head-only'" in form.code()
     assert form.state()['estimate']['steps'] > 0
-    form.take_advice()
+    form.apply_recommendation()
     assert form.state()['arguments']['tuning_params']['learning_rate'] == 1e-2
 
 def test_a_new_strategy_in_the_leaderboard(head_only):

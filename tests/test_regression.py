@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from tabtune import Mitra, MitraConfig, MitraRegressor, TabularPipeline, load_checkpoint, save_checkpoint
 from tabtune.model.checkpoints import read_card
 from tabtune.core.shapes import ConfigError, InputError
-from tabtune.data.targets import ANSWERS, bin_codes
+from tabtune.data.targets import PREDICTIVE_HEADS, bin_codes
 
 def houses(n=160, seed=0):
     r = np.random.default_rng(seed)
@@ -51,8 +51,8 @@ def test_it_predicts(fitted):
     wide, narrow = (np.diff(reg.predict_interval(X, c), axis=1).mean() for c in (0.95, 0.5))
     assert wide > 1.5 * narrow
 
-def test_intervals_cover_what_was_asked_on_the_average_of_many_tables():
-    "One table says little: its coverage strays by some points. The mean of many is near what was asked, and not below."
+def test_intervals_cover_what_was_asked_for_on_the_average_of_many_tables():
+    "One table is weak evidence: its coverage strays by some points. The mean of many is near the coverage asked for, and not below."
     model, covered = load_checkpoint('medium-regression'), []
     for i in range(16):
         r = np.random.default_rng(100 + i)
@@ -71,15 +71,16 @@ def test_intervals_cover_what_was_asked_on_the_average_of_many_tables():
 def test_every_row_of_a_small_table_is_held_out_once(fitted):
     reg, _, _ = fitted
     folds = reg._folds()
-    np.testing.assert_array_equal(np.sort(np.concatenate([asked for asked, _ in folds])), np.arange(120))
-    assert all(not np.intersect1d(asked, known).size and len(asked) + len(known) == 120 for asked, known in folds)
-    assert ((0 <= reg._held_out_shares()) & (reg._held_out_shares() <= 1)).all() and len(reg._held_out_shares()) == 120
+    np.testing.assert_array_equal(np.sort(np.concatenate([held for held, _ in folds])), np.arange(120))
+    assert all(not np.intersect1d(held, support).size and len(held) + len(support) == 120 for held, support in folds)
+    pits = reg._pit_values()
+    assert pits.min() >= 0 and pits.max() <= 1 and len(pits) == 120
 
 def test_a_bold_model_gets_wider_intervals(fitted):
     import copy
     reg, X, y = fitted
     bold = copy.deepcopy(reg)
-    bold._forget(); bold.caches_ = {}
+    bold._reset_calibration(); bold.caches_ = {}
     with torch.no_grad(): bold.model_.final_layer.shape.bias[-1] -= 2  # a seventh of the spread
     share = lambda low, high: ((low <= y) & (y <= high)).mean()
     naive = bold.predict(X, output='quantiles', quantiles=[0.05, 0.95])
@@ -89,11 +90,11 @@ def test_all_outputs_from_one_pass(fitted, monkeypatch):
     reg, X, y = fitted
     want = dict(mean=reg.predict(X), median=reg.predict(X, output='median'), quantiles=reg.predict(X, output='quantiles', quantiles=[0.2, 0.6]),
                 interval=reg.predict_interval(X, 0.7))
-    passes, ask = [], MitraRegressor._ask
-    monkeypatch.setattr(MitraRegressor, '_ask', lambda *args: passes.append(1) or ask(*args))
-    told = reg.predict(X, output='full', quantiles=[0.2, 0.6], coverage=0.7)
-    assert len(passes) == 1 and told.keys() == want.keys()
-    for k, v in want.items(): np.testing.assert_array_equal(told[k], v)
+    passes, query = [], MitraRegressor._query_member
+    monkeypatch.setattr(MitraRegressor, '_query_member', lambda *args: passes.append(1) or query(*args))
+    full = reg.predict(X, output='full', quantiles=[0.2, 0.6], coverage=0.7)
+    assert len(passes) == 1 and full.keys() == want.keys()
+    for k, v in want.items(): np.testing.assert_array_equal(full[k], v)
     pipe = TabularPipeline(task_type='regression')._adopt(reg)
     passes.clear(); scores = pipe.evaluate(X, y)
     assert len(passes) == 1 and {'r2', 'rmse', 'mae', 'median_absolute_error', 'pinball_loss', 'coverage', 'interval_width'} == set(scores)
@@ -156,7 +157,7 @@ def test_an_outlier_leaves_the_others_alone():
     mean, median = reg.predict(X[120:]), reg.predict(X[120:], output='median')
     assert 1 - np.mean((median - y[120:]) ** 2) / np.var(y[120:]) > 0.5
     assert np.median(abs(mean - y[120:])) < np.std(y)  # near the wrong row it pulls the mean of the answers, as it may
-    assert max(abs(reg.scaled_targets(0, reg.rows_[0])[2])) <= 8  # as far as in pre-training
+    assert max(abs(reg.scaled_targets(0, reg.member_rows_[0])[2])) <= 8  # as far as in pre-training
 
 def test_few_rows_and_units(fitted):
     X, y = houses()
@@ -253,13 +254,13 @@ def test_explanations_of_numbers(fitted):
     from tabtune.explain.importance import plot_embedding, plot_similar
     X, y = houses()
     for reg in (fitted[0], MitraRegressor(n_estimators=2, max_support=60).fit(X[:120], y[:120])):
-        for view in range(len(reg.rows_)):
-            maps = reg.get_attention_weights(X[120:126], view)
+        for member in range(len(reg.member_rows_)):
+            maps = reg.get_attention_weights(X[120:126], member)
             np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
             np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
-            answer = reg._ask((view, 0), reg.rows_[view], reg.encoder_.transform(X[120:126]))
-            read = type(answer)(ANSWERS[reg.model_.config.answer][1](torch.tensor(maps.logits)[None].double()), answer.scale, answer.sign)
-            np.testing.assert_allclose(read.mean(), answer.mean(), rtol=1e-3)  # what was watched is what is predicted
+            predicted = reg._query_members(0, reg.encoder_.transform(X[120:126]))[member]
+            watched = type(predicted)(PREDICTIVE_HEADS[reg.model_.config.answer].distribution(torch.tensor(maps.logits)[None].double()), predicted.scale, predicted.sign)
+            np.testing.assert_allclose(watched.mean(), predicted.mean(), rtol=1e-3)  # what was watched is what is predicted
     pipe = TabularPipeline(task_type='regression').fit(X[:120], y[:120])
     rows = pipe.similar_rows(X[120:121], n=4, table=X[:120])
     np.testing.assert_array_equal(rows.label, y.to_numpy()[rows.index])

@@ -202,12 +202,14 @@ def test_nested_without_end_is_refused(saved):
     rezip('bad.tabtune', parts(saved) | {'manifest.json': '[' * 200_000})
     with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
 
-def test_a_context_whose_parts_do_not_belong_together_is_refused(stepped):
-    from tabtune.estimators.saving import CONTEXT, check_context
-    good = {k: getattr(stepped.estimator_, k + '_') for k in CONTEXT}
-    check_context(good, 'p')
-    for change in (dict(y_support=good['y_support'][:-1]), dict(rows=[np.array([10 ** 6])]), dict(columns=np.array([99])), dict(classes=good['classes'][:1]), dict(near=[np.array([-1])])):
-        with pytest.raises(CheckpointError, match='belong together'): check_context(good | change, 'p')
+def test_a_support_whose_parts_do_not_belong_together_is_refused(stepped):
+    from tabtune.estimators.saving import check_support, state_of
+    good, check = state_of(stepped.estimator_)['support'], lambda support: check_support(support, 'classification', 'p')
+    check(good)
+    for change in (dict(y_support=good['y_support'][:-1]), dict(member_rows=[np.array([10 ** 6])]), dict(selected_columns=np.array([99])), dict(classes=good['classes'][:1]), dict(region_rows=[np.array([-1])])):
+        with pytest.raises(CheckpointError, match='belong together'): check(good | change)
+    with pytest.raises(CheckpointError, match=r"lacks \['seed'\]"): check({k: v for k, v in good.items() if k != 'seed'})
+    with pytest.raises(CheckpointError, match=r"holds \['weights'\], which is unknown"): check(good | dict(weights=1))
 
 def test_saving_into_a_folder_is_an_error_in_words(stepped, tmp_path):
     with pytest.raises(InputError, match='is a folder: give the name of a file in it'): stepped.save(tmp_path)
@@ -228,7 +230,9 @@ def test_truncated_or_flipped_files_are_refused(saved):
         with pytest.raises(CheckpointError): TabularPipeline.load(saved)
 
 @pytest.mark.parametrize('change, words', [
-    pytest.param(dict(schema=99), 'schema 99.*upgrade', id='newer schema'),
+    pytest.param(dict(format_version=99, tabtune_version='9.9'), r'written by TabTune 9\.9 in format version 99; this TabTune reads up to \d+: upgrade', id='newer version'),
+    pytest.param(dict(format_version=0), 'must be 1 or more', id='version 0'),
+    pytest.param(dict(format_version=None, schema=2, version='0.1.0'), r'saved by TabTune 0\.1\.0 before .* fit the pipeline again', id='before versions'),
     pytest.param(dict(format='other'), "format 'other'", id='other format'),
     pytest.param(dict(estimator=dict(unknown=1)), 'unknown', id='unknown setting'),
     pytest.param(dict(estimator=None), 'no whole', id='no estimator'), pytest.param(dict(pipeline=[1]), 'no whole', id='list for a dict')])
@@ -287,7 +291,7 @@ def test_a_setting_in_the_wrong_place_is_told_where_it_belongs(kw, words):
     X, y = people(20)
     with pytest.raises(TabTuneError, match=words): TabularPipeline(**kw).fit(X, y)
 
-def test_smote_with_holes_says_what_to_do():
+def test_smote_with_missing_cells_says_what_to_do():
     pytest.importorskip('imblearn')
     with pytest.raises(InputError, match='imputation_strategy'): TabularPipeline(model_params=SMALL, processor_params=dict(resampling_strategy='smote')).fit(*people(60))
 
@@ -295,4 +299,4 @@ def test_pipeline_reaches_the_estimators_settings():
     X, y = people(200)
     pipe = TabularPipeline(model_params=SMALL | dict(max_support=50, support_strategy='nearest', calibrate=True, max_features=4)).fit(X, y)
     e = pipe.estimator_
-    assert len(e.near_) > 1 and e.temperature_ != 1 and len(e.columns_) == 4 and pipe.predict(X).shape == (200,)
+    assert len(e.region_rows_) > 1 and e.temperature_ != 1 and len(e.selected_columns_) == 4 and pipe.predict(X).shape == (200,)

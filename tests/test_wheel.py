@@ -1,5 +1,5 @@
 "The package that users install: built, put into a fresh environment with only what it asks for, and used from another folder."
-import subprocess, sys, sysconfig, tarfile, tempfile, venv, zipfile
+import platform, shutil, subprocess, sys, sysconfig, tarfile, tempfile, venv, zipfile
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -33,6 +33,9 @@ assert proba.shape == (20, 2), proba.shape
 assert abs(proba.sum(1) - 1).max() < 1e-5
 home = Path(tabtune.__file__).resolve().parent
 assert home.is_relative_to(Path(sys.prefix).resolve()), home
+from tabtune.model.kernel import library, open_library
+assert open_library(lacks=('avx512_bf16',)) is None  # the same wheel on a lesser processor
+print('kernel:', library() and library().instructions)
 assert bundled() and all(Path(p).resolve().is_relative_to(home) for p in bundled().values()), bundled()
 '''
 
@@ -48,10 +51,13 @@ def built(root, folder):
 
 def test_sdist_and_wheel_hold_modules_and_weights(root, built):
     sdist, wheel = built
-    want = {p.relative_to(root).as_posix() for p in (root/'tabtune').rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+    want = {p.relative_to(root).as_posix() for p in (root/'tabtune').rglob('*') if p.is_file() and '__pycache__' not in p.parts and p.suffix != '.so'}
     with tarfile.open(sdist) as f: in_sdist = {n.split('/', 1)[-1] for n in f.getnames()}
     assert want | {'settings.ini', 'README.md', 'LICENSE', 'setup.py'} <= in_sdist
-    assert want <= set(zipfile.ZipFile(wheel).namelist())
+    in_wheel = set(zipfile.ZipFile(wheel).namelist())
+    assert {n for n in want if '/csrc/' not in n} <= in_wheel
+    kernels = [n for n in in_wheel if n.startswith('tabtune/model/_kernel')]
+    assert bool(kernels) == bool(shutil.which('gcc') and sys.platform == 'linux' and platform.machine() == 'x86_64'), kernels
 
 def asked_for(name):
     "A distribution and all that it requires."

@@ -36,7 +36,7 @@ class TuningStrategy:
     defaults: dict = field(default_factory=dict)  # tuning parameters whose defaults differ from those of `TuningConfig`
     settings: tuple = ()  # tuning parameters that only this strategy uses; a form shows them with it
     rates: tuple = (1e-3, 1e-5)  # peak learning rates that `recommend` gives: at width 64, and from width 256 on
-    rules: dict = field(default_factory=dict)  # tuning parameter -> rule of `recommend`, (facts, settings) -> (value, reason)
+    rules: dict = field(default_factory=dict)  # tuning parameter -> rule of `recommend`, (inputs, settings) -> (value, reason)
     memory: float = 1.0  # of a training step, as a share of what a step of all weights takes
     random_start: bool = False  # can it train a model that starts from random weights?
     adapters: bool = False  # does `prepare` attach adapters, which a pipeline can save, switch and merge?
@@ -122,10 +122,10 @@ def _merged_forward(model):
         for m in plain: del m.forward
 
 # %% ../../nbs/training/05_strategies.ipynb #1f18ac5b
-def _adapter_rule(facts, settings) -> tuple:  # peft_config, reason
+def _adapter_rule(inputs, settings) -> tuple:  # peft_config, reason
     "Rank of the adapters, by the goal and the memory."
-    r, why = (16, 'rank 16 learns most') if facts.goal == 'accuracy' else (8, 'rank 8: between size and accuracy')
-    if facts.tight: r, why = 4, 'rank 4: the smallest adapters'
+    r, why = (16, 'rank 16 learns most') if inputs.goal == 'accuracy' else (8, 'rank 8: between size and accuracy')
+    if inputs.saves_memory: r, why = 4, 'rank 4: the smallest adapters'
     why += '; alpha twice the rank, on every linear layer'
     return dict(r=r, lora_alpha=2 * r, lora_dropout=0.05, target_modules=None), why
 

@@ -14,7 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..data.frames import check_table
-from ..explain.importance import get_attention_weights, read_back
+from ..explain.importance import get_attention_weights, decode_rows
 from .elements import format_number, heat_table, scroll_box
 from .view import View, plain_data
 
@@ -54,7 +54,7 @@ def _build(self: AttentionView):
     options = [(line, i) for i, line in enumerate(lines)]
     self.query = w.Select(options=options, value=0, rows=18, layout=w.Layout(width='230px'))
     self.query.observe(lambda _: self.refresh(), 'value')
-    title = w.HTML('<b>queries</b> <span style="opacity:.75">row: prediction (how certain)</span>')
+    title = w.HTML('<b>queries</b> <span style="opacity:.75">row: prediction</span>')
     left = w.VBox([title, self.query], layout=w.Layout(width='240px', flex='0 0 240px'))
     self.html = scroll_box(width='auto', flex='1 1 0', margin='2px 2px 2px 16px')
     self.widget = w.HBox([left, self.html], layout=w.Layout(max_width='1080px', overflow='hidden'))
@@ -75,7 +75,7 @@ def query_weights(self: AttentionView) -> dict:
 def support_rows(self: AttentionView, at) -> pd.DataFrame:
     "Support rows as they stand in the table."
     if self.table is not None: return self.table.iloc[at]
-    return read_back(self.encoder, self.support_x[at]).set_axis(at)
+    return decode_rows(self.encoder, self.support_x[at]).set_axis(at)
 
 # %% ../../nbs/widgets/12_attention_view.ipynb #62b5a684
 @patch

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 import pandas as pd
 from fastcore.basics import patch
 
-from ..model.checkpoints import pick_weights
+from ..model.checkpoints import select_weights
 from ..core.config import (MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig, architecture, check_model_params,
                                  settings_table)
 from ..estimators.pipeline import TabularPipeline
 from ..data.processing import PROCESSING_CHOICES, check_processor_params
-from ..training.recommend import Facts, memory_needed, tokens_per_second
+from ..training.recommend import RuleInputs, memory_needed, tokens_per_second
 from ..training.strategies import TuningStrategy, find_strategy
 from ..core.shapes import ConfigError, TabTuneError
-from ..training.loop import pick_device
+from ..training.loop import select_device
 from ..training.tuning import loop_settings
 
 # %% ../../nbs/widgets/02_form_state.ipynb #33ed939e
@@ -141,7 +141,7 @@ def _field_of_error(e: Exception, names, given, default: str) -> str:
 
 @patch
 def _settings_mistakes(self: FormState) -> dict:
-    weights = lambda: pick_weights(check_model_params(self.model), None, self.record().random_start, self.task)
+    weights = lambda: select_weights(check_model_params(self.model), None, self.record().random_start, self.task)
     checks = [(MODEL_HELP, self.model, 'd_model', weights),
               (PROCESSING_HELP, self.processing, 'n_features', lambda: check_processor_params(self.processing)),
               (tuning_table() | lora_table(), self.tuning | self.lora, 'epochs',
@@ -215,7 +215,7 @@ _MEASURED_SPEED = {}  # (d_model, num_layers, device) -> tokens per second, of r
 
 def _training_speed(m: MitraConfig, device: str) -> float:  # tokens per second
     "Training speed of the last real run, or of one small step."
-    name = pick_device(device).type
+    name = select_device(device).type
     if (m.d_model, m.num_layers, name) in _MEASURED_SPEED: return _MEASURED_SPEED[m.d_model, m.num_layers, name]
     try: return tokens_per_second(m.d_model, m.num_layers, name)
     except ConfigError: return tokens_per_second(64, m.num_layers, name)  # a width that needs other heads
@@ -228,7 +228,7 @@ def record_speed(
 ):
     "Remember how fast a real run was."
     if row.get('cells') and row.get('seconds'):
-        _MEASURED_SPEED[m.d_model, m.num_layers, pick_device(device).type] = row['cells'] / row['seconds']
+        _MEASURED_SPEED[m.d_model, m.num_layers, select_device(device).type] = row['cells'] / row['seconds']
 
 # %% ../../nbs/widgets/02_form_state.ipynb #1365bad4
 @patch
@@ -248,5 +248,5 @@ def _training_cost(self: FormState, m, tokens, train, speed, predict_s) -> dict:
     s = dict(batch_size=c.batch_size, support_size=min(c.support_size, train // 2), query_size=min(c.query_size, train // 2))
     steps = loop_settings(c).n_steps
     per_step = s['batch_size'] * (s['support_size'] + s['query_size']) * tokens * c.gradient_accumulation_steps
-    memory = memory_needed(Facts(train, tokens - 1, strategy=self.strategy), s, m.d_model, m.num_layers)
+    memory = memory_needed(RuleInputs(train, tokens - 1, strategy=self.strategy), s, m.d_model, m.num_layers)
     return dict(steps=steps, seconds=predict_s + steps * per_step / speed, memory_mib=memory / 2 ** 20)

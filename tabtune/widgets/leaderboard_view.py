@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..leaderboard.leaderboard import LOWER_IS_BETTER, TabularLeaderboard
+from ..leaderboard.evaluation import LOWER_IS_BETTER
+from ..leaderboard.leaderboard import TabularLeaderboard
 from .elements import COLOURS, INK, button, faint, figure_png, format_number, heat_table, new_figure, scroll_box, style_axes
 from .view import View, plain_data, png_data
 
