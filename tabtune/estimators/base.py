@@ -96,7 +96,7 @@ def nearest_centre(
     from sklearn.neighbors import NearestNeighbors
     return NearestNeighbors(n_neighbors=1).fit(centres).kneighbors(np.nan_to_num(x), return_distance=False)[:, 0]
 
-# %% ../../nbs/estimators/01_base.ipynb #109acb65
+# %% ../../nbs/estimators/01_base.ipynb #0e083b40
 class Member:
     "One member of the ensemble: its support rows and columns, its class codes, and which columns it sees mirrored."
     def __init__(self,
@@ -111,7 +111,8 @@ class Member:
         self.sign = (rng.choice([-1, 1], len(columns)) if index else np.ones(len(columns))).astype(np.float32)
 
     def x(self, X): return X[:, self.columns] * self.sign  # rows as this member sees them
-    def support(self, X, y): return self.x(X[self.rows]), self.codes[y[self.rows]]  # and their class codes
+    def class_codes(self, y): return self.codes[y[self.rows]]  # of its support rows
+    def support(self, X, y): return self.x(X[self.rows]), self.class_codes(y)
 
 # %% ../../nbs/estimators/01_base.ipynb #075f33a5
 def most_informative(
@@ -234,13 +235,13 @@ def _sample_support(self: InContextEstimator):
     if near and limit > keep:
         self.region_centres_, self.region_rows_ = neighbourhoods(self.x_support_[:, self.selected_columns_], limit - keep, self.seed_)
 
-# %% ../../nbs/estimators/01_base.ipynb #a713eefe
+# %% ../../nbs/estimators/01_base.ipynb #5367215b
 @patch
 def _encoded_support(
     self: InContextEstimator,
     key: tuple,  # of the cache
     member: Member,
-    targets,  # function: the member's targets (n,), and what is to be kept beside the cache
+    targets,  # function: the member's targets (n,), and what is to be kept beside the cache (None: nothing)
 ) -> tuple:  # `SupportCache`, and what is kept beside it
     "A member's support, encoded by the model: kept between calls while the budget lasts."
     if key in self.caches_: return self.caches_[key]
