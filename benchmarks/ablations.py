@@ -17,7 +17,7 @@ from tabtune.model import mitra
 from tabtune.training import pretrain
 from tabtune.training import priors
 from tabtune.core.config import MitraConfig
-from tabtune.training.priors import MIXTURE
+from tabtune.training.priors import default_mixture
 from tabtune.training.loop import OPTIMIZERS, Callback, LoopSettings
 
 class Budget(LoopSettings):
@@ -28,14 +28,14 @@ class Budget(LoopSettings):
         if self.start is None: self.start = time.process_time()
         return min(1.0, (time.process_time() - self.start) / self.seconds)
 
-    def rate(self, state):
+    def next_rate(self, state):
         warm = min(1.0, (state.step + 1) / self.warmup_steps)
-        if self.shape == 'cosine': return super().rate(state)
+        if self.shape == 'cosine': return super().next_rate(state)
         decay = 1.0 if self.shape == 'constant' else min(1.0, (1 - state.progress) / 0.3)
         return self.learning_rate * warm * max(0.01, decay)
 
 class Average(Callback):
-    "Exponential average of the weights, put in their place at the end."
+    "Exponential average of the weights, copied into the model at the end."
     def __init__(self, model, keep=0.99): self.model, self.keep, self.mean = model, keep, None
 
     def on_step(self, state):
@@ -50,11 +50,11 @@ class Both:
     "Muon for the matrices inside the blocks, AdamW for all else."
     def __init__(self, groups, lr):
         flat = [(p, g['weight_decay']) for g in groups for p in g['params']]
-        pick = lambda yes: [p for p, decay in flat if (decay > 0 and p.ndim == 2) == yes]
-        self.parts = [torch.optim.Muon(pick(True), lr=lr, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(pick(False), lr=lr, betas=(0.9, 0.99))]
-        self.param_groups = [g for p in self.parts for g in p.param_groups]
-    def step(self): [p.step() for p in self.parts]
-    def zero_grad(self): [p.zero_grad() for p in self.parts]
+        chosen = lambda matrices: [p for p, decay in flat if (decay > 0 and p.ndim == 2) == matrices]
+        self.optimizers = [torch.optim.Muon(chosen(True), lr=lr, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(chosen(False), lr=lr, betas=(0.9, 0.99))]
+        self.param_groups = [g for p in self.optimizers for g in p.param_groups]
+    def step(self): [p.step() for p in self.optimizers]
+    def zero_grad(self): [p.zero_grad() for p in self.optimizers]
 
 OPTIMIZERS['muon'] = Both
 
@@ -66,12 +66,14 @@ class BothHeads(mitra.RetrievalHead):
         torch.nn.init.zeros_(self.direct.weight), torch.nn.init.zeros_(self.direct.bias)
     def forward(self, h_BQD, memory, cache): return super().forward(h_BQD, memory, cache) + self.direct(h_BQD)
 
-def by_size(d, score, c_B, named=priors.label):
-    "Labels whose names say how large the class is: 0 is the largest."
-    y = named(d, score, c_B)
+def by_size(rng, score, c_B, labels=priors.labels_from_scores):
+    "Labels with codes in the order of the classes' sizes: 0 is the largest."
+    y = labels(rng, score, c_B)
     return torch.nn.functional.one_hot(y, score.shape[-1]).sum(1).argsort(-1, descending=True).argsort(-1).gather(1, y)
 
-def third_wrong(d, y_BN, c_B): return torch.where(d.coin(0.3, *y_BN.shape), (d.uniform(0, 1, *y_BN.shape) * c_B[:, None]).long(), y_BN)
+def third_wrong(rng, y_BN, c_B):
+    "Three labels in ten at random."
+    return torch.where(rng.bernoulli(0.3, *y_BN.shape), (rng.uniform(0, 1, *y_BN.shape) * c_B[:, None]).long(), y_BN)
 
 VARIANTS = {  # name -> (question, what differs from the base)
     'base': ('', {}),
@@ -94,10 +96,10 @@ VARIANTS = {  # name -> (question, what differs from the base)
     'constant, averaged': ('schedule', dict(shape='constant', average=True)),
     'cosine, averaged': ('schedule', dict(average=True)),
     'causal only': ('mixture of priors', dict(mixture=dict(causal=1))),
-    'equal mixture': ('mixture of priors', dict(mixture={k: 0.25 for k in MIXTURE})),
-    'no wrong labels': ('noise of the priors', dict(patch=(vars(priors), dict(mislabel=lambda d, y_BN, c_B: y_BN)))),
-    'three labels in ten at random': ('noise of the priors', dict(patch=(vars(priors), dict(mislabel=third_wrong)))),
-    'classes named by their size': ('class shuffles', dict(patch=(vars(priors), dict(label=by_size)))),
+    'equal mixture': ('mixture of priors', dict(mixture={k: 0.25 for k in default_mixture()})),
+    'no wrong labels': ('noise of the priors', dict(patch=(vars(priors), dict(add_label_noise=lambda rng, y_BN, c_B: y_BN)))),
+    'three labels in ten at random': ('noise of the priors', dict(patch=(vars(priors), dict(add_label_noise=third_wrong)))),
+    'classes named by their size': ('class shuffles', dict(patch=(vars(priors), dict(labels_from_scores=by_size)))),
     'large tables at once': ('sizes of tables', dict(sizes=dict(late=0.8))),
     'small tables to the end': ('sizes of tables', dict(sizes=dict(max_support=160, max_features=14))),
     'two classes to half': ('many classes early or late', dict(few_classes=True)),
@@ -124,8 +126,8 @@ def one(name: str, seed: int, seconds: float) -> dict:
             class Few(Callback):
                 def on_step(self, state): run.trainer.episodes.max_classes = 2 if state.progress < 0.5 else 10
             run.trainer.callbacks.append(Few())
-        with patch.dict(place, parts): state = run.trainer.run()  # the held-out tables are as ever
-        by_prior = pretrain.validation_loss(model.eval(), run.val)
+        with patch.dict(place, parts): state = run.trainer.run()  # the held-out tables are not affected
+        by_prior = pretrain.validation_loss(model.eval(), run.validation)
     return dict(question=VARIANTS[name][0], variant=name, seed=seed, loss=round(float(by_prior.mean()), 4), steps=state.step,
                 cells=state.cells, **by_prior.round(4))
 

@@ -120,7 +120,7 @@ def draw_curve(name):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from tabtune.model.checkpoints import read_card
-    from tabtune.demo import draw_curve as draw, read_curve
+    from tabtune.demo import plot_pretraining as draw, read_curve
     fig = Figure(figsize=(8, 3.4), layout='constrained')
     draw(fig.subplots(), read_curve(name), read_card(name))
     FigureCanvasAgg(fig).print_png(SRC/'checkpoints'/f'{name}.png')

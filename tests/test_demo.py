@@ -22,14 +22,14 @@ def test_every_model_has_finite_scores(few, result):
     assert result.model.tolist() == ['Mitra', *demo.baselines()]
     assert np.isfinite(result[NUMBERS]).all(axis=None)
     assert result[['accuracy', 'auc']].stack().between(0, 1).all() and (result[['log_loss', 'seconds']] > 0).all(axis=None)
-    assert (result.shown == 70).all() and (result.asked == 30).all()
+    assert set(result.train_rows) == {70} and set(result.test_rows) == {30}
 
 def test_scores_do_not_depend_on_the_run(few, result):
     pd.testing.assert_frame_equal(demo.compare(few)[NUMBERS[:3]], result[NUMBERS[:3]])
 
 def test_report_marks_the_best_of_each_column(result):
     lines = demo.report(result).splitlines()
-    assert lines[0] == 'titanic: 70 rows shown, 30 asked; 5 columns, 2 classes'
+    assert lines[0] == 'titanic: 70 training rows, 30 test rows; 5 columns, 2 classes'
     top = result.model[result.auc.idxmax()]
     assert f'{result.auc.max():.3f}*' in next(l for l in lines if l.strip().startswith(top))
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, TabularPipeline
 from tabtune.explain.importance import known_truth
-from tabtune.explain.attention_maps import Watch, _view, attention_weights
+from tabtune.explain.attention_maps import AttentionRecorder, attention_weights, member_tensors
 from tabtune.core.shapes import ConfigError, InputError
 
 class Replay(TorchFunctionMode):
@@ -44,7 +44,7 @@ def test_recorded_weights_give_the_output_back(order, head, experts):
     with torch.inference_mode():
         cache = m.encode_support(x, y)
         plain = m.predict_logits(cache, xq)
-        with Watch(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): watched = m.predict_logits(cache, xq)
+        with AttentionRecorder(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): watched = m.predict_logits(cache, xq)
         with Replay([w for _, w in seen]): again = m.predict_logits(cache, xq)
         with Replay([w.flip(-1) for _, w in seen]): spoilt = m.predict_logits(cache, xq)
     torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-4)
@@ -89,7 +89,7 @@ def test_the_maps_give_the_answer_back(wine, order, head, experts):
     np.testing.assert_allclose(recomputed(clf, maps, X, 'predict_proba', order), proba, atol=1e-4)
     for what in ('rows', 'columns') + (('head',) if head == 'retrieval' else ()):
         assert abs(recomputed(clf, turned(maps, what), X, 'predict_proba', order) - proba).max() > 1e-3, what
-    x, y, xq = (t[None] for t in _view(clf, clf.member_rows_[0], clf.encoder_.transform(X)))
+    x, y, xq = (t[None] for t in member_tensors(clf, clf.member_rows_[0], clf.encoder_.transform(X)))
     with torch.inference_mode():  # the rest of the answer: gate times evidence
         cache = m.encode_support(x, y)
         part = torch.zeros(1) if experts == 'none' else m.experts.add_to_output(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.experts.evidence(m.cell(xq, cache.cells), cache.experts))[0]
@@ -109,7 +109,7 @@ def test_padding_gets_no_weight():
     rows[:, 30:], columns[:, 3] = False, False
     with torch.inference_mode():
         cache = m.encode_support(x, y, rows, columns)
-        with Watch(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): m.predict_logits(cache, xq)
+        with AttentionRecorder(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): m.predict_logits(cache, xq)
     for kind, w in seen: assert w[..., {'columns': 4}.get(kind, 30):].abs().max() == 0, kind
 
 @pytest.fixture(scope='module')
@@ -128,14 +128,14 @@ def test_a_classifier_of_any_variant(wine, kwargs):
     np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
     assert clf.embed(wine[2][:6]).shape == (6, 32) and len(clf.similar_rows(wine[2][:1], n=3)) == 3
 
-def test_ensemble_views_and_a_sampled_support(wine):
+def test_ensemble_members_and_a_sampled_support(wine):
     clf = MitraClassifier(model(), n_estimators=2, max_support=30).fit(wine[0], wine[1])
-    one, two = (clf.get_attention_weights(wine[2][:4], view=v) for v in (0, 1))
+    one, two = (clf.get_attention_weights(wine[2][:4], member=v) for v in (0, 1))
     assert len(one.support) == 30 and set(one.support) <= set(range(len(wine[0]))) and list(one.support) != list(two.support)
     np.testing.assert_array_equal(two.labels, wine[1].to_numpy()[two.support])
-    rows = clf.similar_rows(wine[2][:1], table=wine[0], view=1)
+    rows = clf.similar_rows(wine[2][:1], table=wine[0], member=1)
     pd.testing.assert_frame_equal(rows[list(wine[0])].reset_index(drop=True), wine[0].iloc[rows.index].reset_index(drop=True))
-    assert clf.embed_support(view=1).shape == (len(wine[0]), 32)
+    assert clf.embed_support(member=1).shape == (len(wine[0]), 32)
 
 def test_many_classes():
     X, y = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=['a', 'b']), np.arange(60) % 12
@@ -164,7 +164,7 @@ def test_adapters_are_no_obstacle(wine):
 
 def test_no_more_than_memory_holds(wine, monkeypatch):
     from tabtune.explain import attention_maps as maps
-    monkeypatch.setattr(maps, 'MAX_NUMBERS', 10_000)
+    monkeypatch.setattr(maps, 'MAX_WEIGHTS', 10_000)
     clf = MitraClassifier(model()).fit(wine[0], wine[1])
     with pytest.raises(InputError, match='rows of X at a time'): clf.get_attention_weights(wine[2])
 
@@ -209,7 +209,7 @@ def test_ensembles_of_regions_with_many_classes():
     clf = MitraClassifier(model(), n_estimators=2, support_strategy='nearest', max_support=40, processor_params=steps)
     clf.fit(X.assign(w=np.where(X.a > 0, 'x', 'y')), y)
     query = X[:1].assign(w='y')
-    maps = clf.get_attention_weights(query, view=1)
+    maps = clf.get_attention_weights(query, member=1)
     np.testing.assert_array_equal(maps.labels, y[maps.support])
     assert set(clf.similar_rows(query).label) <= set(range(12)) and set(clf.feature_importance(query).index) == {'a', 'b', 'c', 'w'}
 
@@ -218,7 +218,7 @@ def test_wrong_settings_are_named(wine):
     for settings, words in ((dict(n_rows=-3), 'n_rows=-3'), (dict(n_rows=0), 'n_rows=0'), (dict(method='permutation', n_repeat=2), "did you mean 'n_repeats'")):
         with pytest.raises(ConfigError, match=words): clf.feature_importance(wine[2], **settings)
     with pytest.raises(ConfigError, match='n=-1'): clf.similar_rows(wine[2][:1], n=-1)
-    with pytest.raises(ConfigError, match='view=1'): clf.embed_support(view=1)
+    with pytest.raises(ConfigError, match='member=1'): clf.embed_support(member=1)
 
 def suite():
     "The folder of development tables: TABTUNE_SUITE, or ../shared/devsuite beside the project."

@@ -31,7 +31,7 @@ def wait_for(path, seconds=120):
 
 def weights(out): return load_checkpoint(out).state_dict()
 
-def test_run_leaves_checkpoint_card_curve_and_yardstick(whole):
+def test_run_leaves_checkpoint_card_curve_and_baselines(whole):
     out, done = whole
     card = read_card(out)
     assert card['steps'] == 300 and card['progress'] == 1.0 and card['architecture']['d_model'] == 32
@@ -91,7 +91,7 @@ def test_two_processes_do_as_one_with_both_batches(tmp_path):
         "Batches of the streams of both processes, in turn."
         def __init__(self):
             self.streams = [PriorEpisodes(6, cells=1500) for _ in range(2)]
-            for rank, s in enumerate(self.streams): s.shard(rank, 2)
+            for rank, s in enumerate(self.streams): s.set_rank(rank, 2)
             self.turn, self.progress = 0, 0.0
         def __next__(self):
             s, self.turn = self.streams[self.turn], 1 - self.turn

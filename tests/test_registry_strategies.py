@@ -128,7 +128,7 @@ def test_a_new_strategy_in_the_builder(head_only):
     assert [box.layout.display for box in (form.tuning_box, form.lora_box)] == [None, 'none']
     assert form.state()['arguments']['tuning_strategy'] == 'head-only' and "tuning_strategy='head-only'" in form.code()
     assert form.state()['estimate']['steps'] > 0
-    form.take_advice()
+    form.apply_recommendation()
     assert form.state()['arguments']['tuning_params']['learning_rate'] == 1e-2
 
 def test_a_new_strategy_in_the_leaderboard(head_only):

@@ -254,11 +254,11 @@ def test_explanations_of_numbers(fitted):
     from tabtune.explain.importance import plot_embedding, plot_similar
     X, y = houses()
     for reg in (fitted[0], MitraRegressor(n_estimators=2, max_support=60).fit(X[:120], y[:120])):
-        for view in range(len(reg.member_rows_)):
-            maps = reg.get_attention_weights(X[120:126], view)
+        for member in range(len(reg.member_rows_)):
+            maps = reg.get_attention_weights(X[120:126], member)
             np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
             np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
-            predicted = reg._query_members(0, reg.encoder_.transform(X[120:126]))[view]
+            predicted = reg._query_members(0, reg.encoder_.transform(X[120:126]))[member]
             watched = type(predicted)(PREDICTIVE_HEADS[reg.model_.config.answer].distribution(torch.tensor(maps.logits)[None].double()), predicted.scale, predicted.sign)
             np.testing.assert_allclose(watched.mean(), predicted.mean(), rtol=1e-3)  # what was watched is what is predicted
     pipe = TabularPipeline(task_type='regression').fit(X[:120], y[:120])

@@ -17,7 +17,8 @@ from torch import nn
 
 from ..core.shapes import Episode
 from .episodes import ClassIndex, TableEpisodes, TargetEpisodes, gather_rows, proportional_counts, scaled_targets, target_groups
-from .loop import answer_of, free_memory, mask_classes, out_of_memory, split_episode
+from .loop import (free_memory, is_out_of_memory, mask_classes, predictive_distribution, split_episode,
+                                   target_scale)
 
 # %% ../../nbs/training/07_comparison.ipynb #ba2dc4e1
 log = logging.getLogger('tabtune')
@@ -61,7 +62,7 @@ def held_out_episodes(
         group = np.sort(group)
         rows = np.concatenate([query.rows(c) for c in group if c < len(query.sizes)] or [np.zeros(0, np.int64)])
         if len(group) < 2 or not len(rows): continue
-        s, _ = support.deal(group, min(max(n_support, len(group)), support.sizes[group].sum()), 0, rng)
+        s, _ = support.sample_split(group, min(max(n_support, len(group)), support.sizes[group].sum()), 0, rng)
         episodes.append(gather_rows(x, [(s, np.searchsorted(group, y[s]), rows, np.searchsorted(group, y[rows]), np.arange(x.shape[1]))]))
     return episodes
 
@@ -74,7 +75,7 @@ def in_parts(f, ep: Episode, parts: int = 1) -> list:
     "`f` of an episode, or of its parts if memory runs out: a list with a result for each part."
     try: return [f(part) for part, _ in split_episode(ep, parts)]
     except (RuntimeError, MemoryError) as e:
-        if not out_of_memory(e) or parts >= ep.y_query.numel(): raise
+        if not is_out_of_memory(e) or parts >= ep.y_query.numel(): raise
     log.warning('out of memory: held-out rows are predicted in %d parts', 2 * parts)
     free_memory()
     return in_parts(f, ep, 2 * parts)
@@ -110,8 +111,8 @@ def held_out_target_episodes(x, y, support_rows, query_rows, n_support: int, see
     groups, rng = target_groups(y), np.random.default_rng([seed, 63])
     support, n = ClassIndex(groups, support_rows), min(_support_limit(n_support, x.shape[1]), len(support_rows))
     if len(support.classes) < 2 or not len(query_rows): return []
-    s, _ = support.deal(support.classes, max(n, len(support.classes)), 0, rng)
-    ys, yq = scaled_targets(y[s], y[query_rows], answer_of(model)[0])
+    s, _ = support.sample_split(support.classes, max(n, len(support.classes)), 0, rng)
+    ys, yq = scaled_targets(y[s], y[query_rows], target_scale(model))
     return [gather_rows(x, [(s, ys, query_rows, yq, np.arange(x.shape[1]))])]
 
 # %% ../../nbs/training/07_comparison.ipynb #06ca6168
@@ -122,7 +123,7 @@ def target_scores(
     "Negative log density of each held-out row in nats, and the share of the variance that is explained."
     device, losses, means, targets = next(model.parameters()).device, [], [], []
     def loss_and_mean(ep):
-        m = answer_of(model)[1](model(**ep.inputs()).float())
+        m = predictive_distribution(model)(model(**ep.inputs()).float())
         return torch.stack([m.nll(ep.y_query)[0], m.mean()[0]], -1).cpu()
     with torch.inference_mode():
         for ep in episodes:
@@ -146,7 +147,7 @@ TUNING_TASKS = dict(
     classification=TuningTask(np.int64, lambda y: y, lambda *args: held_out_episodes(*args[:-1]),
                               lambda model, *args: TableEpisodes(*args), class_scores, 'auc'),
     regression=TuningTask(np.float64, target_groups, held_out_target_episodes,
-                          lambda model, *args: TargetEpisodes(*args, scale=answer_of(model)[0]), target_scores, 'r2'))
+                          lambda model, *args: TargetEpisodes(*args, scale=target_scale(model)), target_scores, 'r2'))
 
 # %% ../../nbs/training/07_comparison.ipynb #ef739494
 _SIGNIFICANT = 1.64  # standard errors: a gain that chance alone gives once in twenty

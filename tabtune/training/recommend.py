@@ -22,7 +22,7 @@ from ..model.checkpoints import bundled
 from ..core.config import PRESETS, MitraConfig, check_choice, check_model_params
 from ..data.frames import check_table
 from ..model.mitra import Mitra
-from .loop import pick_device
+from .loop import select_device
 from .strategies import DEFAULT_STRATEGY, find_strategy
 
 # %% ../../nbs/training/06_recommend.ipynb #351ca3ac
@@ -64,7 +64,7 @@ def rule_inputs(
 ) -> RuleInputs:
     "Look at a table and at this machine."
     n_rows, n_columns = check_table(X, y).shape
-    task, device = model.task if model else task, pick_device(device)
+    task, device = model.task if model else task, select_device(device)
     no_classes = y is None or task == 'regression'
     counts = np.array([1, 1]) if no_classes else pd.Series(np.asarray(y).ravel()).value_counts(dropna=False).to_numpy()
     smallest = None if no_classes else int(counts.min())

@@ -27,9 +27,9 @@ from ..core.config import TuningConfig
 from ..core.progress import in_notebook, progress_view
 from ..core.shapes import CheckpointError
 from ..model.checkpoints import save_checkpoint
-from .callbacks import Checkpoints, EarlyStopping, History, KeepBest, MemoryWatch, ProgressBar, StopOnSignal
+from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
 from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows
-from .loop import LOSSES, Callback, LoopSettings, Trainer, pick_device
+from .loop import LOSSES, Callback, LoopSettings, Trainer, select_device
 from .recommend import ARRAYS_PER_BLOCK
 from .strategies import DEFAULT_STRATEGY, find_strategy
 
@@ -48,7 +48,7 @@ def loop_settings(
     world_size: int = 1,  # processes that train together
 ) -> LoopSettings:
     "The settings of the loop that some tuning parameters describe."
-    c, device = config, pick_device(config.device)
+    c, device = config, select_device(config.device)
     per_step = c.batch_size * c.gradient_accumulation_steps * world_size
     n_steps = max(1, min(c.epochs * c.steps_per_epoch, c.n_episodes // per_step))
     warmup = max(1, round(0.1 * n_steps)) if c.warmup_steps is None else c.warmup_steps
@@ -111,7 +111,7 @@ class Tuning:
         self.strategy, self.task = find_strategy(strategy, 'strategy', tunes=True), TUNING_TASKS[model.config.task]
         self.dropout, self.callbacks = dropout, list(callbacks)
         self.train_rows, self.val_rows, self.test_rows = split_rows(self.task.groups(y), seed, repeat=repeat)
-        self.device = pick_device(config.device)  # called once: it may warn
+        self.device = select_device(config.device)  # called once: it may warn
         self.config = replace(config, device=str(self.device))
         model.to(self.device).eval()
         self.val, self.test = self._held_out(self.val_rows, 512), self._held_out(self.test_rows, 1000)
@@ -126,7 +126,7 @@ class Tuning:
 def _all_callbacks(self: Tuning) -> list:
     "The callbacks of the run: our own, then those of the caller."
     c, main = self.config, self.trainer.accelerator.is_main_process
-    self.best, dir = KeepBest(self.tuned), c.checkpoint_dir and Path(c.checkpoint_dir)
+    self.best, dir = KeepBestWeights(self.tuned), c.checkpoint_dir and Path(c.checkpoint_dir)
     export = lambda to: save_checkpoint(self.strategy.to_plain(self.tuned), to)
     self.saver = Checkpoints(dir, self._state_dict, export) if dir and main else None
     self.history = History(dir / 'metrics.jsonl' if self.saver else None)
@@ -146,10 +146,10 @@ def _prepare(self: Tuning):
                               c.finetune_mode, self.train_rows)
     parts = _parts_that_fit(c, self.untuned, self.x.shape[1], self.device, self.strategy.memory)
     self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.task.scores(m, self.val)[0].mean(),
-                           parts=parts, loss=LOSSES[self.untuned.config.task])
-    self.trainer.settings = loop_settings(c, self.trainer.world)
+                           micro_batches=parts, loss=LOSSES[self.untuned.config.task])
+    self.trainer.settings = loop_settings(c, self.trainer.world_size)
     self.trainer.callbacks, self.trainer.state.info['compares'] = self._all_callbacks(), True
-    self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}
+    self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}
 
 # %% ../../nbs/training/08_tuning.ipynb #3909dc80
 _MAY_CHANGE_ON_RESUME = ('device', 'epochs', 'n_episodes', 'early_stopping', 'patience', 'show_progress', 'callbacks', 'checkpoint_dir',
@@ -162,7 +162,7 @@ def _identity(self: Tuning) -> dict:
     params = {k: v for k, v in asdict(self.config).items() if k not in _MAY_CHANGE_ON_RESUME}
     weights = [p.detach().cpu().float().numpy() for p in self.untuned.parameters()]
     return dict(table=digest(self.x, self.y), model=digest(*weights), strategy=self.strategy.name, seed=self.seed, dropout=self.dropout,
-                world=self.trainer.world, tuning_params=json.dumps(params, default=str, sort_keys=True))
+                world=self.trainer.world_size, tuning_params=json.dumps(params, default=str, sort_keys=True))
 
 @patch
 def _state_dict(self: Tuning): return self.trainer.state_dict() | dict(identity=self._identity())
@@ -198,14 +198,14 @@ _INTERPOLATION_SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the untuned to
 def _interpolate_weights(self: Tuning, share: float, best: dict):
     "Weights at a share of the way from the start to the best ones."
     with torch.no_grad():
-        for n, w in self.best.training().items(): w.copy_(torch.lerp(self.start[n], best[n], share))
+        for n, w in self.best.trainable().items(): w.copy_(torch.lerp(self.start[n], best[n], share))
 
 @patch
 def _choose_interpolation(self: Tuning):
     "Keep the interpolated weights with the least validation loss."
     self.interpolation = 1.0
     if not self.best.step: return  # the weights are those of the start
-    best, losses = {n: w.detach().to('cpu', copy=True) for n, w in self.best.training().items()}, {}
+    best, losses = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}, {}
     for share in _INTERPOLATION_SHARES:
         self._interpolate_weights(share, best)
         losses[share] = self.task.scores(self.tuned, self.val)[0].mean()
@@ -223,7 +223,7 @@ def train(self: Tuning):  # the `TrainState` at the end
         with self.strategy.training_context(self.tuned):
             self._resume()
             state = self.trainer.run()
-            if stopped_by_user(state) and state.step: self.trainer.check()  # stopped between two validations
+            if stopped_by_user(state) and state.step: self.trainer.run_validation()  # stopped between two validations
     self.tuned.eval(); self.best.restore(); self._choose_interpolation()
     return state
 
@@ -277,7 +277,7 @@ def _summary(self: Tuning, state) -> dict:
     peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
     return dict(strategy=self.strategy.name, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
                 best_step=self.best.step, interpolation=self.interpolation, episodes=state.tables, seconds=round(state.seconds, 2),
-                parts=self.trainer.parts, learning_rate=self.config.learning_rate) | n | _count_parameters(self.tuned) | peak
+                micro_batches=self.trainer.micro_batches, learning_rate=self.config.learning_rate) | n | _count_parameters(self.tuned) | peak
 
 # %% ../../nbs/training/08_tuning.ipynb #5a0caf0f
 @dataclass

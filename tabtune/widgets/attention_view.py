@@ -14,7 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..data.frames import check_table
-from ..explain.importance import get_attention_weights, read_back
+from ..explain.importance import get_attention_weights, decode_rows
 from .elements import format_number, heat_table, scroll_box
 from .view import View, plain_data
 
@@ -75,7 +75,7 @@ def query_weights(self: AttentionView) -> dict:
 def support_rows(self: AttentionView, at) -> pd.DataFrame:
     "Support rows as they stand in the table."
     if self.table is not None: return self.table.iloc[at]
-    return read_back(self.encoder, self.support_x[at]).set_axis(at)
+    return decode_rows(self.encoder, self.support_x[at]).set_axis(at)
 
 # %% ../../nbs/widgets/12_attention_view.ipynb #62b5a684
 @patch

@@ -90,7 +90,7 @@ def _build(self: EpisodeView, support_size, query_size):
 def predict_episode(self: EpisodeView) -> dict:
     "Draw the chosen episode and let the model predict its query rows."
     stream = TableEpisodes(self.x, self.codes, self.support_size.value, self.query_size.value, 1, self.seed)
-    s, ys, q, yq, columns = stream.one(self.episode.value)
+    s, ys, q, yq, columns = stream.sample_episode(self.episode.value)
     with torch.inference_mode(): logits = self.model.eval()(**gather_rows(self.x, [(s, ys, q, yq, columns)]).inputs())[0].float()
     k = int(ys.max()) + 1
     names = [self.names[self.codes[s[ys == c][0]]] for c in range(k)]

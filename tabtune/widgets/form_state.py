@@ -22,7 +22,7 @@ from ..data.processing import PROCESSING_CHOICES, check_processor_params
 from ..training.recommend import RuleInputs, memory_needed, tokens_per_second
 from ..training.strategies import TuningStrategy, find_strategy
 from ..core.shapes import ConfigError, TabTuneError
-from ..training.loop import pick_device
+from ..training.loop import select_device
 from ..training.tuning import loop_settings
 
 # %% ../../nbs/widgets/02_form_state.ipynb #33ed939e
@@ -215,7 +215,7 @@ _MEASURED_SPEED = {}  # (d_model, num_layers, device) -> tokens per second, of r
 
 def training_speed(m: MitraConfig, device: str) -> float:  # tokens per second
     "Training speed of the last real run, or of one small step."
-    name = pick_device(device).type
+    name = select_device(device).type
     if (m.d_model, m.num_layers, name) in _MEASURED_SPEED: return _MEASURED_SPEED[m.d_model, m.num_layers, name]
     try: return tokens_per_second(m.d_model, m.num_layers, name)
     except ConfigError: return tokens_per_second(64, m.num_layers, name)  # a width that needs other heads
@@ -228,7 +228,7 @@ def record_speed(
 ):
     "Remember how fast a real run was."
     if row.get('cells') and row.get('seconds'):
-        _MEASURED_SPEED[m.d_model, m.num_layers, pick_device(device).type] = row['cells'] / row['seconds']
+        _MEASURED_SPEED[m.d_model, m.num_layers, select_device(device).type] = row['cells'] / row['seconds']
 
 # %% ../../nbs/widgets/02_form_state.ipynb #1365bad4
 @patch

@@ -10,7 +10,7 @@ import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
 
-from ..training.priors import MECHANISMS, MIXTURE, RandomSource, sample_tables
+from ..training.priors import PRIORS, RandomSource, sample_tables
 from .elements import INK, button, class_colour, figure_png, new_figure, style_axes
 from .view import View, plain_data, png_data
 
@@ -20,7 +20,7 @@ def _scatter(ax, x, y, kind, ink):
     style_axes(ax, ink); ax.grid(False); ax.set(xticks=[], yticks=[])
     for c in np.unique(y): ax.scatter(*x[y == c, :2].T, s=10, color=class_colour(c % 6), marker='o^s'[c // 6], lw=0)
     k = len(np.unique(y))
-    ax.set_title(f'{list(MECHANISMS)[kind]}, {k} class{"es" * (k > 1)}', fontsize=9, color=ink)
+    ax.set_title(f'{list(PRIORS)[kind]}, {k} class{"es" * (k > 1)}', fontsize=9, color=ink)
     for label, n in ((ax.set_xlabel, 1), (ax.set_ylabel, 2)): label(f'column {n} (no unit)', fontsize=8, color=ink)
 
 def tables_png(
@@ -40,7 +40,8 @@ class PriorView(View):
     title = 'tables of a prior'
     def __init__(self, seed: int = 0):
         kw = dict(continuous_update=False, layout=w.Layout(width='250px'))
-        self.weights = {k: w.FloatSlider(v, min=0, max=1, step=0.05, description=k, **kw) for k, v in MIXTURE.items()}
+        slider = lambda p: w.FloatSlider(p.weight, min=0, max=1, step=0.05, description=p.name, tooltip=p.description, **kw)
+        self.weights = {name: slider(p) for name, p in PRIORS.items()}
         sizes = dict(rows=(200, 20, 1000), columns=(6, 2, 30), classes=(4, 2, 10), seed=(seed, 0, 999))
         self.sizes = {k: w.IntSlider(*v, description=k if k != 'classes' else 'classes ≤', **kw) for k, v in sizes.items()}
         for s in [*self.weights.values(), *self.sizes.values()]: s.observe(lambda _: self.refresh(), 'value')

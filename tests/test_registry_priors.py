@@ -1,0 +1,148 @@
+"The registry of priors: every record is complete, one decorated function is enough for a new prior, and it changes nothing for the others."
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tabtune import MitraConfig, load_checkpoint
+from tabtune.core.shapes import ConfigError
+from tabtune.model.checkpoints import read_card
+from tabtune.training.episodes import PriorEpisodes
+from tabtune.training.loop import LoopSettings
+from tabtune.training.pretrain import Pretraining, validation_loss, validation_set
+from tabtune.training.priors import PRIORS, Prior, RandomSource, default_mixture, register_prior, sample_tables
+
+FIRST = ['causal', 'forest', 'additive', 'clusters']  # the priors of the bundled weights
+TASKS = ['classification', 'regression']
+
+def first_column(rng, n, f, c, c_B):
+    "x (B, N, F) and class scores (B, N, C): the first column alone decides."
+    x = rng.normal(len(c_B), n, f)
+    return x, x[..., :1] * torch.arange(c, device=rng.device)
+
+@pytest.fixture
+def registry():
+    "Whatever a test registers or changes is undone."
+    before = dict(PRIORS)
+    yield PRIORS
+    PRIORS.clear(); PRIORS.update(before)
+
+@pytest.fixture
+def toy(registry):
+    "A prior of our own: all that there is to write is the function and the line above it."
+    return register_prior('the first column alone decides', weight=0.5)(first_column)
+
+def same(a, b): return all(torch.equal(getattr(a, k).nan_to_num(), getattr(b, k).nan_to_num()) for k in ('x', 'y', 'n_classes', 'prior'))
+
+def same_episode(a, b):
+    keys = ('x_support', 'y_support', 'x_query', 'y_query')
+    return all(torch.equal(getattr(a, k).nan_to_num(), getattr(b, k).nan_to_num()) for k in keys)
+
+@pytest.mark.parametrize('name', PRIORS)
+def test_a_record_is_complete(name):
+    p = PRIORS[name]
+    assert p.name == name == p.draw.__name__ and p.draw.__doc__
+    assert 10 < len(p.description) < 100 and '\n' not in p.description and p.weight >= 0
+    assert p.pinned == (name in FIRST)  # only the first four share a stream; a new prior has its own
+
+@pytest.mark.parametrize('rows, columns, classes', [(50, 1, 2), (200, 7, 10), (12, 40, 3)], ids=['one column', 'ten classes', 'wide'])
+@pytest.mark.parametrize('name', PRIORS)
+def test_a_prior_draws_what_it_should(name, rows, columns, classes):
+    n_classes = torch.tensor([2, classes, classes])
+    x, score = PRIORS[name].draw(RandomSource(1), rows, columns, classes, n_classes)
+    assert x.shape == (3, rows, columns) and score.shape == (3, rows, classes)
+    assert x.isfinite().all() and score.isfinite().all()
+    again = PRIORS[name].draw(RandomSource(1), rows, columns, classes, n_classes)
+    assert torch.equal(x, again[0]) and torch.equal(score, again[1])
+    one_hot = ((score == 0) | (score == 1)).all() and (score.sum(-1) == 1).all()
+    assert one_hot == PRIORS[name].gives_labels
+    if one_hot: assert (score.argmax(-1).amax(1) < n_classes).all()
+
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('name', PRIORS)
+def test_tables_of_a_prior_alone(name, task):
+    t = sample_tables(RandomSource(2), 20, 60, 5, mixture={name: 1}, task=task)
+    assert t.prior.tolist() == [list(PRIORS).index(name)] * 20
+    assert not t.x.isinf().any() and t.y.isfinite().all()
+    assert t.y.is_floating_point() == (task == 'regression')
+
+def test_the_dashboard_has_a_slider_for_each_prior(toy):
+    from tabtune.dashboard import PriorView
+    view = PriorView()
+    assert list(view.weights) == list(PRIORS)
+    for name, slider in view.weights.items(): assert (slider.value, slider.tooltip) == (PRIORS[name].weight, PRIORS[name].description)
+    for name, slider in view.weights.items(): slider.value = float(name == 'first_column')
+    assert {list(PRIORS)[i] for i in view.tables.prior.tolist()} == {'first_column'}
+
+def test_a_new_prior_is_drawn_validated_and_on_the_card(toy, tmp_path):
+    assert default_mixture() == dict(causal=0.45, forest=0.2, additive=0.2, clusters=0.15, first_column=0.5)
+    assert list(PRIORS).index('first_column') in sample_tables(RandomSource(0), 50, 40, 4).prior
+    settings = LoopSettings(n_steps=1, warmup_steps=1, validate_every=1)
+    run = Pretraining(MitraConfig(16, num_heads=2, num_layers=1), tmp_path/'run', settings, quiet=True, cells=1500)
+    run.validation = [(name, ep[:1]) for name, ep in run.validation[:5]]
+    run.run()
+    card = read_card(tmp_path/'run')
+    assert card['prior'] == default_mixture() and set(card['validation']['by_prior']) == {*FIRST, 'first_column'}
+
+def test_a_prior_that_only_a_mixture_names_is_validated_too(registry, tmp_path):
+    register_prior('the first column alone decides')(first_column)
+    settings, config = LoopSettings(n_steps=1), MitraConfig(16, num_heads=2, num_layers=1)
+    names = lambda run: [name for name, _ in run.validation[:5]]
+    assert names(Pretraining(config, tmp_path/'a', settings, quiet=True)) == [*FIRST, 'causal']
+    assert names(Pretraining(config, tmp_path/'b', settings, mixture=dict(first_column=1), quiet=True)) == [*FIRST, 'first_column']
+
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('n_tables', [1, 2, 30])
+def test_a_prior_without_weight_changes_no_table(registry, n_tables, task):
+    mixtures = [None, dict(forest=1), dict(causal=0.5, clusters=0.5)]
+    draw = lambda m: sample_tables(RandomSource(4), n_tables, 40, 5, mixture=m, task=task)
+    before = [draw(m) for m in mixtures]
+    register_prior('the first column alone decides')(first_column)
+    for m, b in zip(mixtures, before):
+        assert same(draw(m), b)
+        assert m is None or same(draw(m | dict(first_column=0)), b)
+
+def test_a_stream_goes_on_as_before_when_a_prior_without_weight_comes(registry):
+    a, b = PriorEpisodes(3, cells=1500), PriorEpisodes(3, cells=1500)
+    for _ in range(5):
+        one = next(a)
+        register_prior('the first column alone decides')(first_column)
+        assert same_episode(one, next(b))
+
+@pytest.mark.parametrize('each', [1, 2], ids=['one table each', 'two tables each'])
+@pytest.mark.parametrize('task', TASKS)
+def test_validation_tables_do_not_depend_on_the_registry(registry, task, each):
+    tables = lambda **kw: validation_set(tables_each=each, task=task, **kw)
+    of = lambda episodes, name: [ep for n, ep in episodes if n == name]
+    before = tables()
+    assert [n for n, _ in before] == 4 * FIRST
+    register_prior('the first column alone decides', weight=0.5)(first_column)
+    with_toy = tables()
+    PRIORS['causal'] = replace(PRIORS['causal'], weight=0.01)  # another weight
+    register_prior('the last column alone decides', weight=0.5)(later := lambda *a: first_column(*a))
+    assert later.__name__ in PRIORS  # a second new prior
+    for episodes in (with_toy, tables(), tables(priors=['clusters', 'first_column'])):
+        for name in {n for n, _ in episodes} - {later.__name__}:
+            wanted = of(with_toy if name == 'first_column' else before, name)
+            assert len(of(episodes, name)) == len(wanted) == 4
+            assert all(same_episode(a, b) for a, b in zip(of(episodes, name), wanted))
+
+@pytest.mark.parametrize('name', ['small', 'medium-regression'])
+def test_cards_of_the_bundled_weights_still_hold(name):
+    "The losses that a card quotes are measured again on today's validation tables, with the 256 landmarks of pre-training."
+    card, model = read_card(name), load_checkpoint(name).eval()
+    model.experts.max_landmarks = 256
+    assert list(card['prior']) == FIRST
+    assert validation_loss(model, validation_set(task=card['task'])).to_dict() == pytest.approx(card['validation']['by_prior'], abs=0.001)
+
+@pytest.mark.parametrize('change, words', [
+    (dict(description=' '), 'has no description'), (dict(weight=-0.1), 'weight=-0.1 must be 0 or more'), (dict(weight=float('inf')), 'must be 0 or more')],
+    ids=['no description', 'negative weight', 'infinite weight'])
+def test_an_incomplete_record_is_refused(change, words):
+    with pytest.raises(ConfigError, match=words): Prior(**dict(name='toy', draw=first_column, description='one column') | change)
+
+@pytest.mark.parametrize('mixture, words', [
+    (dict(forrest=1), "did you mean 'forest'"), (dict(forest=0), 'at least one above 0'), ({}, 'at least one above 0'),
+    (dict(forest=-1, causal=1), 'weights must be 0 or more')], ids=['misspelt', 'all zero', 'empty', 'negative'])
+def test_a_mixture_that_cannot_be_drawn_is_explained(mixture, words):
+    with pytest.raises(ConfigError, match=words): sample_tables(RandomSource(0), 2, 20, 3, mixture=mixture)
