@@ -23,7 +23,7 @@ from tabtune.data.encode import TableEncoder
 from tabtune.data.processing import TableProcessor, check_processor_params
 from tabtune.model.checkpoints import check_task, load_checkpoint
 from tabtune.model.mitra import Mitra
-from tabtune.training.loop import pick_device
+from tabtune.training.loop import select_device
 
 log = logging.getLogger('tabtune')
 
@@ -128,18 +128,18 @@ def most_informative(
     with warnings.catch_warnings(action='ignore'): score = np.nan_to_num(f_classif(filled, strata)[0], nan=-1, posinf=np.inf)
     return np.sort(np.argsort(-score, kind='stable')[:max_features])
 
-# %% ../../nbs/estimators/01_base.ipynb #613d3676
+# %% ../../nbs/estimators/01_base.ipynb #56c02826
 class InContextEstimator(BaseEstimator):
-    "A table that a pre-trained Mitra keeps as support; a subclass says what the targets are."
+    "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
     task, calibrate = None, False
 
     def __sklearn_tags__(self): return accept_any_table(super().__sklearn_tags__())
     def _strata(self) -> np.ndarray: return self.y_support_  # (n,) codes
     def _reset_calibration(self): "Forget, or measure again, what depends on the model in use."
 
-# %% ../../nbs/estimators/01_base.ipynb #68ccc65a
+# %% ../../nbs/estimators/01_base.ipynb #1c89a5c8
 def accept_any_table(tags):  # scikit-learn's `Tags`, changed and given back
-    "Say that missing cells, strings and categories are welcome."
+    "Declare that missing cells, strings and categories are accepted."
     tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
     return tags
 
@@ -168,7 +168,7 @@ def _load_model(self: InContextEstimator) -> Mitra:
     check_task(model.config, self.task, self.pretrained)
     return model
 
-# %% ../../nbs/estimators/01_base.ipynb #20f0fe2a
+# %% ../../nbs/estimators/01_base.ipynb #d8b29679
 @patch
 def _fit_encoder(
     self: InContextEstimator,
@@ -185,8 +185,8 @@ def _fit_encoder(
 
 @patch
 def _set_encoder(self: InContextEstimator, encoder):
-    "Take over a fitted encoder, and what it knows of the columns."
-    self.encoder_, self.device_ = encoder, pick_device(self.device)
+    "Take over a fitted encoder, and the names and number of its columns."
+    self.encoder_, self.device_ = encoder, select_device(self.device)
     for name in ('n_features_in_', 'feature_names_in_'):
         if hasattr(encoder, name): setattr(self, name, getattr(encoder, name))
         elif hasattr(self, name): delattr(self, name)
@@ -309,7 +309,7 @@ def __getstate__(self: InContextEstimator):
 @patch
 def __setstate__(self: InContextEstimator, state):
     BaseEstimator.__setstate__(self, state)
-    if hasattr(self, 'model_'): self.device_ = pick_device(self.device); self.model_.to(self.device_)
+    if hasattr(self, 'model_'): self.device_ = select_device(self.device); self.model_.to(self.device_)
 
 # %% ../../nbs/estimators/01_base.ipynb #87e8fbdd
 def is_dask(X) -> bool: return hasattr(X, 'map_partitions') and hasattr(X, 'npartitions')
