@@ -1,4 +1,4 @@
-"Tables as they come: every dtype, drift, names, saving. The notebook data/03_encode explains; this file is the dull part."
+"Tables as they come: every dtype, drift, names, saving. The notebook data/04_encode explains; this file is the dull part."
 import datetime as dt, json, pickle, time, warnings
 from decimal import Decimal
 from fractions import Fraction
@@ -41,9 +41,9 @@ COLUMNS = dict(  # name -> (kind, 4 cells)
     otd=('duration', obj(dt.timedelta(days=1, seconds=3), None, dt.timedelta(2), dt.timedelta(3))), decimal=('number', obj(Decimal('1.5'), None, Decimal(2), Decimal('NaN'))),
     fraction=('number', obj(Fraction(1, 3), None, Fraction(2), Fraction(1, 7))), mixed=('category', obj(1, 'a', 2.5, None)), boolint=('number', obj(True, 2, None, 1.)),
     bytes=('category', obj(b'a', 'a', None, b'\xff')), lists=('category', obj([1], [1, 2], None, {})), tuples=('category', obj((1, 2), (3,), None, (1, 2))),
-    bigint=('number', obj(10 ** 30, 10 ** 31, None, 1)), numbers=('number', ['1', '2.5', ' 3 ', 'inf']), holes=('number', ['1', '?', '3', '']),
+    bigint=('number', obj(10 ** 30, 10 ** 31, None, 1)), numbers=('number', ['1', '2.5', ' 3 ', 'inf']), spelled_out=('number', ['1', '?', '3', '']),
     iso=('date', ['2020-01-01', '2021-05-05 10:00', None, '?']), iso_z=('date', ['2020-01-01T00:00:00Z', '2021-05-05T10:00:00+02:00', None, '2020-01-01']),
-    long=('category', ['x' * 10000, '9' * 5000, '1' + '0' * 4500, 'y']), unicode=('category', ['²', 'é', '\x00', '日本']), words=('category', ['yes', 'no', 'True', 'x']))
+    long=('category', ['x' * 10000, '9' * 5000, '1' + '0' * 4500, 'y']), unicode=('category', ['²', 'é', '\x00', '日本']), text=('category', ['yes', 'no', 'True', 'x']))
 EMPTY = dict(float=[np.nan] * 4, obj=obj(None, np.nan, pd.NA, pd.NaT), cat=pd.Categorical([None] * 4), dates=pd.array([pd.NaT] * 4, dtype='datetime64[ns]'),
     durations=pd.array([pd.NaT] * 4, dtype='timedelta64[ns]'), boolean=pd.array([None] * 4, dtype='boolean'), string=pd.array([None] * 4, dtype='string'),
     Int64=pd.array([None] * 4, dtype='Int64'))
@@ -58,7 +58,7 @@ def test_column(name):
     enc = TableEncoder().fit(df); z = enc.transform(df)
     assert enc.column_kinds_ == {name: COLUMNS[name][0]}
     assert z.dtype == np.float32 and z.shape == (4, len(enc.get_feature_names_out())) and not np.isinf(z).any()
-    assert len(np.unique(z[~np.isnan(z[:, 0]), 0])) == df[name].dropna().map(str).nunique() or name in ('boolint', 'bytes', 'holes', 'iso', 'iso_z', 'decimal', 'odt')
+    assert len(np.unique(z[~np.isnan(z[:, 0]), 0])) == df[name].dropna().map(str).nunique() or name in ('boolint', 'bytes', 'spelled_out', 'iso', 'iso_z', 'decimal', 'odt')
     for i in range(4):  # a row's code depends on no other row, nor on the dtype it comes in
         same(enc.transform(df.iloc[[i]]), z[[i]])
         same(enc.transform(df.astype(object).iloc[[i]]), z[[i]])
@@ -78,7 +78,7 @@ def test_all_missing(name):
 def test_drift_every_kind_into_every_kind():
     for a in COLUMNS:
         enc = TableEncoder().fit(frame(a))
-        for b in ('int', 'Int64', 'float', 'boolean', 'str', 'ocat', 'date_tz', 'td', 'period', 'mixed', 'holes', 'lists', 'iso'):
+        for b in ('int', 'Int64', 'float', 'boolean', 'str', 'ocat', 'date_tz', 'td', 'period', 'mixed', 'spelled_out', 'lists', 'iso'):
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter('always')
                 z = enc.transform(frame(b).set_axis([a], axis=1))

@@ -16,9 +16,9 @@ from tabtune import MitraClassifier, MitraRegressor, TabularPipeline, load_check
 from tabtune.data.processing import PROCESSING_CHOICES
 from tabtune.core.shapes import TabTuneError
 
-ASKED = os.environ.get('TABTUNE_FUZZ')
-N = int(ASKED or 50)
-fuzz = settings(max_examples=N, derandomize=ASKED is None, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+REQUESTED = os.environ.get('TABTUNE_FUZZ')
+N = int(REQUESTED or 50)
+fuzz = settings(max_examples=N, derandomize=REQUESTED is None, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 WORDS = st.text(max_size=6) | st.sampled_from(['', '?', 'nan', '1', '1e400', '2024-01-01', '2024-13-45', 'yes', '\x00', '5-9'])
@@ -26,7 +26,7 @@ TIMES = st.datetimes(min_value=pd.Timestamp('1700-01-01').to_pydatetime(), max_v
 ANY = st.none() | FLOATS | st.integers() | WORDS | st.booleans() | TIMES | st.binary(max_size=3) | st.lists(st.integers(), max_size=2) | st.just(pd.NA) \
     | st.decimals(-9, 9, places=2) | st.dictionaries(WORDS, st.integers(), max_size=1) | st.just(Decimal('1e400')) | st.just(pd.Period('2024-02'))
 CELLS = dict(float=FLOATS, small=st.integers(-3, 3), int64=st.integers(-2 ** 63, 2 ** 63 - 1), uint=st.integers(0, 2 ** 64 - 1), word=WORDS, maybe=st.none() | WORDS,
-    bool=st.booleans(), hole=st.none(), time=TIMES, gap=st.none() | TIMES, span=st.timedeltas(), constant=st.just(7), any=ANY, big=st.sampled_from([1e300, -1e300, 1e-300, 0.]))
+    bool=st.booleans(), missing=st.none(), time=TIMES, gap=st.none() | TIMES, span=st.timedeltas(), constant=st.just(7), any=ANY, big=st.sampled_from([1e300, -1e300, 1e-300, 0.]))
 DTYPES = [None, None, None, 'category', 'string', 'object', 'Int64', 'Float64', 'boolean', 'float32', 'int8', 'bool', 'datetime64[ns]', 'datetime64[ns, Asia/Tokyo]', 'timedelta64[us]', 'period[M]', 'float16', 'Sparse[float]', 'uint64']
 
 def cast(s, dtype):

@@ -3,17 +3,18 @@
 The toy kind below is what a newcomer would write. It is used end to end: recognised, encoded, summarised, shown in the form, given to
 baselines, saved, loaded and read back.
 """
-import dataclasses, pickle, warnings
+import dataclasses, pickle
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal as same
 
-from tabtune import MitraClassifier, TabularPipeline
+from tabtune import TabularPipeline
 from tabtune.core.shapes import CheckpointError, InputError
-from tabtune.data.columns import KINDS, Column, ColumnKind, NumberColumn, column_kind, column_kinds, parse_distinct, register_kind, to_numbers
+from tabtune.data.columns import KINDS, Column, ColumnKind, parse_distinct, register_kind
 from tabtune.data.encode import TableEncoder
+from tabtune.data.kinds import NumberColumn, column_kind, column_kinds
 from tabtune.data.processing import TableProcessor, processing_summary
 
 EXAMPLES = dict(number=[1.5, 2, None, 4], boolean=[True, False, None, True], category=['a', 'b', None, 'a'],
@@ -108,7 +109,7 @@ def test_a_toy_is_used_end_to_end(rating, tmp_path):
 
 def test_a_toy_reaches_baselines_and_the_form(rating):
     from tabtune.leaderboard.registry import PlainTable
-    from tabtune.widgets.builder import describe_column
+    from tabtune.widgets.form_fields import describe_column
     df, _ = table()
     plain = PlainTable().fit(df).transform(df)
     assert sorted(plain.x0.dropna().unique()) == [1, 2, 3]

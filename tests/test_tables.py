@@ -39,11 +39,11 @@ def test_every_form_of_a_table_gives_the_same_bits(fitted):
         assert np.array_equal(clf.predict_proba(X2), want), type(X2)
 
 def numpy_forms(X, y):
-    "Numbers and words as NumPy knows them, and what cells may be missing."
-    fields, hole = X.to_records(index=False), np.arange(len(X)) % 7 == 0
+    "Numbers and text in NumPy's own forms, with missing cells."
+    fields, missing = X.to_records(index=False), np.arange(len(X)) % 7 == 0
     yield fields, X
-    yield np.ma.masked_array(X.to_numpy(dtype=object), mask=np.outer(hole, [1, 0, 0, 0])), X.assign(a=X.a.where(~hole))
-    yield np.ma.masked_array(X[['a', 'c']].to_numpy(dtype=float), mask=np.outer(hole, [0, 1])), X[['a', 'c']].assign(c=X.c.where(~hole))
+    yield np.ma.masked_array(X.to_numpy(dtype=object), mask=np.outer(missing, [1, 0, 0, 0])), X.assign(a=X.a.where(~missing))
+    yield np.ma.masked_array(X[['a', 'c']].to_numpy(dtype=float), mask=np.outer(missing, [0, 1])), X[['a', 'c']].assign(c=X.c.where(~missing))
 
 def test_numpy_arrays_with_fields_masks_and_objects(fitted):
     _, X, y, _ = fitted
@@ -129,10 +129,10 @@ def test_labels_of_a_dask_table_are_those_of_pandas(fitted):
     assert labels.index.equals(X.index) and labels.tolist() == pipe.predict(X).tolist()
     assert list(proba.columns) == ['no', 'yes'] and np.array_equal(proba.to_numpy(), pipe.predict_proba(X))
 
-def test_sparse_and_other_things_are_refused_in_words():
+def test_sparse_and_other_things_are_refused_with_a_reason():
     import scipy.sparse as sp
-    for X, words in ((sp.eye(4).tocsr(), 'dense'), ('table.csv', '2D'), (None, '2D|None'), (np.ones((2, 2, 2)), 'dim 3')):
-        with pytest.raises(InputError, match=words): MitraClassifier('small').fit(X, [0, 1, 0, 1])
+    for X, reason in ((sp.eye(4).tocsr(), 'dense'), ('table.csv', '2D'), (None, '2D|None'), (np.ones((2, 2, 2)), 'dim 3')):
+        with pytest.raises(InputError, match=reason): MitraClassifier('small').fit(X, [0, 1, 0, 1])
 
 @pytest.mark.parametrize('columns', [1, 2000])
 def test_from_one_column_to_two_thousand(columns):
@@ -203,6 +203,6 @@ def test_thousands_of_levels_and_columns_that_change_at_predict(fitted):
     assert X.id.nunique() > 2000 and clf.score(X[:500], y[:500]) > 0.8
     assert clf.predict(X[:9].assign(id='someone new')).shape == (9,)
     clf, X, _, want = fitted
-    for name in X:  # missing or constant only where it is asked
+    for name in X:  # missing or constant in the query only
         assert np.isfinite(clf.predict_proba(X.assign(**{name: None}))).all()
         assert np.allclose(clf.predict_proba(X.assign(**{name: X[name].iloc[0]}))[0], want[0], atol=1e-5)

@@ -291,7 +291,7 @@ def test_a_setting_in_the_wrong_place_is_told_where_it_belongs(kw, words):
     X, y = people(20)
     with pytest.raises(TabTuneError, match=words): TabularPipeline(**kw).fit(X, y)
 
-def test_smote_with_holes_says_what_to_do():
+def test_smote_with_missing_cells_says_what_to_do():
     pytest.importorskip('imblearn')
     with pytest.raises(InputError, match='imputation_strategy'): TabularPipeline(model_params=SMALL, processor_params=dict(resampling_strategy='smote')).fit(*people(60))
 

@@ -11,17 +11,22 @@ import shutil
 from pathlib import Path
 
 # %% ../../nbs/core/02_files.ipynb #695a443d
-def remove(path: Path): shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)  # a file, a folder, or nothing
+def remove(
+    path: Path,  # a file, a folder, or nothing
+):
+    "Remove what is there."
+    if path.is_dir(): shutil.rmtree(path)
+    else: path.unlink(missing_ok=True)
 
 def write_atomic(
     path,  # file or folder
-    write,  # called with the temporary path
+    write,  # function that writes; called with the temporary path
 ):
-    "Write something under a temporary name, then give it its own."
+    "Write a file or a folder under a temporary name, then rename it."
     path = Path(path); tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         write(tmp)
-        if tmp.is_file(): tmp.chmod(0o644)  # some writers keep files to themselves
+        if tmp.is_file(): tmp.chmod(0o644)  # some writers make files that only their owner may read
         if path.is_dir(): remove(path)  # a folder can't be renamed onto another
         os.replace(tmp, path)
     finally: remove(tmp)

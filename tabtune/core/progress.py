@@ -25,6 +25,8 @@ def register_progress_view(
     "Show the progress of runs that are started in this place with `make()`."
     _VIEWS[where] = make
 
-def progress_view(where: str = 'notebook'):  # a function without arguments, or None
-    "What was registered for a place."
+def progress_view(
+    where: str = 'notebook',  # as in `register_progress_view`
+):  # a function without arguments that makes a `Callback`, or None
+    "The view that was registered for a place."
     return _VIEWS.get(where)

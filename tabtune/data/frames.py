@@ -22,7 +22,7 @@ from ..core.shapes import InputError
 # %% ../../nbs/data/00_frames.ipynb #5deb25ca
 @contextmanager
 def _input_errors():
-    "Whatever is a ValueError or a TypeError inside is an `InputError` outside."
+    "Raise any ValueError or TypeError of the block as an `InputError`."
     try: yield
     except InputError: raise
     except (ValueError, TypeError) as e: raise InputError(str(e)) from e
@@ -48,12 +48,12 @@ def _filled(X):
 
 # %% ../../nbs/data/00_frames.ipynb #5ab17a8d
 def _is_records(X):
-    "Columns by name, or rows that name their cells."
+    "Is it a dict of columns, or a list of dicts?"
     if isinstance(X, (list, tuple)): return len(X) and all(isinstance(r, Mapping) for r in X)
     return isinstance(X, Mapping) and not hasattr(X, 'shape')
 
 def _native(X):
-    "Tables of other libraries, lazy tables, records and columns as pandas; anything else as it is."
+    "Tables of other libraries, lazy tables, records and dicts of columns as pandas; anything else as it is."
     if _is_records(X): return pd.DataFrame(X)
     if getattr(getattr(X, 'dtype', None), 'names', None): return pd.DataFrame({n: _filled(X[n]) for n in X.dtype.names})
     if hasattr(X, 'read_all'): X = X.read_all()  # Arrow's reader
@@ -63,6 +63,7 @@ def _native(X):
 
 # %% ../../nbs/data/00_frames.ipynb #6dd80c40
 def _frame(X):
+    "Any table as a DataFrame, unchecked."
     if not isinstance(X, pd.DataFrame): X = _native(X)
     if isinstance(X, pd.DataFrame): return X
     if isinstance(X, (list, tuple)): X = _rows(X)
@@ -73,7 +74,11 @@ def _frame(X):
     df.attrs['unnamed'] = True
     return df
 
-def has_column_names(df): return not (df.attrs.get('unnamed') or isinstance(df.columns, pd.RangeIndex))
+def has_column_names(
+    df: pd.DataFrame,  # from `check_table`
+) -> bool:
+    "Whether the names of the columns were the user's own."
+    return not (df.attrs.get('unnamed') or isinstance(df.columns, pd.RangeIndex))
 
 # %% ../../nbs/data/00_frames.ipynb #7b179bae
 def check_table(
@@ -99,7 +104,10 @@ def column_names(
     names = ['_'.join(map(str, c)) if isinstance(c, tuple) else str(c) for c in df.columns]
     return names if len(set(names)) == len(names) else unique_names(names)
 
-def unique_names(names):
+def unique_names(
+    names: list,  # strings
+) -> list:  # as many different strings
+    "Number repeated names from the left: a, a#2, a#3."
     taken, out = set(names), {}
     for n in names:
         k, new = 2, n
@@ -108,13 +116,19 @@ def unique_names(names):
     return list(out)
 
 # %% ../../nbs/data/00_frames.ipynb #a4742fc7
-def infer_dtype(s):
+def infer_dtype(
+    s: pd.Series,  # one column
+) -> pd.Series:
+    "A column of Python objects of one type as a column of that type; any other column as it is."
     if s.dtype != object: return s
     try: return s.infer_objects()
     except UnicodeEncodeError: return s  # half a character, which Arrow's strings can't hold
 
 # %% ../../nbs/data/00_frames.ipynb #14249392
-def as_series(y):
+def as_series(
+    y,  # Series, array or list
+) -> pd.Series:  # numbered from 0
+    "Labels or targets of any form as a Series."
     if y is None: raise InputError('this call requires y to be passed, but the target y is None')
     if hasattr(y, 'to_pandas'): y = _to_pandas(y)
     if not isinstance(y, (pd.Series, pd.Index, pd.Categorical)):
@@ -129,9 +143,9 @@ def _listed(y):
 
 # %% ../../nbs/data/00_frames.ipynb #855da0bb
 def _check_missing(s):
-    gone = np.flatnonzero(s.isna())
-    if len(gone): raise InputError(f'Input y contains NaN: {len(gone)} of {len(s)} labels are missing, the first in row '
-        f'{gone[0]} (counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
+    missing = np.flatnonzero(s.isna())
+    if len(missing): raise InputError(f'Input y contains NaN: {len(missing)} of {len(s)} labels are missing, the first in row '
+        f'{missing[0]} (counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
     return s
 
 def _check_labels(s):
@@ -143,7 +157,8 @@ def _check_labels(s):
         f'{frac[0]}. For numbers use a regressor, or cut them into classes, e.g. pandas.qcut(y, 4)')
 
 # %% ../../nbs/data/00_frames.ipynb #a21a34f8
-def _several(s):
+def _why_no_classes(s):
+    "Why labels have no common order."
     types = sorted({type(v).__name__ for v in s})
     if len(types) > 1: return f'The labels in y are of several types: {types}'
     return f"Labels of type {types[0]!r} can't be put in order"
@@ -157,7 +172,7 @@ def encode_labels(
     _check_labels(s)
     try: mixed, (codes, classes) = pt.infer_dtype(s), pd.factorize(s, sort=True)
     except TypeError: mixed, codes = 'mixed', None
-    if codes is None or mixed in ('mixed', 'mixed-integer'): raise InputError(f'Unknown label type: unknown. {_several(s)}. '
+    if codes is None or mixed in ('mixed', 'mixed-integer'): raise InputError(f'Unknown label type: unknown. {_why_no_classes(s)}. '
         'Make them all strings (y.astype(str)) or all integers')
     classes = np.asarray(classes)
     text = getattr(dtype, 'kind', '') in 'US' and isinstance(y, np.ndarray)
@@ -176,17 +191,17 @@ def match_labels(
 def check_target(
     y,  # Series, array or list of n numbers
 ) -> np.ndarray:  # (n,) float64
-    "The targets as numbers, or an error that names the first one that is none."
+    "The targets as numbers, or an `InputError` that names the first one that is not a finite number."
     s = as_series(y)
     if s.dtype.kind == 'c': raise InputError('Complex data not supported: y')
     try: x = pd.to_numeric(s.astype(object), errors='coerce').to_numpy(dtype=np.float64, na_value=np.nan)
     except OverflowError: raise InputError("Input y contains a whole number too large for dtype('float64')") from None
-    words = np.flatnonzero(np.isnan(x) & s.notna().to_numpy())
-    if len(words):
-        raise InputError(f'y must hold numbers for a regression, but row {words[0]} is {s.iloc[words[0]]!r}; '
+    text = np.flatnonzero(np.isnan(x) & s.notna().to_numpy())
+    if len(text):
+        raise InputError(f'y must hold numbers for a regression, but row {text[0]} is {s.iloc[text[0]]!r}; '
                          'for classes use a classifier')
-    if (gone := np.flatnonzero(np.isnan(x))).size:
-        raise InputError(f'Input y contains NaN: {len(gone)} of {len(x)} targets are missing, the first in row {gone[0]} '
+    if (missing := np.flatnonzero(np.isnan(x))).size:
+        raise InputError(f'Input y contains NaN: {len(missing)} of {len(x)} targets are missing, the first in row {missing[0]} '
                          '(counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')
     if (big := np.flatnonzero(np.abs(x) > 1e150)).size:
         raise InputError(f"Input y contains infinity or a value too large for dtype('float64'): row {big[0]} is {x[big[0]]}")

@@ -16,7 +16,8 @@ from fastcore.basics import patch
 
 from ..core.config import MODEL_RANGES
 from ..core.shapes import TabTuneError
-from ..data.columns import KINDS, column_kind
+from ..data.columns import KINDS
+from ..data.kinds import column_kind
 from .elements import COLOURS, TEXT_STYLE, bar_svg
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #1d78bd3e
