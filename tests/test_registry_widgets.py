@@ -1,5 +1,5 @@
 "Every view of the registry is complete, and a new one takes two places: a class and a record."
-import dataclasses, json
+import dataclasses, json, subprocess, sys
 
 import ipywidgets as w
 import pytest
@@ -92,3 +92,7 @@ class Undocumented(Counter): pass
     ids=['no view', 'no title', 'no state', 'no docstring', 'no example'])
 def test_an_incomplete_record_is_refused(view, example, problem):
     with pytest.raises(InputError, match=problem): WidgetRecord(view, example)
+
+def test_matplotlib_comes_with_the_first_picture(root):
+    code = "import sys, tabtune.dashboard; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', code], cwd=root).returncode == 0
