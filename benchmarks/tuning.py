@@ -25,7 +25,7 @@ def one_speed(strategy, rows, columns, model, params):
     start, cpu = time.perf_counter(), time.process_time()
     pipe.fit(X, y)
     report = pipe.describe()
-    keep = ('steps', 'episodes', 'seconds', 'trained', 'parameters', 'kept', 'gain', 'parts')
+    keep = ('steps', 'episodes', 'seconds', 'trained', 'parameters', 'kept', 'gain', 'micro_batches')
     return dict(strategy=strategy, fit_seconds=round(time.perf_counter() - start, 1), cpu_seconds=round(time.process_time() - cpu, 1), peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20, 2),
                 **{k: report.get(k) for k in keep})
 

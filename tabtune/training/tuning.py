@@ -58,21 +58,21 @@ def loop_settings(
                         epoch_steps=c.steps_per_epoch, validate_every=c.steps_per_epoch, validate_first=True)
 
 # %% ../../nbs/training/08_tuning.ipynb #333191b9
-def _parts_that_fit(
+def _count_micro_batches(
     config: TuningConfig,
     model,  # a `Mitra`
     n_features: int,  # columns of the table
     device: torch.device,
     memory: float = 1.0,  # of the strategy, relative to training all weights
 ) -> int:
-    "Parts that a batch is computed in, so that it fits into half of the free memory."
+    "Micro-batches that a batch is computed in, so that each fits into half of the free memory."
     m, cells = model.config, config.batch_size * (config.support_size + config.query_size) * (min(n_features, 100) + 1)
     free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' else psutil.virtual_memory().available
     need = memory * cells * m.d_model * 4 * ARRAYS_PER_BLOCK * m.num_layers / (0.5 * free)
-    parts = 2 ** max(0, math.ceil(math.log2(max(need, 1e-9))))
-    if parts > 1:
-        log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d parts', config.batch_size, need * free / 2e9, parts)
-    return parts
+    n = 2 ** max(0, math.ceil(math.log2(max(need, 1e-9))))
+    if n > 1:
+        log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d micro-batches', config.batch_size, need * free / 2e9, n)
+    return n
 
 # %% ../../nbs/training/08_tuning.ipynb #b21b2bff
 def _set_dropout(model: nn.Module, p: float):
@@ -144,9 +144,9 @@ def _prepare(self: Tuning):
     self.tuned, c = self.strategy.prepare(copied, self.config), self.config
     stream = self.task.stream(self.untuned, self.x, self.y, c.support_size, c.query_size, c.batch_size, self.seed,
                               c.finetune_mode, self.train_rows)
-    parts = _parts_that_fit(c, self.untuned, self.x.shape[1], self.device, self.strategy.memory)
+    micro_batches = _count_micro_batches(c, self.untuned, self.x.shape[1], self.device, self.strategy.memory)
     self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.task.scores(m, self.val)[0].mean(),
-                           micro_batches=parts, loss=LOSSES[self.untuned.config.task])
+                           micro_batches=micro_batches, loss=LOSSES[self.untuned.config.task])
     self.trainer.settings = loop_settings(c, self.trainer.world_size)
     self.trainer.callbacks, self.trainer.state.info['compares'] = self._all_callbacks(), True
     self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}
