@@ -19,7 +19,7 @@ setup: .venv/.stamp ## make .venv with TabTune (editable) and all that developme
 demo: setup ## fit, predict and draw: writes build/demo.png
 	@echo "demo: a prediction from the bundled weights"
 	@mkdir -p build
-	@$(BIN)/tabtune-demo
+	@$(BIN)/tabtune demo
 
 test: setup ## house rules, every notebook, then pytest
 	@echo "test: modules, README and notebooks in step?"

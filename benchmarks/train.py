@@ -2,7 +2,7 @@
 
     python benchmarks/train.py [--sizes 64x2 128x4] [--batches 5] [--threads 1] [--compile] [--out benchmarks/train.csv]
 
-A batch is what `tabtune-pretrain` sees (12,000 cells at the start). The ways take turns, after four batches to warm up;
+A batch is what `tabtune pretrain` sees (12,000 cells at the start). The ways take turns, after four batches to warm up;
 those that draw equally far ahead see the same batches. Times are those of the processor, so that other work on the machine
 matters less. A step is the drawing of the tables, forward, backward and the optimiser. The kernel is measured with each set of
 instructions that this machine can run; the last rows are predictions of 1,000 rows by 1,000 with 20 columns, in which the kernel

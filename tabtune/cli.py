@@ -35,4 +35,4 @@ def main(
     run = import_module(COMMANDS[name][0]).main.__wrapped__
     parser = anno_parser(run, prog=f'tabtune {name}')
     given = vars(parser.parse_args(options))
-    return run(**{k: v for k, v in given.items() if k not in ('pdb', 'xtra')})
+    run(**{k: v for k, v in given.items() if k not in ('pdb', 'xtra')})  # nothing is returned: a console script would exit with it

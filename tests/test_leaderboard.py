@@ -279,9 +279,9 @@ def test_a_regression_board_with_an_adapter(iris):
 
 def test_command_line_as_installed(tmp_path, iris):
     iris[0].to_csv(tmp_path/'t.csv', index=False)
-    command = shutil.which('tabtune-compare', path=os.path.dirname(sys.executable))
+    command = shutil.which('tabtune', path=os.path.dirname(sys.executable))
     if command is None: pytest.skip('the package is not installed')
-    options = [command, tmp_path/'t.csv', '--target', iris[0].columns[3], '--task', 'regression', '--models', 'Mitra,Ridge', '--out', tmp_path/'out'/'r']
+    options = [command, 'compare', tmp_path/'t.csv', '--target', iris[0].columns[3], '--task', 'regression', '--models', 'Mitra,Ridge', '--out', tmp_path/'out'/'r']
     done = subprocess.run(options, capture_output=True, text=True)
     assert done.returncode == 0 and 'rmse' in done.stdout and 'Ridge' in done.stdout, done.stderr
     assert sorted(p.name for p in (tmp_path/'out').iterdir()) == ['r.csv', 'r.html', 'r.png']

@@ -155,7 +155,7 @@ BAD = [
     pytest.param(dict(model_params=dict(d_modle=64)), None, ConfigError, "did you mean 'd_model'", id='misspelled model parameter'),
     pytest.param(dict(model_params=dict(num_layers=9)), None, ConfigError, r'num_layers=9 must lie in 1\.\.4', id='too many layers'),
     pytest.param(dict(model_params=dict(d_model=100)), None, ConfigError, 'divisible', id='width not divisible'),
-    pytest.param(dict(model_params=dict(d_model=96)), None, ConfigError, 'tabtune-pretrain', id='width without weights'),
+    pytest.param(dict(model_params=dict(d_model=96)), None, ConfigError, 'tabtune pretrain', id='width without weights'),
     pytest.param(dict(model_params=dict(use_synthetic_prior='no')), None, ConfigError, 'True or False', id='string for a switch'),
     pytest.param(dict(model_params=dict(use_synthetic_prior=False, pretrained='medium')), None, ConfigError, 'give one', id='prior and checkpoint'),
     pytest.param(dict(model_params=['d_model']), None, ConfigError, 'must be a dict, not list', id='list for a dict'),

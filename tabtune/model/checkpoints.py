@@ -173,7 +173,7 @@ def bundled_for(
     show = lambda c: ', '.join(f'{k}={getattr(c, k)}' for k in _SIZE)
     have = '; '.join(f'{n} ({show(c)})' for n, c in configs.items())
     call = ' '.join(f'--{k} {getattr(config, k)}' for k in _SIZE)
-    raise ConfigError(f'no bundled weights for {show(config)}. Bundled: {have}. To pre-train this architecture: `tabtune-pretrain {call} '
+    raise ConfigError(f'no bundled weights for {show(config)}. Bundled: {have}. To pre-train this architecture: `tabtune pretrain {call} '
                       "--hours 2 --out DIR`, then pretrained='DIR'; or use_synthetic_prior=False for a random start")
 
 # %% ../../nbs/model/04_checkpoints.ipynb #e9ea7cfa
