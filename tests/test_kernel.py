@@ -116,7 +116,6 @@ def test_who_is_left_to_pytorch(monkeypatch):
     with torch.no_grad(): assert not used(m)
     made = calls(monkeypatch); m(*table(None)); monkeypatch.undo()
     assert not made  # gradients in float32
-    hooks, attention = [], m.layers[0].attention1
     hooks = [b.attention1.register_forward_hook(lambda *a: None) for b in m.layers] + [b.linear3.register_forward_pre_hook(lambda *a: None) for b in m.layers]
     assert not used(m)
     for h in hooks: h.remove()
