@@ -12,6 +12,7 @@ _HOMES = dict(  # public name -> the module that defines it
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
     TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning', recommend='training.recommend',
     feature_importance='explain.importance', similar_rows='explain.importance', get_attention_weights='explain.attention_maps')
+_EXPLAINED = ('TabularPipeline', 'MitraClassifier', 'MitraRegressor', 'Mitra')  # they get methods from tabtune.explain
 _DOORS = ('dashboard', 'metrics', 'priors')  # short names of modules
 
 __all__ = [*_HOMES]
@@ -21,6 +22,7 @@ def __getattr__(name):
     if name in _DOORS: return import_module(f'{__name__}.{name}')
     if name not in _HOMES: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = globals()[name] = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+    if name in _EXPLAINED: import_module(f'{__name__}.explain.importance')
     return value
 
 def __dir__(): return sorted({*globals(), *__all__, *_DOORS})

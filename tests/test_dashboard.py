@@ -1,5 +1,5 @@
 "What a saved notebook keeps, and what the form finds wrong, without a browser."
-import base64, json, os, subprocess, sys, time
+import json, os, subprocess, sys, time
 
 import nbformat
 import numpy as np
@@ -33,7 +33,8 @@ def test_what_stays_of_a_long_run_is_small():
               for i in range(1, 30_001)]
     d = TrainingDashboard(h); d.end()
     assert len(d.curves.points) < 1000
-    assert len(base64.b64encode(d.kept[0])) + len(d.kept[1]) < 200_000
+    assert list(d.static()) == ['image/png', 'text/html', 'text/plain']
+    assert len(json.dumps(d.static())) < 200_000
 
 OTHER = """import sys, time
 from sklearn.datasets import load_iris
@@ -53,7 +54,7 @@ def test_a_run_elsewhere_is_watched_and_outlives_its_process(tmp_path, root):
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get('PYTHONPATH')])])
     other = subprocess.Popen([sys.executable, '-c', OTHER, str(tmp_path)], env=os.environ | dict(PYTHONPATH=path), cwd=root)
     try:
-        d = TrainingDashboard(tmp_path); d.watch()  # before there is a file
+        d = TrainingDashboard(tmp_path); d.monitor()  # before there is a file
         until(lambda: d.state()['step'] >= 3, 'its first steps')
         picture, step = d.image.value, d.state()['step']
         until(lambda: d.image.value != picture and d.state()['step'] > step, 'its next steps')
@@ -100,18 +101,18 @@ def test_mistakes_stand_beside_their_fields(table):
     assert 'soon' in b.tuning['warmup_steps'].note.value or 'checkpoint_dir' in b.tuning['resume'].note.value
     assert b.buttons['Start'].disabled
     b.set(resume=False, warmup_steps=None, n_features=2)
-    assert 'feature_selection_strategy' in b.steps['n_features'].note.value
+    assert 'feature_selection_strategy' in b.processing['n_features'].note.value
     b.set(n_features=None)
     assert not b.buttons['Start'].disabled
 
 def test_hostile_names_are_escaped():
-    df = pd.DataFrame({'<script>': [1., 2., 3., 4.] * 5, 'y': ['<b>', 'c'] * 10})
-    b = PipelineBuilder(df, target='y')
-    assert '<b>' not in b.balance.value.replace('<b>', '', 0).split('&lt;b&gt;')[0][-3:] and '&lt;b&gt;' in b.balance.value
+    df = pd.DataFrame({'<script>': [1., 2., 3., 4.] * 5, 'z': range(20), 'y': ['<b>', 'c'] * 10})
+    b = PipelineBuilder(df, target='y').set(columns=['<script>'])
+    assert '<b>' not in b.target_plot.value and '&lt;b&gt;' in b.target_plot.value
     b.show_code()
-    assert '<script>' not in b.code_box.value
+    assert '<script>' not in b.code_box.value and '&lt;script&gt;' in b.code_box.value
 
-def test_error_in_training_is_told_and_not_kept_alive():
+def test_error_in_training_is_reported_and_not_kept_alive():
     def job(run): raise RuntimeError('no luck')
     d = TrainingDashboard(job); d.start(); d.wait(60)
     s = d.state()
@@ -122,3 +123,38 @@ def test_live_callback_survives_copying():
     import copy
     run = live_callback()
     assert copy.deepcopy([run])[0] is run
+
+def test_a_second_run_shows_its_picture_again():
+    h = History(); h.rows = [dict(step=1, loss=0.7, rows=100, seconds=0.5, progress=1.0, rss_mib=700.0)]
+    d = TrainingDashboard(lambda run: run.history.rows.extend(h.rows)); d.slots.handles = dict(widget=None)  # as if it were displayed
+    d.start(); d.wait(60)
+    assert d.image.layout.display == 'none'  # the static picture below is the same
+    shown = []
+    d.job = lambda run: shown.append(d.image.layout.display)
+    d.start(); d.wait(60)
+    assert shown == [None]
+
+class Slot(list):
+    def update(self, data, raw): self.append(data)
+
+@pytest.fixture
+def displayed(monkeypatch):
+    "What is displayed, in order: a list of outputs, each a list of the data that it was given."
+    outputs = []
+    def display(data, **kw): outputs.append(Slot([data])); return outputs[-1]
+    monkeypatch.setattr('IPython.display.display', display)
+    return outputs
+
+def test_a_finished_run_that_is_shown_again_leaves_its_picture(displayed):
+    h = History(); h.rows = [dict(step=1, loss=0.7, rows=100, seconds=0.5, progress=1.0, rss_mib=700.0)]
+    d = TrainingDashboard(h); d.end(); d._ipython_display_()
+    assert [list(slot[-1]) for slot in displayed] == [['text/plain', 'application/vnd.jupyter.widget-view+json'], ['image/png', 'text/plain'], ['text/html', 'text/plain']]
+
+def test_the_form_leaves_choices_code_and_results(table, displayed):
+    b = PipelineBuilder(table, target='label', name='data').set(d_model=32, num_layers=1, columns=['a', 'b'])
+    b._ipython_display_()
+    first = displayed[0][0]
+    assert 'application/vnd.jupyter.widget-view+json' in first and 'TabularPipeline(' in first['text/html'] and 'image/png' not in first
+    b.start(); b.wait(200); b.stop()  # nothing is left to stop
+    assert 'image/png' in displayed[2][-1] and 'accuracy' in displayed[3][-1]['text/html']
+    assert 'image/png' in b.static() and 'accuracy' in b.static()['text/html']

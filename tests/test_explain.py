@@ -40,18 +40,18 @@ def table(seed=0, n=40, f=4):
 @pytest.mark.parametrize('order, head, experts', list(itertools.product(
     ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
 def test_recorded_weights_give_the_output_back(order, head, experts):
-    m, (x, y, xq), seen = model(order=order, head=head, experts=experts), table(), []
+    m, (x, y, xq), recorded = model(order=order, head=head, experts=experts), table(), []
     with torch.inference_mode():
         cache = m.encode_support(x, y)
         plain = m.predict_logits(cache, xq)
-        with AttentionRecorder(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): watched = m.predict_logits(cache, xq)
-        with Replay([w for _, w in seen]): again = m.predict_logits(cache, xq)
-        with Replay([w.flip(-1) for _, w in seen]): spoilt = m.predict_logits(cache, xq)
-    torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-4)
+        with AttentionRecorder(m, lambda kind, layer, *qk: recorded.append((kind, attention_weights(*qk)))): while_recording = m.predict_logits(cache, xq)
+        with Replay([w for _, w in recorded]): again = m.predict_logits(cache, xq)
+        with Replay([w.flip(-1) for _, w in recorded]): reversed_ = m.predict_logits(cache, xq)
+    torch.testing.assert_close(while_recording, plain, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(again, plain, rtol=1e-3, atol=1e-3)
-    assert (spoilt - plain).abs().max() > .01
-    assert [w.shape[-2:] for kind, w in seen if kind == 'columns'] == [(5, 5)] * 2
-    assert [kind for kind, _ in seen].count('rows') == 2 and [kind for kind, _ in seen].count('head') == (head == 'retrieval')
+    assert (reversed_ - plain).abs().max() > .01
+    assert [w.shape[-2:] for kind, w in recorded if kind == 'columns'] == [(5, 5)] * 2
+    assert [kind for kind, _ in recorded].count('rows') == 2 and [kind for kind, _ in recorded].count('head') == (head == 'retrieval')
 
 class ByMaps(TorchFunctionMode):
     "Attention by the maps that users get; the other tokens' look at the rows, which is not in them, stays as it is."
@@ -75,14 +75,14 @@ def turned(maps, what):
     w = getattr(maps, what)
     return replace(maps, **{what: w[..., ::-1].copy() if what == 'head' else [m[..., ::-1].copy() for m in w]})
 
-def recomputed(est, maps, X, answer, order):
-    with ByMaps(maps, order) as replay: out = getattr(est, answer)(X)
+def recomputed(est, maps, X, method, order):
+    with ByMaps(maps, order) as replay: out = getattr(est, method)(X)
     assert replay.todo == []
     return out
 
 @pytest.mark.parametrize('order, head, experts', list(itertools.product(
     ['rows_first', 'features_first'], ['linear', 'retrieval'], ['none', 'kernel'])))
-def test_the_maps_give_the_answer_back(wine, order, head, experts):
+def test_the_maps_give_the_prediction_back(wine, order, head, experts):
     m = model(order=order, head=head, experts=experts)
     clf, X = MitraClassifier(m).fit(wine[0], wine[1]), wine[2][:6]
     proba, maps = clf.predict_proba(X), clf.get_attention_weights(X)
@@ -104,13 +104,13 @@ def test_the_maps_give_a_predicted_number_back(wine):
     for what in ('rows', 'columns', 'head'): assert abs(recomputed(reg, turned(maps, what), X, 'predict', 'features_first') - y).max() > 1e-3, what
 
 def test_padding_gets_no_weight():
-    m, (x, y, xq), seen = model(), table(), []
+    m, (x, y, xq), recorded = model(), table(), []
     rows, columns = torch.ones(1, 40, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool)
     rows[:, 30:], columns[:, 3] = False, False
     with torch.inference_mode():
         cache = m.encode_support(x, y, rows, columns)
-        with AttentionRecorder(m, lambda kind, layer, *qk: seen.append((kind, attention_weights(*qk)))): m.predict_logits(cache, xq)
-    for kind, w in seen: assert w[..., {'columns': 4}.get(kind, 30):].abs().max() == 0, kind
+        with AttentionRecorder(m, lambda kind, layer, *qk: recorded.append((kind, attention_weights(*qk)))): m.predict_logits(cache, xq)
+    for kind, w in recorded: assert w[..., {'columns': 4}.get(kind, 30):].abs().max() == 0, kind
 
 @pytest.fixture(scope='module')
 def wine():
@@ -171,15 +171,15 @@ def test_no_more_than_memory_holds(wine, monkeypatch):
 def test_importance_of_a_table_whose_truth_is_known():
     X, y = known_truth()
     pipe = TabularPipeline().fit(X[:400], y[:400])
-    by_look = pipe.feature_importance(X[400:])
-    assert by_look.strong > by_look.weak > by_look.noise
+    by_attention = pipe.feature_importance(X[400:])
+    assert by_attention.strong > by_attention.weak > by_attention.noise
     without_y = pipe.feature_importance(X[400:], 'permutation', n_rows=100, n_repeats=2)
     assert min(without_y.strong, without_y.weak) > without_y.noise >= 0
     pytest.importorskip('shap')
     by_shap = pipe.feature_importance(X[400:], 'shap', n_rows=8, n_permutations=1)
     assert min(by_shap.strong, by_shap.weak, by_shap[['pair_a', 'pair_b']].mean()) > by_shap.noise
 
-def test_words_and_holes_in_every_method():
+def test_strings_and_missing_cells_in_every_method():
     pytest.importorskip('shap')
     X, y = known_truth(200)
     X = X.assign(flag=X.strong > 0, word=np.where(X.weak > 0, 'high', 'low'), n=np.arange(200)).mask(np.eye(200, 9, dtype=bool))
@@ -188,7 +188,7 @@ def test_words_and_holes_in_every_method():
     assert values.shape == (1, 9, 2)
     np.testing.assert_allclose(values.sum(-1), 0, atol=1e-6)  # what one class gains the other loses
     empty = X[150:151].astype(object).mask(np.ones((1, 9), dtype=bool), None)
-    np.testing.assert_allclose(pipe.predict_proba(empty) + values.sum(1), pipe.predict_proba(X[150:151]), atol=1e-5)  # from a row of holes to this one
+    np.testing.assert_allclose(pipe.predict_proba(empty) + values.sum(1), pipe.predict_proba(X[150:151]), atol=1e-5)  # from an empty row to this one
     assert set(pipe.feature_importance(X[150:], 'permutation', y[150:], n_repeats=1).index) == set(X)
 
 def test_regions_and_steps_before_the_model():

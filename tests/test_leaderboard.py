@@ -70,7 +70,7 @@ def test_ray_gives_the_serial_table(iris, serial):
     try: pd.testing.assert_frame_equal(board(iris, backend='ray', n_jobs=2).run('log_loss')[SCORES], serial[SCORES], check_exact=True)
     finally: ray.shutdown()
 
-def test_without_the_cluster_every_run_says_so(iris):
+def test_without_a_cluster_every_row_has_the_reason(iris):
     pytest.importorskip('dask.distributed')
     t = board(iris, backend='dask').run()
     assert set(t.status) == {'error'} and t.error.str.contains('Client').sum() == 3
@@ -103,33 +103,33 @@ def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
     assert (t.name.iloc[-1], t.status.tolist()) == ('Dies', ['ok', 'ok', 'error'])
     assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
 
-def test_a_hub_that_is_away_is_asked_once(iris):
+def test_a_hub_that_is_offline_is_tried_once(iris):
     from tabtune.leaderboard.registry import REGISTRY, peer_spec, register
-    asked = []
-    class Away(BaseEstimator):
+    attempts = []
+    class Offline(BaseEstimator):
         def __init__(self, random_state=None): self.random_state = random_state
-        def fit(self, X, y): asked.append(1); raise OSError('no answer')
-    register(peer_spec('Away', Away, 'classification', 'away', 'MIT', 'nobody/away'))
-    try: t = board(iris, seeds=2).add_model('Away').run()
-    finally: del REGISTRY['classification', 'Away']
-    row = t[t.name == 'Away'].iloc[0]
-    assert len(asked) == 1 and row.status == 'error' and "come from 'nobody/away'" in row.error
+        def fit(self, X, y): attempts.append(1); raise OSError('no answer')
+    register(peer_spec('Offline', Offline, 'classification', 'offline', 'MIT', 'nobody/away'))
+    try: t = board(iris, seeds=2).add_model('Offline').run()
+    finally: del REGISTRY['classification', 'Offline']
+    row = t[t.name == 'Offline'].iloc[0]
+    assert len(attempts) == 1 and row.status == 'error' and "come from 'nobody/away'" in row.error
     assert t.runs[t.status == 'ok'].tolist() == [4] * 3
 
 def test_a_killed_run_goes_on(tmp_path, iris):
     iris[0].assign(y=iris[1]).to_csv(tmp_path/'t.csv', index=False)
-    ask = dict(target='y', models='RandomForest', cv=5, seeds=4, results_dir=str(tmp_path/'r'))
-    code = f'from tabtune.leaderboard.compare import main; main({str(tmp_path/"t.csv")!r}, out={str(tmp_path/"o")!r}, **{ask!r})'
+    options = dict(target='y', models='RandomForest', cv=5, seeds=4, results_dir=str(tmp_path/'r'))
+    code = f'from tabtune.leaderboard.compare import main; main({str(tmp_path/"t.csv")!r}, out={str(tmp_path/"o")!r}, **{options!r})'
     p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    there = lambda: {f.name: f.stat().st_mtime_ns for f in (tmp_path/'r').glob('*.json')}
-    while len(there()) < 2 and p.poll() is None: time.sleep(.01)
+    stored = lambda: {f.name: f.stat().st_mtime_ns for f in (tmp_path/'r').glob('*.json')}
+    while len(stored()) < 2 and p.poll() is None: time.sleep(.01)
     p.kill(); p.wait()
-    first = there()
+    first = stored()
     assert p.returncode == -signal.SIGKILL and 2 <= len(first) < 20
-    main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **ask)
-    assert len(there()) == 20 and first.items() <= there().items()
-    whole = {n: json.loads((tmp_path/'r'/n).read_text())['log_loss'] for n in there()}
-    main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **ask | dict(results_dir=str(tmp_path/'again')))
+    main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **options)
+    assert len(stored()) == 20 and first.items() <= stored().items()
+    whole = {n: json.loads((tmp_path/'r'/n).read_text())['log_loss'] for n in stored()}
+    main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **options | dict(results_dir=str(tmp_path/'again')))
     assert whole == {f.name: json.loads(f.read_text())['log_loss'] for f in (tmp_path/'again').glob('*.json')}
 
 def test_a_stopped_parallel_run_goes_on(iris, tmp_path, serial):
@@ -172,7 +172,7 @@ def test_all_fail(iris):
     assert t.status.tolist() == ['error'] and t.accuracy.isna().all()
     assert 'RuntimeError' in lb.to_html()
 
-def test_what_keeps_a_model_away_is_said_when_it_is_added(iris, caplog):
+def test_why_a_model_will_not_run_is_logged_when_it_is_added(iris, caplog):
     lb = TabularLeaderboard(iris[0], y_train=iris[1])
     with caplog.at_level(logging.INFO, 'tabtune'): lb.add_model('OrionBix').add_model('RandomForest')
     assert 'pip install' in caplog.messages[0] and 'licence BSD-3-Clause' in caplog.messages[1]
@@ -202,7 +202,7 @@ def test_wrong_input(iris):
     with pytest.raises(ConfigError, match='no models'): TabularLeaderboard(X, y_train=y, cv=2).run()
     with pytest.raises(ConfigError, match='seeds'): TabularLeaderboard(X, y_train=y, cv=2, seeds=[1, 1]).add_model('Mitra').run()
 
-def test_command_line_says_what_is_wrong(tmp_path, iris):
+def test_command_line_reports_what_is_wrong(tmp_path, iris):
     iris[0].assign(y=iris[1]).to_csv(tmp_path/'t.csv', index=False)
     with pytest.raises(SystemExit, match="no file"): main(str(tmp_path/'none.csv'), target='y')
     with pytest.raises(SystemExit, match="'z' is no column"): main(str(tmp_path/'t.csv'), target='z')
@@ -225,7 +225,7 @@ def test_command_line_and_files_that_are_not_what_they_seem(tmp_path, name):
     (tmp_path/name).write_bytes(content())
     with pytest.raises(SystemExit, match=f"can't be read as .*{message}"): main(str(tmp_path/name), target='y')
 
-def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_away(iris, tmp_path, monkeypatch):
+def test_mitra_from_a_public_checkpoint_and_from_a_hub_that_is_offline(iris, tmp_path, monkeypatch):
     import huggingface_hub.constants
     import torch
     from tabtune import Mitra, save_checkpoint
@@ -281,17 +281,17 @@ def test_command_line_as_installed(tmp_path, iris):
     iris[0].to_csv(tmp_path/'t.csv', index=False)
     command = shutil.which('tabtune-compare', path=os.path.dirname(sys.executable))
     if command is None: pytest.skip('the package is not installed')
-    ask = [command, tmp_path/'t.csv', '--target', iris[0].columns[3], '--task', 'regression', '--models', 'Mitra,Ridge', '--out', tmp_path/'out'/'r']
-    done = subprocess.run(ask, capture_output=True, text=True)
+    options = [command, tmp_path/'t.csv', '--target', iris[0].columns[3], '--task', 'regression', '--models', 'Mitra,Ridge', '--out', tmp_path/'out'/'r']
+    done = subprocess.run(options, capture_output=True, text=True)
     assert done.returncode == 0 and 'rmse' in done.stdout and 'Ridge' in done.stdout, done.stderr
     assert sorted(p.name for p in (tmp_path/'out').iterdir()) == ['r.csv', 'r.html', 'r.png']
     assert set(pd.read_csv(tmp_path/'out'/'r.csv').name) == {'Mitra', 'Ridge'}
-    done = subprocess.run([*ask, '--test_size', '2'], capture_output=True, text=True)
+    done = subprocess.run([*options, '--test_size', '2'], capture_output=True, text=True)
     assert done.returncode != 0 and 'must lie between 0 and 1' in done.stderr and 'Traceback' not in done.stderr
     for size in ('0', '1', '-0.2'):
         with pytest.raises(SystemExit, match='--test_size.* must lie between 0 and 1'): main(str(tmp_path/'t.csv'), target=iris[0].columns[3], task='regression', test_size=float(size))
 
-def test_command_line_with_more_classes_than_rows_to_ask(tmp_path):
+def test_command_line_with_more_classes_than_test_rows(tmp_path):
     pd.DataFrame(dict(a=range(24), y=[f'c{i % 12}' for i in range(24)])).to_csv(tmp_path/'t.csv', index=False)
     main(str(tmp_path/'t.csv'), target='y', models='KNeighbors', out=str(tmp_path/'r'))
     assert (tmp_path/'r.csv').exists()

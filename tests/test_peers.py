@@ -52,7 +52,7 @@ PEERS = dict(TabICL=('tabicl', tabicl_weights, 'w.ckpt', dict(n_estimators=2)), 
 
 @pytest.fixture
 def table():
-    "Numbers with holes, words, and three classes of words."
+    "Numbers with missing cells, strings, and three classes of strings."
     X, y = load_iris(return_X_y=True, as_frame=True)
     X = X.assign(word=np.where(X.iloc[:, 0] > 5.5, 'long', None)).iloc[::3].reset_index(drop=True)
     X.iloc[3, 1] = np.nan
@@ -150,7 +150,7 @@ def test_orion_through_its_documented_interface(name, package, cls, table, monke
     t = TabularLeaderboard(X, X, y, y, show_progress=False).add_model(name).run()
     assert t.status[1] == 'ok' and t.parameters[1] == 8
 
-def test_limits_are_said_before_any_work(table, monkeypatch):
+def test_limits_are_checked_before_any_work(table, monkeypatch):
     X = pd.DataFrame(np.zeros((5001, 1)))
     y = np.arange(5001) % 200
     monkeypatch.setitem(sys.modules, 'tabpfn', types.ModuleType('tabpfn'))

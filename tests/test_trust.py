@@ -1,5 +1,5 @@
 "What people rely on: files, repeatable answers, calibrated answers, steps that are saved, settings in the wrong place."
-import io, json, os, pickle, subprocess, sys, warnings, zipfile
+import io, json, os, pickle, runpy, subprocess, sys, warnings, zipfile
 
 import numpy as np
 import pandas as pd
@@ -240,6 +240,29 @@ def test_odd_manifests_are_refused(saved, change, words):
     whole = parts(saved)
     rezip('bad.tabtune', whole | {'manifest.json': json.dumps(json.loads(whole['manifest.json']) | change)})
     with pytest.raises(CheckpointError, match=words): TabularPipeline.load('bad.tabtune')
+
+@pytest.mark.parametrize('task', ['classification', 'regression'])
+def test_a_file_of_version_1_still_loads(root, task):
+    dir = root/'tests'/'fixtures'/'pipeline_v1'
+    table = runpy.run_path(str(root/'tests'/'fixtures'/'make_pipeline_v1.py'))['table']
+    pipe, want = TabularPipeline.load(dir/f'{task}.tabtune'), json.loads((dir/'expected.json').read_text())[task]
+    assert json.loads(parts(dir/f'{task}.tabtune')['manifest.json'])['format_version'] == 1
+    got = (pipe.predict_proba if task == 'classification' else pipe.predict)(table(40)[30:])
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+    assert len(pipe.estimator_.member_rows_) == 2 and len(pipe.estimator_.member_rows_[0]) == 20
+
+def test_old_versions_are_migrated_step_by_step(saved, monkeypatch):
+    from tabtune.estimators import saving
+    versions = []
+    def step(manifest, state): versions.append(manifest['format_version']); return manifest | dict(format_version=manifest['format_version'] + 1), state
+    monkeypatch.setattr(saving, 'FORMAT_VERSION', saving.FORMAT_VERSION + 2)
+    monkeypatch.setattr(saving, 'MIGRATIONS', saving.MIGRATIONS | {saving.FORMAT_VERSION - 2: step, saving.FORMAT_VERSION - 1: step})
+    assert TabularPipeline.load(saved).predict(people(9)[0]).shape == (9,)
+    assert versions == [saving.FORMAT_VERSION - 2, saving.FORMAT_VERSION - 1]
+
+def test_every_earlier_version_has_a_migration():
+    from tabtune.estimators.saving import FORMAT_VERSION, MIGRATIONS
+    assert set(MIGRATIONS) == set(range(1, FORMAT_VERSION))
 
 def test_weights_of_another_architecture_are_refused(saved):
     whole = parts(saved)

@@ -96,7 +96,7 @@ def nearest_centre(
     from sklearn.neighbors import NearestNeighbors
     return NearestNeighbors(n_neighbors=1).fit(centres).kneighbors(np.nan_to_num(x), return_distance=False)[:, 0]
 
-# %% ../../nbs/estimators/01_base.ipynb #109acb65
+# %% ../../nbs/estimators/01_base.ipynb #0e083b40
 class Member:
     "One member of the ensemble: its support rows and columns, its class codes, and which columns it sees mirrored."
     def __init__(self,
@@ -111,7 +111,8 @@ class Member:
         self.sign = (rng.choice([-1, 1], len(columns)) if index else np.ones(len(columns))).astype(np.float32)
 
     def x(self, X): return X[:, self.columns] * self.sign  # rows as this member sees them
-    def support(self, X, y): return self.x(X[self.rows]), self.codes[y[self.rows]]  # and their class codes
+    def class_codes(self, y): return self.codes[y[self.rows]]  # of its support rows
+    def support(self, X, y): return self.x(X[self.rows]), self.class_codes(y)
 
 # %% ../../nbs/estimators/01_base.ipynb #075f33a5
 def most_informative(
@@ -127,18 +128,18 @@ def most_informative(
     with warnings.catch_warnings(action='ignore'): score = np.nan_to_num(f_classif(filled, strata)[0], nan=-1, posinf=np.inf)
     return np.sort(np.argsort(-score, kind='stable')[:max_features])
 
-# %% ../../nbs/estimators/01_base.ipynb #613d3676
+# %% ../../nbs/estimators/01_base.ipynb #56c02826
 class InContextEstimator(BaseEstimator):
-    "A table that a pre-trained Mitra keeps as support; a subclass says what the targets are."
+    "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
     task, calibrate = None, False
 
     def __sklearn_tags__(self): return accept_any_table(super().__sklearn_tags__())
     def _strata(self) -> np.ndarray: return self.y_support_  # (n,) codes
     def _reset_calibration(self): "Forget, or measure again, what depends on the model in use."
 
-# %% ../../nbs/estimators/01_base.ipynb #68ccc65a
+# %% ../../nbs/estimators/01_base.ipynb #1c89a5c8
 def accept_any_table(tags):  # scikit-learn's `Tags`, changed and given back
-    "Say that missing cells, strings and categories are welcome."
+    "Declare that missing cells, strings and categories are accepted."
     tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
     return tags
 
@@ -167,7 +168,7 @@ def _load_model(self: InContextEstimator) -> Mitra:
     check_task(model.config, self.task, self.pretrained)
     return model
 
-# %% ../../nbs/estimators/01_base.ipynb #20f0fe2a
+# %% ../../nbs/estimators/01_base.ipynb #d8b29679
 @patch
 def _fit_encoder(
     self: InContextEstimator,
@@ -184,7 +185,7 @@ def _fit_encoder(
 
 @patch
 def _set_encoder(self: InContextEstimator, encoder):
-    "Take over a fitted encoder, and what it knows of the columns."
+    "Take over a fitted encoder, and the names and number of its columns."
     self.encoder_, self.device_ = encoder, select_device(self.device)
     for name in ('n_features_in_', 'feature_names_in_'):
         if hasattr(encoder, name): setattr(self, name, getattr(encoder, name))
@@ -234,7 +235,7 @@ def _sample_support(self: InContextEstimator):
     if near and limit > keep:
         self.region_centres_, self.region_rows_ = neighbourhoods(self.x_support_[:, self.selected_columns_], limit - keep, self.seed_)
 
-# %% ../../nbs/estimators/01_base.ipynb #a713eefe
+# %% ../../nbs/estimators/01_base.ipynb #5367215b
 @patch
 def _encoded_support(
     self: InContextEstimator,

@@ -58,7 +58,7 @@ def check_places(**given):  # each of the dictionaries, by name
             else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #22ff041c
-class NoClasses(InputError, AttributeError): "A regression was asked for what only classes have."
+class NoClasses(InputError, AttributeError): "A method for classes was called on a regression."
 
 class for_classes:
     "Decorator: a method that a pipeline has for classes only."
@@ -82,7 +82,7 @@ class TabularPipeline(ClassifierMixin, BaseEstimator):
     tuning_params : dict, see `tabtune.core.config.TuningConfig`; or 'auto': recommended settings for this table and machine
     processor_params : dict of optional steps before the model, see `TableProcessor`
     model_params : dict; sizes (d_model, d_ff, num_heads, num_layers, dropout), use_synthetic_prior, seed, pretrained; and
-        what `MitraClassifier` knows: n_estimators, max_support, max_features, support_strategy, calibrate
+        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
 
@@ -164,7 +164,7 @@ def fit(
     X,  # table: DataFrame, array, ...
     y,  # labels, or numbers for a regression
 ):
-    "Read the table and keep it as support; tune the model if `tuning_strategy` says so."
+    "Read the table and keep it as support; tune the model, unless `tuning_strategy` is 'inference'."
     settings = self._check()
     est = settings.estimator
     est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
@@ -446,7 +446,7 @@ def describe(self: TabularPipeline) -> dict:
 # %% ../../nbs/estimators/05_pipeline.ipynb #765b573c
 @patch
 def _plain_params(self: TabularPipeline) -> dict:
-    "Parameters as JSON knows them, without callbacks."
+    "Parameters as JSON types, without callbacks."
     params = self.get_params(deep=False)
     if isinstance(params['tuning_params'], dict):
         params['tuning_params'] = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}

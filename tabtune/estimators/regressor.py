@@ -211,7 +211,7 @@ def _read_output(self: MitraRegressor, X, output: str, levels=(0.5,), coverage: 
     check_is_fitted(self, 'member_rows_')
     if not is_dask(X): return OUTPUT_READERS[output](self, X, levels, coverage)
     if output == 'full':
-        raise InputError("output='full' is for tables in memory; ask a Dask table for 'mean', 'median' or 'quantiles'")
+        raise InputError("output='full' is for tables in memory; for a Dask table take 'mean', 'median' or 'quantiles'")
     return by_partition(X, self, partial(partition_numbers, output=output, levels=levels, coverage=coverage))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #f59cb4f3

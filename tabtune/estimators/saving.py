@@ -32,8 +32,10 @@ def state_of(est) -> dict:  # of a fitted `MitraClassifier` or `MitraRegressor`
     return dict(encoder=est.encoder_.state_dict(), support={name: getattr(est, name + '_') for name in SUPPORT_OF[est.task]})
 
 # %% ../../nbs/estimators/04_saving.ipynb #215a330e
-def plain(x):
-    "NumPy numbers, paths and devices as what JSON knows."
+def plain(
+    x,  # settings: dictionaries, lists, numbers, strings, ...
+):
+    "The same with types of JSON only."
     if isinstance(x, dict): return {str(k): plain(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)): return [plain(v) for v in x]
     if isinstance(x, np.generic): return x.item()
@@ -100,7 +102,7 @@ FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 1
 
 def write_parts(
     path,  # the file
-    manifest: dict,  # what JSON knows
+    manifest: dict,  # of JSON types
     state: dict,  # plain data
     folders: dict,  # name in the file -> a folder whose files go there
 ):

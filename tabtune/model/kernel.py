@@ -151,6 +151,7 @@ def _plain(layer: nn.Module, kind: type, *shape) -> bool:
     if shape and (layer.bias is None or tuple(layer.weight.shape) != shape): return False
     return all(p.dtype == torch.float32 and p.device.type == 'cpu' and _addressable(p) for p in layer.parameters(recurse=False))
 
+# %% ../../nbs/model/01_kernel.ipynb #7463145e
 def takes_half(
     z: Tensor,  # cells
     layers: tuple,  # norm, attention, norm, two linear layers, dropout
@@ -167,6 +168,7 @@ def takes_half(
             and _plain(up, nn.Linear, ff, d) and _plain(down, nn.Linear, d, ff) and _fits(d, ff, attention.num_heads)
             and library() is not None)
 
+# %% ../../nbs/model/01_kernel.ipynb #95c691fe
 def half_weights(norm, attention, norm2, up, down, *_) -> list:
     "The twelve tensors of half a block; those of queries, keys and values in one."
     qkv = [torch.cat([getattr(f, name) for f in (attention.q, attention.k, attention.v)]) for name in ('weight', 'bias')]

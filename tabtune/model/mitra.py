@@ -91,8 +91,8 @@ class FourierCell(ValueRankCell):
     def forward(self, x_BNF, stats):
         three = super().forward(x_BNF, stats)
         angle = three[..., 1:2] * (math.pi * 2.0 ** torch.arange(-1, 3, device=x_BNF.device))
-        fourier_features = torch.cat([angle.sin(), angle.cos()], -1) * (1 - three[..., 2:])
-        return torch.cat([three, fourier_features], -1)  # (B, N, F, 11)
+        sines = torch.cat([angle.sin(), angle.cos()], -1) * (1 - three[..., 2:])
+        return torch.cat([three, sines], -1)  # (B, N, F, 11)
 
 CELLS = dict(quantile=QuantileCell, value_rank=ValueRankCell, fourier=FourierCell)
 
@@ -181,6 +181,7 @@ class LabelEmbedding(nn.Module):
 _READ_LABEL = {'class': lambda y, dtype, k: y.long(), 'number': lambda y, dtype, k: y[..., None].to(dtype),
               'bin': lambda y, dtype, k: bin_codes(y, k)}
 
+# %% ../../nbs/model/03_mitra.ipynb #cf6ddf40
 class TargetEmbedding(nn.Module):
     "Scaled target to a token, and an embedding of each eighth of the targets, for the columns' signatures."
     def __init__(self, config: MitraConfig):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODEL_HELP', 'PROCESSING_HELP', 'model_table', 'tuning_table', 'lora_table', 'processing_table', 'guess_task',
-           'FormState', 'training_speed', 'record_speed']
+           'FormState', 'record_speed']
 
 # %% ../../nbs/widgets/02_form_state.ipynb #044e0256
 import math
@@ -213,7 +213,7 @@ def prepare(self: FormState, df) -> tuple:  # pipe, X_train, X_test, y_train, y_
 # %% ../../nbs/widgets/02_form_state.ipynb #b105edd0
 _MEASURED_SPEED = {}  # (d_model, num_layers, device) -> tokens per second, of real runs
 
-def training_speed(m: MitraConfig, device: str) -> float:  # tokens per second
+def _training_speed(m: MitraConfig, device: str) -> float:  # tokens per second
     "Training speed of the last real run, or of one small step."
     name = select_device(device).type
     if (m.d_model, m.num_layers, name) in _MEASURED_SPEED: return _MEASURED_SPEED[m.d_model, m.num_layers, name]
@@ -235,7 +235,7 @@ def record_speed(
 def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
     "Memory and time of a run, roughly."
     m, tokens, train = self.architecture(), len(self.columns) + 1, len(df) - max(1, round(self.test_size * len(df)))
-    speed = training_speed(m, self.device)
+    speed = _training_speed(m, self.device)
     predict_s = len(df) * tokens * self.model.get('n_estimators', 1) / speed / 3
     support = min(train, 10_000) * tokens * m.d_model * 4 * 8
     if not self.record().trains: return dict(steps=0, seconds=predict_s, memory_mib=support / 2 ** 20)

@@ -59,8 +59,8 @@ def page(browser, request):
     "A page of 1280 pixels; what it shows at the end of a test is kept."
     page = browser.new_page(viewport=dict(width=1280, height=900))
     page.set_default_timeout(120_000)
-    asked = page.locator('.jp-Dialog', has_text='Select Kernel')  # on a slow machine JupyterLab may ask: take what it proposes
-    page.add_locator_handler(asked, lambda: asked.locator('.jp-mod-accept').click())
+    dialog = page.locator('.jp-Dialog', has_text='Select Kernel')  # on a slow machine JupyterLab may ask: take what it proposes
+    page.add_locator_handler(dialog, lambda: dialog.locator('.jp-mod-accept').click())
     yield page
     page.screenshot(path=SHOTS/f'end-{request.node.name}.png')
     page.close()

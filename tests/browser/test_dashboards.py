@@ -32,13 +32,13 @@ def command(page, name, **args):
     "Give a command to JupyterLab; not waiting, since a run cell is done only when its code is."
     page.evaluate('([n, a]) => { window.jupyterapp.commands.execute(n, a) }', [name, args])
 
-def code_cell(page, words): return page.locator(CELL).filter(has=page.locator('.cm-content', has_text=words)).first
+def code_cell(page, text): return page.locator(CELL).filter(has=page.locator('.cm-content', has_text=text)).first
 
-def run_cell(page, words):
-    "Run the cell that holds these words, and wait until it has begun."
-    cell = code_cell(page, words)
+def run_cell(page, text):
+    "Run the cell that holds this text, and wait until it has begun."
+    cell = code_cell(page, text)
     cell.locator('.cm-content').click(); command(page, 'notebook:run-cell')
-    until(lambda: cell.locator('.jp-InputPrompt').inner_text().strip() != '[ ]:', f'the cell with {words!r} to run')
+    until(lambda: cell.locator('.jp-InputPrompt').inner_text().strip() != '[ ]:', f'the cell with {text!r} to run')
 
 def run_new(page, code):
     "Run code in a new cell at the end of the notebook; the text that it gives."
@@ -105,12 +105,12 @@ form"""
 WINES = """X, y = load_wine(return_X_y=True, as_frame=True)
 y = y.map(dict(enumerate(['Barolo', 'Grignolino', 'Barbera'])))
 EpisodeView(X, y)"""
-RACE = """board = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2])
+LEADERBOARD = """board = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2])
 board.add_model('Mitra', model_params=dict(d_model=32, num_layers=1)); board.add_model('LogisticRegression'); board.add_model('RandomForest')
 LeaderboardView(board)"""
 ATTENTION = "AttentionView(TabularPipeline().fit(X[::2], y[::2]), X[1::2], table=X[::2])"
 
-def view_of(page, words): return code_cell(page, words).locator('.jp-OutputArea').first
+def view_of(page, text): return code_cell(page, text).locator('.jp-OutputArea').first
 
 def picture(page, out, name):
     "A picture of one output."
@@ -118,11 +118,11 @@ def picture(page, out, name):
     page.screenshot(path=SHOTS/f'{name}.png')
 
 def test_views_in_lab(page, lab, home):
-    write_notebook(home/'views.ipynb', NUMBERS, WINES, 'PriorView()', RACE, ATTENTION)
+    write_notebook(home/'views.ipynb', NUMBERS, WINES, 'PriorView()', LEADERBOARD, ATTENTION)
     open_notebook(page, lab, 'views.ipynb')
     cells = ('load_diabetes', 'EpisodeView(X', 'PriorView()', 'LeaderboardView(b', 'AttentionView(T')
-    for words in cells: run_cell(page, words)
-    form, episode, prior, race, looked = views = [view_of(page, words) for words in cells]
+    for text in cells: run_cell(page, text)
+    form, episode, prior, leaderboard, attention = views = [view_of(page, text) for text in cells]
     for out in views: out.locator('.jupyter-widgets').first.wait_for()
     picture(page, form, 'numbers')
     form.get_by_role('button', name='Start', exact=True).click(); form.get_by_text('On the test rows').wait_for()
@@ -132,12 +132,12 @@ def test_views_in_lab(page, lab, home):
     before = image_bytes(prior.locator('img')); prior.get_by_role('button', name='Draw again').click()
     until(lambda: image_bytes(prior.locator('img')) != before, 'other tables')
     picture(page, prior, 'prior')
-    race.get_by_role('button', name='Start', exact=True).click(); race.get_by_text('3 of 3 models').wait_for()
-    race.locator('select').select_option(label='fit_seconds'); picture(page, race, 'leaderboard')
-    rows = lambda: looked.locator('table').last.inner_text()
-    before = rows(); looked.locator('select').locator('option').nth(40).click()
-    until(lambda: rows() != before, 'what another query looked at')
-    picture(page, looked, 'attention')
+    leaderboard.get_by_role('button', name='Start', exact=True).click(); leaderboard.get_by_text('3 of 3 models').wait_for()
+    leaderboard.locator('select').select_option(label='fit_seconds'); picture(page, leaderboard, 'leaderboard')
+    rows = lambda: attention.locator('table').last.inner_text()
+    before = rows(); attention.locator('select').locator('option').nth(40).click()
+    until(lambda: rows() != before, 'what another query attention at')
+    picture(page, attention, 'attention')
     command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1)
     for out, name in zip(views, ('numbers', 'episode', 'prior', 'leaderboard', 'attention')): picture(page, out, f'{name}-dark')
 
