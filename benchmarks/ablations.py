@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pandas as pd
 import torch
 
-from tabtune.model import mitra
+from tabtune.model import attention
 from tabtune.training import pretrain
 from tabtune.training import priors
 from tabtune.core.config import MitraConfig
@@ -58,7 +58,7 @@ class Both:
 
 OPTIMIZERS['muon'] = Both
 
-class BothHeads(mitra.RetrievalHead):
+class BothHeads(attention.RetrievalHead):
     "The votes of similar rows, and a linear map of the label token."
     def __init__(self, config):
         super().__init__(config)
@@ -88,7 +88,7 @@ VARIANTS = {  # name -> (question, what differs from the base)
     'rows first': ('order of the halves', dict(order='rows_first')),
     'linear head': ('head', dict(head='linear')),
     'experts none, linear head': ('head (without experts)', dict(experts='none', head='linear')),
-    'both heads': ('head', dict(patch=(mitra.HEADS, dict(retrieval=BothHeads)))),
+    'both heads': ('head', dict(patch=(attention.HEADS, dict(retrieval=BothHeads)))),
     'random start': ('initialisation', dict(init=False)),
     'no log n': ('scale of attention', dict(row_scale='none')),
     'muon': ('optimiser', dict(optimizer='muon')),
@@ -117,7 +117,7 @@ def one(name: str, seed: int, seconds: float) -> dict:
     with tempfile.TemporaryDirectory() as out:
         make = pretrain.neighbour_init
         if not init: pretrain.neighbour_init = lambda m: m
-        with patch.dict(mitra.HEADS, parts if place is mitra.HEADS else {}):
+        with patch.dict(attention.HEADS, parts if place is attention.HEADS else {}):
             run = pretrain.Pretraining(config, out, settings, seed, mixture, save_every=1e9, quiet=True, cells=12_000, **sizes)
         pretrain.neighbour_init = make
         model, run.trainer.callbacks = run.trainer.raw_model, []

@@ -16,7 +16,7 @@ from torch import nn
 
 from tabtune.model.checkpoints import load_checkpoint
 from tabtune.training.episodes import PriorEpisodes
-from tabtune.model.mitra import TargetHead
+from tabtune.model.attention import TargetHead
 from tabtune.training.pretrain import validation_set
 from tabtune.data.targets import LogisticMixture, bin_edges, mixture_distribution
 

@@ -137,24 +137,30 @@ def _warn_unreadable(unreadable):
 
 # %% ../../nbs/data/04_encode.ipynb #54b5d1f4
 @patch
+def _encode_blocks(self: TableEncoder, df, where, n_rows):
+    "Encode the rows of a checked table block by block; a warning about unreadable cells comes once, at the end."
+    unreadable = []
+    for start in range(0, len(df), n_rows): yield self._encode(df.iloc[start:start + n_rows] if len(df) > n_rows else df, where, unreadable)
+    if unreadable: _warn_unreadable(unreadable)
+
+@patch
 def blocks(self: TableEncoder,
     X,  # table with the columns of fit
     n_rows: int = None,  # rows of a block; None: all
-):  # float32 matrices, one after another
-    "Encode a table block by block; a warning about unreadable cells comes once, at the end."
+):  # float32 matrices: a list of one, or made one after another
+    "Encode a table block by block."
     check_is_fitted(self, 'columns_')
-    df, unreadable = check_table(X), []
-    where = align([c.name for c in self.columns_], column_names(df), hasattr(self, 'feature_names_in_'), has_column_names(df))
-    n_rows = n_rows or len(df)
-    for start in range(0, len(df), n_rows):
-        yield self._encode(df.iloc[start:start + n_rows] if len(df) > n_rows else df, where, unreadable)
-    if unreadable: _warn_unreadable(unreadable)
+    df = check_table(X)
+    names, named = column_names(df), has_column_names(df)
+    where = align([c.name for c in self.columns_], names, hasattr(self, 'feature_names_in_'), named)
+    blocks = self._encode_blocks(df, where, n_rows or len(df))
+    return blocks if n_rows and n_rows < len(df) else [*blocks]
 
 # %% ../../nbs/data/04_encode.ipynb #bd801e41
 @patch
 def transform(self: TableEncoder, X):
     "float32 matrix of shape (n_rows, n_outputs), NaN where a cell is missing, unreadable, or a level that fit never saw."
-    return next(iter([*self.blocks(X)]))
+    return self.blocks(X)[0]
 
 @patch
 def fit_rows(self: TableEncoder,
@@ -163,8 +169,7 @@ def fit_rows(self: TableEncoder,
 ) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
     "Learn from a table that was checked already, and encode its rows."
     self._fit(df)
-    z = self._encode(df, list(range(df.shape[1])), unreadable := [])
-    if unreadable: _warn_unreadable(unreadable)
+    z, = self._encode_blocks(df, list(range(df.shape[1])), len(df))
     return z, y
 
 # %% ../../nbs/data/04_encode.ipynb #37a02e42

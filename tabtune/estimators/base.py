@@ -241,18 +241,19 @@ def _encoded_support(
     self: InContextEstimator,
     key: tuple,  # of the cache
     member: Member,
-    targets,  # function: the member's targets (n,), and what is to be kept beside the cache (None: nothing)
+    targets=None,  # function: the targets (n,), and what is to be kept beside the cache; None: the member's class codes
 ) -> tuple:  # `SupportCache`, and what is kept beside it
     "A member's support, encoded by the model: kept between calls while the budget lasts."
     if key in self.caches_: return self.caches_[key]
-    (y, aside), x = targets(), member.x(self.x_support_[member.rows])
+    if targets is None: (x, y), aside = member.support(self.x_support_, self.y_support_), None
+    else: (y, aside), x = targets(), member.x(self.x_support_[member.rows])
     with torch.inference_mode():
         cache = self.model_.encode_support(torch.as_tensor(x, device=self.device_)[None], torch.as_tensor(y, device=self.device_)[None])
     if cache.nbytes() + sum(c.nbytes() for c, _ in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache, aside
     return cache, aside
 
 @patch
-def _outputs(self: InContextEstimator, key, member, targets, x_query, fill=16) -> tuple:  # (Q, outputs) float64, and what is kept aside
+def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs) float64, and what is kept aside
     "The model's outputs for the queries of one member; arguments as in `_encoded_support` and `outputs_in_chunks`."
     cache, aside = self._encoded_support(key, member, targets)
     return outputs_in_chunks(self.model_, cache, member.x(x_query), fill), aside

@@ -114,18 +114,17 @@ def _query_member(self: MitraClassifier, member: Member, region: int, x_query: n
     "One member's prediction in one region."
     k, width, key = len(self.classes_), self.model_.config.n_classes, (member.index, region)
     if k == 1: return np.zeros((len(x_query), 1))
-    y = self.y_support_[member.rows]
-    if k > width: return self._query_codewords(member, key, y, x_query)
-    return _log_softmax(self._outputs(key, member, lambda: (member.codes[y], None), x_query)[0], k)[:, member.codes]
+    if k > width: return self._query_codewords(member, key, x_query)
+    return _log_softmax(self._outputs(key, member, x_query)[0], k)[:, member.codes]
 
 @patch
-def _query_codewords(self: MitraClassifier, member, key, y, x_query) -> np.ndarray:  # (Q, K) log-probabilities, not normalised
+def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:  # (Q, K) log-probabilities, not normalised
     "One member's prediction of more classes than the head has outputs."
-    width = self.model_.config.n_classes
+    width, y = self.model_.config.n_classes, self.y_support_[member.rows]
     words = codebook(len(self.classes_), width, N_CODEWORDS, np.random.default_rng([self.seed_, member.index, 2]))
     total = 0.
     for i, word in enumerate(words):
-        outputs, _ = self._outputs((*key, i), member, lambda: (word[y], None), x_query)
+        outputs, _ = self._outputs((*key, i), member, x_query, lambda: (word[y], None))
         total = total + np.maximum(_log_softmax(outputs, width), math.log(1e-9))[:, word]
     return total / len(words)
 

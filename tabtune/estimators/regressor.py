@@ -145,7 +145,7 @@ def _query_member(self: MitraRegressor, member: Member, region: int, x_query: np
     def targets():
         scale, sign, y = self.scaled_targets(member.index, member.rows)
         return y, (scale, sign)
-    outputs, (scale, sign) = self._outputs((member.index, region), member, targets, x_query, fill=32)
+    outputs, (scale, sign) = self._outputs((member.index, region), member, x_query, targets, fill=32)
     mixture = PREDICTIVE_HEADS[self.model_.config.answer].distribution(outputs[None])
     return PredictiveDistribution(LogisticMixture(*(t.double() for t in vars(mixture).values())), scale, sign)
 

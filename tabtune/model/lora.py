@@ -25,7 +25,8 @@ from torch import nn
 
 from ..core.config import LoraSettings, config_to_json, did_you_mean
 from .checkpoints import current_names
-from .mitra import LinearHead, Mitra
+from .attention import LinearHead
+from .mitra import Mitra
 from ..core.shapes import CheckpointError, ConfigError
 
 _log = logging.getLogger('tabtune')
