@@ -90,29 +90,15 @@ def settings_rows(cls):
     from tabtune.core.config import settings_table
     return [(f'`{name}`', f"`{m['default']!r}`", bounds(m), m['help']) for name, m in settings_table(cls).items()]
 
-PROCESSOR_HELP = dict(
-    imputation_strategy='what stands for a missing cell; unset: it stays missing, which the model can read',
-    categorical_encoding='what becomes of words; unset: codes',
-    scaling_strategy='how numbers are scaled; unset: as the model does it anyway',
-    feature_selection_strategy='which columns are kept', resampling_strategy='how rare classes are made up for, in the training rows only',
-    n_features='how many columns selection keeps')
-
 def write_settings():
     "Tables of all settings, from the code that checks them."
-    from tabtune.widgets.form_state import MODEL_HELP
-    from tabtune.core.config import MODEL_KEYS, MODEL_RANGES, LoraSettings, MitraConfig, TuningConfig
-    from tabtune.data.processing import PROCESSING_CHOICES, PROCESSOR_KEYS
-    own = MitraConfig()
-    default = dict(d_ff='None', num_heads='None', seed=42, n_estimators=1, use_synthetic_prior=True, pretrained='None')
-    span = lambda k: f"{MODEL_RANGES[k][0]:g} to {MODEL_RANGES[k][1]:g}" if k in MODEL_RANGES and MODEL_RANGES[k][1] is not None else ''
-    model = [(f'`{k}`', f'`{default.get(k, getattr(own, k, None))}`', span(k), MODEL_HELP.get(k, '')) for k in MODEL_KEYS]
-    choices = lambda k: ', '.join(f'`{c}`' for c in PROCESSING_CHOICES.get(k, ()))
-    processor = [(f'`{k}`', '`None`', choices(k), PROCESSOR_HELP.get(k, '')) for k in PROCESSOR_KEYS]
+    from tabtune.core.config import LoraSettings, ModelSettings, TuningConfig
+    from tabtune.data.processing import ProcessorSettings
     head = ('setting', 'default', 'range', 'what it does')
     return write('pages/settings', linked((ROOT/'docs'/'pages'/'settings.in.md').read_text(encoding='utf-8'))
-                 .replace('{{model_params}}', table(head, model)).replace('{{tuning_params}}', table(head, settings_rows(TuningConfig)))
+                 .replace('{{model_params}}', table(head, settings_rows(ModelSettings))).replace('{{tuning_params}}', table(head, settings_rows(TuningConfig)))
                  .replace('{{peft_config}}', table(head, settings_rows(LoraSettings)))
-                 .replace('{{processor_params}}', table(head, processor)))
+                 .replace('{{processor_params}}', table(head, settings_rows(ProcessorSettings))))
 
 def draw_curve(name):
     "The validation loss of a checkpoint's pre-training run, with what the baselines reach; False where no curve came with it."

@@ -204,11 +204,11 @@ def check_settings(obj):
 @dataclass(frozen=True)
 class ModelSettings:
     "Everything that decides which model predicts, and how (`model_params`)."
-    d_model: int = setting(None, "width of a cell's embedding", 32, 256, kind=int)
+    d_model: int = setting(None, "width of a cell's embedding; automatic: 64", 32, 256, kind=int)
     d_ff: int = setting(None, 'width of the feed-forward; automatic: 2 × d_model', 64, 512, kind=int)
     num_heads: int = setting(None, 'attention heads; automatic: d_model / 16', 2, 8, kind=int)
-    num_layers: int = setting(None, 'blocks: more see finer structure and cost more', 1, 4, kind=int)
-    dropout: float = setting(None, 'in training only; more against overfitting', 0.0, 0.3, kind=float)
+    num_layers: int = setting(None, 'blocks: more see finer structure and cost more; automatic: 2', 1, 4, kind=int)
+    dropout: float = setting(None, 'in training only; more against overfitting; automatic: 0.1', 0.0, 0.3, kind=float)
     seed: int = setting(42, 'the same seed gives the same result; None: another one each time', 0, optional=True)
     n_estimators: int = setting(1, 'members whose probabilities are averaged: slower, often a little better', 1, 32)
     max_support: int = setting(None, 'context rows at most; automatic: what memory holds', 1, kind=int)

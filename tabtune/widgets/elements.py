@@ -10,7 +10,6 @@ __all__ = ['COLOURS', 'INK', 'TEXT_STYLE', 'class_colour', 'format_time', 'forma
 # %% ../../nbs/widgets/00_elements.ipynb #7046713c
 import html
 import io
-import math
 
 import ipywidgets as w
 import numpy as np

@@ -9,7 +9,6 @@ __all__ = ['plain_data', 'widget_data', 'png_data', 'OutputSlots', 'View']
 import base64
 from numbers import Integral, Real
 
-import ipywidgets as w
 import numpy as np
 
 from .elements import key_value_table
