@@ -3,6 +3,7 @@ __version__ = "0.1.0"
 
 from importlib import import_module
 
+from .core.late_methods import attach_late_methods, register_late_methods
 from .core.progress import register_progress_view
 
 _HOMES = dict(  # public name -> the module that defines it
@@ -12,7 +13,7 @@ _HOMES = dict(  # public name -> the module that defines it
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
     TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning', recommend='training.recommend',
     feature_importance='explain.importance', similar_rows='explain.importance', get_attention_weights='explain.attention_maps')
-_EXPLAINED = ('TabularPipeline', 'MitraClassifier', 'MitraRegressor', 'Mitra')  # they get methods from tabtune.explain
+_EXPLANATIONS = ('get_attention_weights', 'feature_importance', 'shap_values', 'similar_rows', 'embed', 'embed_support')  # methods from `explain`
 _DOORS = ('dashboard', 'metrics', 'priors')  # short names of modules
 
 __all__ = [*_HOMES]
@@ -22,9 +23,10 @@ def __getattr__(name):
     if name in _DOORS: return import_module(f'{__name__}.{name}')
     if name not in _HOMES: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = globals()[name] = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
-    if name in _EXPLAINED: import_module(f'{__name__}.explain.importance')
+    if name in ('Mitra', 'load_checkpoint'): attach_late_methods()  # a bare model looks nothing up
     return value
 
 def __dir__(): return sorted({*globals(), *__all__, *_DOORS})
 
 register_progress_view(lambda: import_module(f'{__name__}.widgets.training_view').live_callback())
+register_late_methods(_EXPLANATIONS, lambda: import_module(f'{__name__}.explain.importance'))

@@ -49,3 +49,18 @@ def test_direct_imports_are_declared(root):
             dists = {canonicalize_name(d) for d in known.get(name, [name])}
             if not dists & declared: missing.setdefault(name, []).append(path.relative_to(root).as_posix())
     assert missing == {}
+
+LATE = {
+    'joblib': 'import joblib\np = joblib.load(r"{file}")',
+    'direct import': 'from tabtune.estimators.pipeline import TabularPipeline\np = TabularPipeline()',
+    'estimator': 'from tabtune.estimators.regressor import MitraRegressor\np = MitraRegressor()',
+    'model': 'from tabtune import load_checkpoint\np = load_checkpoint("small")'}
+
+@pytest.mark.parametrize('way', LATE)
+def test_explanations_are_found_in_a_process_that_never_imported_them(way, tmp_path):
+    import joblib
+    from tabtune import TabularPipeline
+    joblib.dump(TabularPipeline(), tmp_path/'p.joblib')
+    names = ['get_attention_weights'] if way == 'model' else ['get_attention_weights', 'feature_importance', 'similar_rows', 'embed']
+    code = LATE[way].format(file=tmp_path/'p.joblib') + f'\nprint(all(hasattr(p, n) for n in {names}), hasattr(p, "no_such_method"))'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split() == ['True', 'False']

@@ -18,6 +18,7 @@ from fastcore.basics import patch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from tabtune.core.late_methods import LateMethods
 from tabtune.core.config import check_choice, check_range
 from tabtune.data.encode import TableEncoder
 from tabtune.data.processing import TableProcessor, check_processor_params
@@ -129,7 +130,7 @@ def most_informative(
     return np.sort(np.argsort(-score, kind='stable')[:max_features])
 
 # %% ../../nbs/estimators/01_base.ipynb #56c02826
-class InContextEstimator(BaseEstimator):
+class InContextEstimator(LateMethods, BaseEstimator):
     "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
     task, calibrate = None, False
 

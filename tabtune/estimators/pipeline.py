@@ -22,6 +22,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
+from tabtune.core.late_methods import LateMethods, attach_late_methods
 from tabtune.core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, check_model_params
 from tabtune.core.files import write_atomic
 from tabtune.core.shapes import CheckpointError, ConfigError, InputError
@@ -70,7 +71,7 @@ class for_classes:
         raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
-class TabularPipeline(ClassifierMixin, BaseEstimator):
+class TabularPipeline(LateMethods, ClassifierMixin, BaseEstimator):
     """A table in, evaluated predictions out.
 
     Parameters
@@ -244,6 +245,7 @@ def model(self: TabularPipeline) -> Mitra:
     "The torch module in use."
     est = self._fitted()
     MODEL_OWNERS[est.model_] = weakref.ref(est)
+    attach_late_methods()  # also to `Mitra`
     return est.model_
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #2b1a81e4
