@@ -242,3 +242,15 @@ def test_works_inside_scikit_learn():
 
 @parametrize_with_checks([MitraClassifier(), TabularPipeline()])
 def test_scikit_learn_checks(estimator, check): check(estimator)
+
+def test_a_saved_pipeline_loads_where_its_strategy_is_not_registered(tmp_path):
+    from tabtune.training.strategies import STRATEGIES, TuningStrategy, register_strategy
+    register_strategy(TuningStrategy('only here', 'of this process', 'trains nothing', prepare=None))
+    try:
+        X = pd.DataFrame(dict(a=range(30), b=[1, 2, 3] * 10))
+        pipe = TabularPipeline(tuning_strategy='only here', model_params=dict(d_model=32, num_layers=1)).fit(X, X.b)
+        path = pipe.save(tmp_path/'p.tabtune')
+    finally: del STRATEGIES['only here']
+    loaded = TabularPipeline.load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(X), pipe.predict_proba(X))
+    with pytest.raises(ConfigError, match="tuning_strategy='only here' is unknown"): loaded.fit(X, X.b)

@@ -119,12 +119,11 @@ class TabularPipeline(LateMethods, ClassifierMixin, BaseEstimator):
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7dc036e8
 @patch
-def _check_choices(self: TabularPipeline) -> TuningStrategy:
-    "Raise for an unknown name; find the tuning strategy."
+def _check_choices(self: TabularPipeline):
+    "Raise for an unknown model, task or mode of tuning."
     check_choice('model_name', self.model_name, ['Mitra'])
     check_choice('task_type', self.task_type, list(ESTIMATORS))
     check_choice('finetune_mode', self.finetune_mode, ['meta-learning', 'sft'])
-    return find_strategy(self.tuning_strategy)
 
 @patch
 def _tuning_config(self: TabularPipeline, strategy: TuningStrategy) -> TuningConfig:
@@ -146,7 +145,8 @@ class CheckedSettings:
 @patch
 def _check(self: TabularPipeline) -> CheckedSettings:
     "Find wrong settings before any work."
-    strategy = self._check_choices()
+    self._check_choices()
+    strategy = find_strategy(self.tuning_strategy)
     check_places(**{k: getattr(self, k) for k in KEYS_OF})
     tuning, params = self._tuning_config(strategy), check_model_params(self.model_params)
     if self.task_type == 'regression' and params.get('calibrate'):
@@ -524,6 +524,6 @@ def _read(cls: TabularPipeline, z, path: Path):
     "The pipeline in an open zip."
     manifest, state = read_contents(z, path)
     pipe = cls(**manifest['pipeline'])
-    pipe._check_choices()
+    pipe._check_choices()  # not the strategy: prediction needs none, and the one in the file need not be registered here
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state)
     return pipe._adopt(est)._take_tuning(manifest, z)

@@ -9,6 +9,7 @@ __all__ = []
 import io
 import json
 import logging
+import pickle
 import tempfile
 import zipfile
 import zlib
@@ -189,6 +190,11 @@ def load_joblib(
     log.warning("'%s' is a pickle: loading it runs code from the file; load only what you trust. "
                 'A file without .joblib is safe to load', path)
     import joblib  # imported late, as skops is: only files need them
-    found = joblib.load(path)
+    try: found = joblib.load(path)
+    except (ImportError, AttributeError) as e:
+        raise CheckpointError(f"'{path}' was saved by another version of TabTune or of a package that it needs ({e}): fit and save again, "
+                              'or load it with the version that wrote it') from e
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, zlib.error, OSError) as e:
+        raise CheckpointError(f"'{path}' is damaged, or was not written by joblib ({type(e).__name__}: {e})") from e
     if isinstance(found, kind): return found
     raise CheckpointError(f"'{path}' holds a {type(found).__name__}, not a {kind.__name__}")
