@@ -13,6 +13,7 @@ static _Thread_local union {
   uint16_t h[16][32];
 } tile[8];
 static _Thread_local int configured;
+long tile_products; /* how often the tiles were used, by all threads */
 static void emulated_load(int t, const void *from, long step) {
   for (int i = 0; i < 16; i++) memcpy(tile[t].f[i], (const char *)from + i * step, 64);
 }
@@ -26,6 +27,7 @@ static float half_number(uint16_t x) {
   return f;
 }
 static void emulated_product(int c, int a, int b) {
+  __atomic_add_fetch(&tile_products, 1, __ATOMIC_RELAXED);
   for (int i = 0; i < 16; i++)
     for (int j = 0; j < 16; j++)
       for (int k = 0; k < 32; k++)
@@ -83,7 +85,7 @@ static void test_gelu(void) {
   }
 }
 
-static void test_product(long M, long K, long N, int add) {
+static void test_product(long level, long M, long K, long N, int add) {
   float *a = numbers(M * K, 1), *w = numbers(N * K, 1), *c = numbers(M * N, 1);
   double *right = malloc(M * N * sizeof(double));
   for (long i = 0; i < M; i++)
@@ -95,9 +97,9 @@ static void test_product(long M, long K, long N, int add) {
   bf16 *left = malloc(M * K * 2), *packed = malloc(N * K * 2);
   pack_rows(a, K, M, K, left);
   pack_weight(w, N, K, packed);
-  unit_on();
-  product(left, K, M, packed, K, K, N, c, N, add);
-  unit_off();
+  unit_on(level);
+  product(level, left, K, M, packed, K, K, N, c, N, add);
+  unit_off(level);
   check("product", c, right, M * N, .01);
   free(a), free(w), free(c), free(right), free(left), free(packed);
 }
@@ -115,7 +117,7 @@ static double plain_dot(const float *w, const double *x, long n, double sum) {
 }
 static void plain_group(const Half *p, long g, double *y) {
   long D = p->D, F = p->F, d = D / p->H, n = p->n, nk = p->nk;
-  double *h = malloc(n * D * 8), *qkv = malloc(n * 3 * D * 8), *w = malloc((nk + 1) * 8), *seen = malloc(D * 8), *up = malloc(F * 8);
+  double *h = malloc(n * D * 8), *qkv = malloc(n * 3 * D * 8), *w = malloc((nk + 1) * 8), *attended = malloc(D * 8), *up = malloc(F * 8);
   for (long i = 0; i < n; i++) {
     plain_norm(p->z + cell(p, g, i) * D, 0, p->w[NORM_GAIN], p->w[NORM_BIAS], D, h + i * D);
     for (long e = 0; e < 3 * D; e++) qkv[i * 3 * D + e] = plain_dot(p->w[QKV] + e * D, h + i * D, D, p->w[QKV_BIAS][e]);
@@ -135,11 +137,11 @@ static void plain_group(const Half *p, long g, double *y) {
       }
       for (long j = 0; j < nk; j++) sum += w[j] = exp(w[j] - top);
       for (long e = 0; e < d; e++) {
-        seen[head * d + e] = 0;
-        for (long j = 0; j < nk; j++) seen[head * d + e] += w[j] / sum * VALUE(j, e);
+        attended[head * d + e] = 0;
+        for (long j = 0; j < nk; j++) attended[head * d + e] += w[j] / sum * VALUE(j, e);
       }
     }
-    for (long e = 0; e < D; e++) z1[e] = p->z[cell(p, g, i) * D + e] + plain_dot(p->w[OUT] + e * D, seen, D, p->w[OUT_BIAS][e]);
+    for (long e = 0; e < D; e++) z1[e] = p->z[cell(p, g, i) * D + e] + plain_dot(p->w[OUT] + e * D, attended, D, p->w[OUT_BIAS][e]);
     plain_norm(0, z1, p->w[NORM2_GAIN], p->w[NORM2_BIAS], D, h2);
     for (long f = 0; f < F; f++) {
       double u = plain_dot(p->w[UP] + f * D, h2, D, p->w[UP_BIAS][f]);
@@ -147,14 +149,15 @@ static void plain_group(const Half *p, long g, double *y) {
     }
     for (long e = 0; e < D; e++) y[result(p, g, i) * D + e] = z1[e] + plain_dot(p->w[DOWN] + e * F, up, F, p->w[DOWN_BIAS][e]);
   }
-  free(h), free(qkv), free(w), free(seen), free(up);
+  free(h), free(qkv), free(w), free(attended), free(up);
 }
 
 /* b tables of l rows and t tokens; `support` > 0: down the rows, to so many keys that came along. */
-static void test_half(long b, long l, long t, int rows, long support, long tokens, long D, long F, long H, long threads) {
-  Half p = {.D = D, .F = F, .H = H, .rows = D < 256 ? 128 : 256, .threads = threads, .together = 1 + 40 / (rows ? l : t)};
-  if (rows) p.groups1 = b, p.groups2 = t, p.leap1 = l * t, p.leap2 = 1, p.step = t, p.n = p.nq = l, p.nk = support ? support : l;
-  else p.groups1 = b * l, p.groups2 = 1, p.leap1 = t, p.step = 1, p.n = p.nk = t, p.nq = tokens;
+static void test_half(long level, long b, long l, long t, int rows, long support, long tokens, long D, long F, long H, long threads) {
+  Half p = {.D = D, .F = F, .H = H, .rows = D < 256 ? 128 : 256, .threads = threads, .instructions = level};
+  p.groups_per_tile = 1 + 40 / (rows ? l : t);
+  if (rows) p.groups1 = b, p.groups2 = t, p.stride1 = l * t, p.stride2 = 1, p.step = t, p.n = p.nq = l, p.nk = support ? support : l;
+  else p.groups1 = b * l, p.groups2 = 1, p.stride1 = t, p.step = 1, p.n = p.nk = t, p.nq = tokens;
   long groups = n_groups(&p), cells = groups * p.n, out = groups * p.nq, sizes[N_WEIGHTS], keys = groups * H * p.nk * (D / H);
   weight_sizes(&p, sizes);
   for (int i = 0; i < N_WEIGHTS; i++) {
@@ -162,10 +165,12 @@ static void test_half(long b, long l, long t, int rows, long support, long token
     if (i == NORM_GAIN || i == NORM2_GAIN) for (long j = 0; j < sizes[i]; j++) w[j] += 1;
     p.w[i] = w, p.dw[i] = calloc(sizes[i], 4);
   }
-  float *z = numbers(cells * D, 1), *scale = numbers(p.groups1 * H, .3f), *k = numbers(keys, 1), *v = numbers(keys, 1), *dy = numbers(out * D, 1);
+  float *z = numbers(cells * D, 1), *scale = numbers(p.groups1 * H, .3f), *k = numbers(keys, 1);
+  float *v = numbers(keys, 1), *dy = numbers(out * D, 1);
   for (long i = 0; i < p.groups1 * H; i++) scale[i] += 1;
   p.z = z, p.dy = dy;
-  p.seen = numbers(out * D, 1), p.soft = numbers(groups * H * 2 * up16(p.nq), 1), p.y = numbers(out * D, 1), p.dz = numbers(cells * D, 1);
+  p.attended = numbers(out * D, 1);
+  p.softmax_stats = numbers(groups * H * 2 * up16(p.nq), 1), p.y = numbers(out * D, 1), p.dz = numbers(cells * D, 1);
   if (rows) p.scale = scale, p.dscale = numbers(groups * H, 1);
   if (support) p.k = k, p.v = v, p.dk = numbers(keys, 1), p.dv = numbers(keys, 1);
   else if (rows) p.k_out = numbers(keys, 1), p.v_out = numbers(keys, 1), p.dk = numbers(keys, 0), p.dv = numbers(keys, 0);
@@ -189,9 +194,26 @@ static void test_half(long b, long l, long t, int rows, long support, long token
       if (!isfinite(p.dw[i][j])) printf("weight %d has no gradient\n", i), exit(1);
   for (int i = 0; i < N_WEIGHTS; i++) free((void *)p.w[i]), free(p.dw[i]);
   free(z), free(scale), free(k), free(v), free(dy), free(right);
-  free(p.seen), free(p.soft), free(p.y), free(p.dz), free(p.dscale), free(p.k_out), free(p.v_out), free(p.dk), free(p.dv);
+  free(p.attended), free(p.softmax_stats), free(p.y), free(p.dz), free(p.dscale), free(p.k_out), free(p.v_out), free(p.dk), free(p.dv);
 }
 #include "vectors_end.h"
+
+static void test_level(long level) {
+  for (int add = 0; add < 2; add++) {
+    long sizes[] = {16, 32, 48, 80};
+    for (int m = 0; m < 4; m++)
+      for (int n = 0; n < 4; n++) test_product(level, sizes[m], 32 * (1 + (m + n) % 3), sizes[n], add);
+  }
+  test_half(level, 2, 7, 3, 1, 0, 0, 32, 64, 2, 1);
+  test_half(level, 2, 5, 3, 1, 9, 0, 32, 64, 4, 2);
+  test_half(level, 1, 1, 1, 1, 1, 0, 32, 32, 2, 1);
+  test_half(level, 1, 70, 2, 1, 33, 0, 64, 96, 4, 3);
+  test_half(level, 1, 140, 1, 1, 0, 0, 64, 128, 1, 1);
+  test_half(level, 2, 6, 17, 0, 0, 17, 32, 64, 2, 2);
+  test_half(level, 2, 6, 17, 0, 0, 1, 32, 64, 2, 1);
+  test_half(level, 1, 3, 1, 0, 0, 1, 64, 128, 4, 1);
+  test_half(level, 1, 2, 9, 0, 0, 9, 256, 288, 2, 1);
+}
 
 int main(void) {
   if (kernel_open(WITH_AVX512, 0) != WITH_AVX512) {
@@ -201,25 +223,12 @@ int main(void) {
   if (kernel_open(WITH_AMX, 1 << 4) != NO_KERNEL || half_size() != sizeof(Half)) return printf("kernel_open\n"), 1;
   test_gelu();
 #ifdef EMULATED_TILES
-  use_matrix_unit = 1;
   if (!unit_agrees()) return printf("the tiles disagree\n"), 1;
-#endif
-  for (int add = 0; add < 2; add++) {
-    long sizes[] = {16, 32, 48, 80};
-    for (int m = 0; m < 4; m++)
-      for (int n = 0; n < 4; n++) test_product(sizes[m], 32 * (1 + (m + n) % 3), sizes[n], add);
-  }
-  test_half(2, 7, 3, 1, 0, 0, 32, 64, 2, 1);
-  test_half(2, 5, 3, 1, 9, 0, 32, 64, 4, 2);
-  test_half(1, 1, 1, 1, 1, 0, 32, 32, 2, 1);
-  test_half(1, 70, 2, 1, 33, 0, 64, 96, 4, 3);
-  test_half(1, 140, 1, 1, 0, 0, 64, 128, 1, 1);
-  test_half(2, 6, 17, 0, 0, 17, 32, 64, 2, 2);
-  test_half(2, 6, 17, 0, 0, 1, 32, 64, 2, 1);
-  test_half(1, 3, 1, 0, 0, 1, 64, 128, 4, 1);
-  test_half(1, 2, 9, 0, 0, 9, 256, 288, 2, 1);
-#ifdef EMULATED_TILES
-  if (configured) return printf("tiles left on\n"), 1;
+  test_level(WITH_AMX);
+  if (configured || !tile_products) return printf("tiles left on, or never used\n"), 1;
+#else
+  test_level(WITH_AVX512);
+  if (kernel_open(WITH_AMX, 0) == WITH_AMX) test_level(WITH_AMX);
 #endif
   return 0;
 }

@@ -1,5 +1,5 @@
 "The kernel gives PyTorch's results and gradients, for every variant of the model, and stays away where it can't or may not run."
-import operator
+import ctypes
 import os
 import shutil
 import subprocess
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 import tabtune.model.kernel as kernel
 from tabtune import Mitra, MitraConfig
+from tabtune.model.attention import Attention
 from tabtune.model.mitra import neighbour_init
 
 CSRC = Path(kernel.__file__).parent/'csrc'
@@ -131,13 +132,17 @@ class OwnLinear(torch.nn.Linear):
     "Somebody's layer that is more than a linear one."
     def __init__(self, *a): super().__init__(*a); self.extra = torch.nn.Linear(2, 2)
 
+class OwnAttention(Attention):
+    "Somebody's attention, which may compute something else."
+
 CHANGES = dict(
     own_class=lambda b: setattr(b, 'linear1', OwnLinear(64, 128)),
     own_forward=lambda b: setattr(b.linear1, 'forward', lambda x: F.linear(x, b.linear1.weight, b.linear1.bias)),
     own_eps=lambda b: setattr(b.layer_norm1, 'eps', 0.1),
     no_bias=lambda b: setattr(b, 'layer_norm1', torch.nn.LayerNorm(64, bias=False)),
     dropout=lambda b: (setattr(b.dropout, 'p', 0.1), b.dropout.train()),
-    backward_hook=lambda b: b.linear1.register_full_backward_hook(lambda *a: None),
+    own_attention=lambda b: setattr(b, 'attention1', OwnAttention(64, 4)),
+    own_scale=lambda b: setattr(b.attention1, 'scale', torch.nn.Identity()),
     parametrised=lambda b: torch.nn.utils.parametrizations.weight_norm(b.linear1),
 )
 
@@ -150,7 +155,24 @@ def test_layers_that_are_not_as_made(change):
         CHANGES[change](block)
         assert not kernel.takes_half(z, block.half_layers('rows'))
 
-def test_the_processor_is_not_asked_for_nobody(monkeypatch):
+nn_module = torch.nn.modules.module
+HOOKS = dict(forward=lambda m: m.register_forward_hook, forward_pre=lambda m: m.register_forward_pre_hook,
+             backward=lambda m: m.register_full_backward_hook, backward_pre=lambda m: m.register_full_backward_pre_hook,
+             any_forward=lambda m: nn_module.register_module_forward_hook, any_forward_pre=lambda m: nn_module.register_module_forward_pre_hook,
+             any_backward=lambda m: nn_module.register_module_full_backward_hook, any_backward_pre=lambda m: nn_module.register_module_full_backward_pre_hook)
+
+@pytest.mark.parametrize('kind', HOOKS)
+def test_hooks_of_every_kind_are_found(monkeypatch, kind):
+    "Those of one layer, and those of all modules; PyTorch keeps both in private dictionaries, so this fails if it should move them."
+    monkeypatch.setattr(kernel, 'library', object)  # all but the library is asked
+    block, z = model().layers[0], torch.randn(2, 7, 3, 64)
+    assert kernel.takes_half(z, block.half_layers('rows'))
+    handle = HOOKS[kind](block.linear1)(lambda *a: None)
+    try: assert not kernel.takes_half(z, block.half_layers('rows'))
+    finally: handle.remove()
+    assert kernel.takes_half(z, block.half_layers('rows'))
+
+def test_predictions_never_open_the_library(monkeypatch):
     "Neither in a prediction nor in a step that the kernel couldn't take anyway."
     def asked(): raise AssertionError('the library was asked for')
     monkeypatch.setattr(kernel, 'library', asked)
@@ -182,7 +204,6 @@ def test_functional_gradients():
     ours, theirs = (torch.cat([g.flatten() for g, t in zip(gs, theirs) if t is not None]) for gs in ([ours[n] for n in names], theirs))
     assert (ours - theirs).norm() < 0.05 * theirs.norm()
 
-@needs_kernel
 def test_memory_that_runs_out_is_an_error(monkeypatch):
     class Full:
         instructions = 'avx512'
@@ -245,12 +266,41 @@ def test_the_c_code_alone(tmp_path, flags, tiles):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 @needs_kernel
+@needs_gcc
+def test_two_opened_levels_do_not_influence_each_other(tmp_path):
+    "One file, opened twice: a call uses the instructions of the object that it goes through, whatever was opened or called in between."
+    path = compiled(tmp_path, '-O1', '-fPIC', '-shared', '-DEMULATED_TILES')
+    avx512, amx = (ctypes.CDLL(str(path)) for _ in range(2))
+    avx512.instructions, amx.instructions = 'avx512', 'amx'
+    tiles, weights, z = ctypes.c_long.in_dll(amx, 'tile_products'), kernel.half_weights(*model().layers[0].half_layers('rows')), torch.randn(1, 20, 3, 64)
+    def run(lib):
+        "Result and gradient of half a block, and how often it used the tiles."
+        before, x = tiles.value, z.clone().requires_grad_()
+        y = kernel.half_block(x, weights, 4, rows=True, lib=lib)[0]
+        return y.detach(), torch.autograd.grad(y.square().sum(), x)[0], tiles.value - before
+    y, grad, used = run(amx)
+    assert used > 0
+    assert avx512.kernel_open(kernel.INSTRUCTIONS.index('avx512'), 0) == 1  # opens, as `open_library('avx512')` does
+    assert run(avx512)[2] == 0
+    y2, grad2, used2 = run(amx)
+    assert used2 == used and torch.equal(y, y2) and torch.equal(grad, grad2)
+
+@pytest.mark.parametrize('path', [*sorted(CSRC.glob('*.[ch]')), Path(__file__).with_name('kernel_driver.c')], ids=lambda p: p.name)
+def test_layout_of_the_c_sources(path):
+    "What `.clang-format` asks for, as far as it can be seen without clang-format."
+    longest = 100 if path.parent == CSRC else 140
+    bad = [f'{path.name}:{i}' for i, line in enumerate(path.read_text().split('\n'), 1) if '\t' in line or line != line.rstrip() or len(line) > longest]
+    assert not bad
+
+@needs_kernel
 @pytest.mark.skipif(not shutil.which('objdump'), reason='no objdump')
-def test_what_asks_the_processor_needs_nothing_of_it():
+def test_the_feature_check_uses_no_AVX():
     "`kernel_open` runs on any x86-64: no instruction with AVX registers, whatever the build machine has."
     text = subprocess.run(['objdump', '-d', '--no-show-raw-insn', kernel._library_path()], capture_output=True, text=True, check=True).stdout
-    functions = {f.split('>:')[0].rsplit('<', 1)[-1]: f for f in text.split('\n\n') if '>:' in f}
+    functions = {}
+    for f in text.split('\n\n'):  # a compiler may split a function or specialise it: name.part.0, name.isra.0
+        if '>:' in f: functions.setdefault(f.split('>:')[0].rsplit('<', 1)[-1].split('.')[0], []).extend(f.splitlines())
     longer = lambda line: '%ymm' in line or '%zmm' in line or line.partition('\t')[2].startswith('v')  # AVX's names begin with v
-    lines = functions['kernel_open'].splitlines()
+    lines = functions['kernel_open']
     assert len(lines) > 20 and not [*filter(longer, lines)]
-    assert any('%zmm' in line for line in functions['product_avx512'].splitlines())
+    assert any('%zmm' in line for line in functions['product_avx512'])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastcore.basics import patch
 
 from ..core.config import MitraConfig
-from .kernel import half_block, half_weights, takes_half
+from .kernel import computed_by_kernel, half_block, half_weights, is_bfloat16_step, takes_half
 
 # %% ../../nbs/model/02_attention.ipynb #1019e972
 def attend(
@@ -31,12 +31,14 @@ def attend(
         return F.scaled_dot_product_attention(q.to(wide), k.to(wide), v.to(wide), attn_mask=mask)
 
 # %% ../../nbs/model/02_attention.ipynb #b782d45d
+@computed_by_kernel
 class LogScale(nn.Module):
     "Per-head factor of the scores (an inverse temperature) that grows with the logarithm of the number of support rows."
     def __init__(self, num_heads: int): super().__init__(); self.slope = nn.Parameter(torch.full((num_heads,), 0.1))
     def factor(self, n_B): return 1 + (n_B.clamp_min(24) / 100).log()[:, None] * self.slope  # (B, H)
     def forward(self, q_BLCHd, n_B): return q_BLCHd * self.factor(n_B)[:, None, None, :, None]
 
+@computed_by_kernel
 class NoScale(nn.Module):
     "The public layout: the scores are not scaled."
     def __init__(self, num_heads: int): super().__init__()
@@ -46,6 +48,7 @@ class NoScale(nn.Module):
 ROW_SCALES = dict(log_n=LogScale, none=NoScale)  # by `row_scale` of a config
 
 # %% ../../nbs/model/02_attention.ipynb #b5b8c8b7
+@computed_by_kernel
 class Attention(nn.Module):
     "Multi-head attention along the second dimension of (B, L, C, D)."
     def __init__(self, d_model: int, num_heads: int, scale: type = NoScale):
@@ -123,14 +126,6 @@ def _half_by_kernel(self: Block, half, z_BLTD, kv, cache, tokens):
     if half == 'features': return half_block(z_BLTD, weights, heads, tokens=tokens)[0], kv
     return half_block(z_BLTD, weights, heads, True, kv, scale=layers[1].scale.factor(cache.n_B))
 
-# %% ../../nbs/model/02_attention.ipynb #4e368c02
-def is_bfloat16_step() -> bool:
-    "Is this a step of training with bfloat16 on a CPU, and not being traced or compiled?"
-    return (torch.is_grad_enabled() and torch.is_autocast_enabled('cpu') and torch.get_autocast_dtype('cpu') == torch.bfloat16
-            and not (torch.jit.is_tracing() or torch.compiler.is_compiling()))
-
-def _is_own(attention) -> bool: return type(attention) is Attention and type(attention.scale) in ROW_SCALES.values()
-
 # %% ../../nbs/model/02_attention.ipynb #dc6d7468
 @patch
 def forward(
@@ -139,14 +134,14 @@ def forward(
     kv: tuple,  # keys and values of the support in this block; None: these rows are the support
     cache,  # a `SupportCache`: masks and sizes
     tokens: int = None,  # 1: only the label's token is wanted; None: all
-    answers: bool = True,  # False: only keys and values are wanted
+    need_outputs: bool = True,  # False: only keys and values are wanted
     kernel: bool = False,  # the kernel may be asked whether it takes a half
 ) -> tuple:  # (B, L, T or 1, D) or None, and `kv`
     "Both halves, one after the other."
     for half in self.halves:
         rows, layers = half == 'rows', self.half_layers(half)
-        if rows and not answers: return None, self.attention1.cached_keys_values(layers[0](z))
-        by_kernel = kernel and _is_own(layers[1]) and takes_half(z, layers, cache.row_mask if rows else cache.token_mask)
+        if rows and not need_outputs: return None, self.attention1.cached_keys_values(layers[0](z))
+        by_kernel = kernel and takes_half(z, layers, cache.row_mask if rows else cache.token_mask)
         z, kv = (self._half_by_kernel if by_kernel else self._half_by_layers)(half, z, kv, cache, tokens)
     return z, kv
 
@@ -156,12 +151,12 @@ def run_blocks(
     z: Tensor,  # (B, L, T, D) tokens
     cache,  # a `SupportCache`: masks and sizes
     kv: list = None,  # each block's keys and values; None: these rows are the support, and make them
-    answers: bool = True,  # False: only keys and values are wanted
+    need_outputs: bool = True,  # False: only keys and values are wanted
 ) -> tuple:  # label tokens (B, L, D) or None, and the list of keys and values
     "All blocks, one after the other."
-    made, last, kernel = [], len(blocks) - 1, is_bfloat16_step()
+    made, last, kernel = [], len(blocks) - 1, torch.is_grad_enabled() and is_bfloat16_step()
     for i, block in enumerate(blocks):
-        z, block_kv = block(z, kv and kv[i], cache, 1 if i == last else None, answers or i < last, kernel)
+        z, block_kv = block(z, kv and kv[i], cache, 1 if i == last else None, need_outputs or i < last, kernel)
         made.append(block_kv)
     return z if z is None else z[:, :, 0], made
 
@@ -175,7 +170,7 @@ class LinearHead(nn.Linear):
 
 # %% ../../nbs/model/02_attention.ipynb #4f815e9c
 class RetrievalHead(nn.Module):
-    "Log of the votes of similar support rows, mixed over heads, sharpened."
+    "Logits: log of the support rows' label votes, averaged over heads, times a learned inverse temperature."
     reads_support = True
 
     def __init__(self, config: MitraConfig):

@@ -21,9 +21,9 @@ from torch.autograd.function import once_differentiable
 # %% ../../nbs/model/01_kernel.ipynb #7de2cba3
 class _Half(ctypes.Structure):
     "One call, as the C library takes it: the struct `Half` of `block.h`."
-    _fields_ = [*((n, ctypes.c_long) for n in 'groups1 groups2 leap1 leap2 step n nq nk D F H together rows threads'.split()),
+    _fields_ = [*((n, ctypes.c_long) for n in 'groups1 groups2 stride1 stride2 step n nq nk D F H groups_per_tile rows threads instructions'.split()),
                 ('z', ctypes.c_void_p), ('scale', ctypes.c_void_p), ('w', ctypes.c_void_p * 12),
-                *((n, ctypes.c_void_p) for n in 'k v seen soft y k_out v_out dy dz dscale'.split()),
+                *((n, ctypes.c_void_p) for n in 'k v attended softmax_stats y k_out v_out dy dz dscale'.split()),
                 ('dw', ctypes.c_void_p * 12), ('dk', ctypes.c_void_p), ('dv', ctypes.c_void_p)]
 
 # %% ../../nbs/model/01_kernel.ipynb #a02d1197
@@ -39,7 +39,10 @@ def open_library(
     most: str = 'amx',  # one of `INSTRUCTIONS`: use these at most
     lacks: tuple = (),  # some of `FEATURES`: treat the processor as if it lacked them
 ):  # the library, with the `instructions` that it uses; None where it was not built or cannot run
-    "Load the compiled kernel and choose its instructions."
+    """Load the compiled kernel and find out which instructions it may use.
+
+    The library keeps no choice: every call names the `instructions` of the object that it goes through, so objects opened differently
+    do not influence each other."""
     if (path := _library_path()) is None: return _log.debug('no kernel: it was not built when TabTune was installed')
     try: lib = ctypes.CDLL(str(path))
     except OSError as e: return _log.debug('no kernel: %s', e)
@@ -66,15 +69,15 @@ def _shape(z, n_weights_up, num_heads, rows, n_keys, tokens) -> tuple:
     if rows: groups = (b, t, l * t, 1, t, l, l, n_keys)
     else: groups = (b * l, 1, t, 0, 1, t, tokens or t, t)
     (n, n_queries), threads, wide = groups[5:7], torch.get_num_threads(), d >= 256
-    together = _TILE_CELLS * (4 if wide or n != n_queries else 1) // max(1, n)
-    together = max(1, min(together, groups[0] * groups[1] // (4 * threads)))
-    return (*groups, d, n_weights_up, num_heads, together, _TILE_CELLS * (2 if wide else 1), threads)
+    groups_per_tile = _TILE_CELLS * (4 if wide or n != n_queries else 1) // max(1, n)
+    groups_per_tile = max(1, min(groups_per_tile, groups[0] * groups[1] // (4 * threads)))
+    return (*groups, d, n_weights_up, num_heads, groups_per_tile, _TILE_CELLS * (2 if wide else 1), threads)
 
 def _call(lib, name, shape, weights, dweights=(None,) * 12, **tensors):
     "One call of the library: tensors without gaps go as addresses, None as 0."
     given = [t for t in (*weights, *dweights, *tensors.values()) if t is not None]
     assert all(t.dtype == torch.float32 and t.device.type == 'cpu' and t.is_contiguous() for t in given)
-    half, address = _Half(*shape), lambda t: t.data_ptr() if t is not None else None
+    half, address = _Half(*shape, INSTRUCTIONS.index(lib.instructions)), lambda t: t.data_ptr() if t is not None else None
     for key, ts in dict(w=weights, dw=dweights).items(): setattr(half, key, (ctypes.c_void_p * 12)(*map(address, ts)))
     for key, t in tensors.items(): setattr(half, key, address(t))
     if getattr(lib, name)(ctypes.byref(half)): raise MemoryError('out of memory: train on smaller episodes')
@@ -83,13 +86,13 @@ def _call(lib, name, shape, weights, dweights=(None,) * 12, **tensors):
 class _HalfBlock(torch.autograd.Function):
     "Half a block by the kernel, with gradients."
     @staticmethod
-    def forward(lib, shape, hand_out, z, scale, k, v, *weights):
+    def forward(lib, shape, copy_keys_values, z, scale, k, v, *weights):
         groups, n, n_queries, n_keys, d, heads = shape[0] * shape[1], *shape[5:9], shape[10]
         y = z.new_empty(z.numel() // d // max(1, n) * n_queries, d)
-        seen, soft = z.new_empty(groups * n_queries, d), z.new_empty(groups, heads, 2, -(-n_queries // 16) * 16)
-        kv = [z.new_empty(groups * heads, n_keys, d // heads) if hand_out else None for _ in range(2)]
-        _call(lib, 'half_forward', shape, weights, z=z, scale=scale, k=k, v=v, seen=seen, soft=soft, y=y, k_out=kv[0], v_out=kv[1])
-        return y, *kv, seen, soft
+        attended, softmax_stats = z.new_empty(groups * n_queries, d), z.new_empty(groups, heads, 2, -(-n_queries // 16) * 16)
+        kv = [z.new_empty(groups * heads, n_keys, d // heads) if copy_keys_values else None for _ in range(2)]
+        _call(lib, 'half_forward', shape, weights, z=z, scale=scale, k=k, v=v, attended=attended, softmax_stats=softmax_stats, y=y, k_out=kv[0], v_out=kv[1])
+        return y, *kv, attended, softmax_stats
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -101,15 +104,15 @@ class _HalfBlock(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy, dk_out, dv_out, *_):
-        z, scale, k, v, *weights, seen, soft = ctx.saved_tensors
+        z, scale, k, v, *weights, attended, softmax_stats = ctx.saved_tensors
         d, heads = z.shape[-1], ctx.shape[10]
         dz, dweights = torch.empty_like(z), [torch.zeros_like(w) for w in weights]
         dy = z.new_zeros(ctx.n_out, d) if dy is None else dy.contiguous()
         dscale = None if scale is None else z.new_empty(len(scale), ctx.shape[1], heads)
         if k is not None: dkv = [torch.empty_like(t) for t in (k, v)]  # to be filled
-        elif dk_out is None and dv_out is None: dkv = [None, None]  # nobody looked at them
+        elif dk_out is None and dv_out is None: dkv = [None, None]  # their gradients are 0
         else: dkv = [torch.zeros_like(dk_out if t is None else t) if t is None else t.contiguous() for t in (dk_out, dv_out)]
-        _call(ctx.lib, 'half_backward', ctx.shape, weights, dweights, z=z, scale=scale, k=k, v=v, seen=seen, soft=soft, dy=dy, dz=dz,
+        _call(ctx.lib, 'half_backward', ctx.shape, weights, dweights, z=z, scale=scale, k=k, v=v, attended=attended, softmax_stats=softmax_stats, dy=dy, dz=dz,
               dscale=dscale, dk=dkv[0], dv=dkv[1])
         return None, None, None, dz, None if scale is None else dscale.sum(1), *(dkv if k is not None else (None, None)), *dweights
 
@@ -132,6 +135,12 @@ def half_block(
     if rows and kv is None: kv = tuple(x.view(b, t * num_heads, l, d // num_heads) for x in (k, v))
     return y.view(b, l, tokens or t, d), kv
 
+# %% ../../nbs/model/01_kernel.ipynb #11211d88
+def is_bfloat16_step() -> bool:
+    "Is this a step of training with bfloat16 on a CPU, and not being traced or compiled?"
+    return (torch.is_grad_enabled() and torch.is_autocast_enabled('cpu') and torch.get_autocast_dtype('cpu') == torch.bfloat16
+            and not (torch.jit.is_tracing() or torch.compiler.is_compiling()))
+
 # %% ../../nbs/model/01_kernel.ipynb #201ab872
 def _fits(d_model: int, d_ff: int, num_heads: int) -> bool:
     "Can the kernel run a model of these sizes?"
@@ -145,11 +154,26 @@ def _addressable(t: Tensor) -> bool:
     except RuntimeError: return False
     return True
 
-def _plain(layer: nn.Module, kind: type, *shape) -> bool:
-    "Is this layer just what it seems: its class, its weights in float32 on a CPU, nobody listening?"
-    if type(layer) is not kind or 'forward' in vars(layer) or any(v for k, v in vars(layer).items() if k.endswith('_hooks')): return False
+def _has_hooks(layer: nn.Module) -> bool:
+    "Has anybody registered a hook on this layer, or on all modules? PyTorch has no public query, so this reads its private names."
+    for_all = getattr(torch.nn.modules.module, '_has_any_global_hook', bool)  # `bool()` is False
+    return bool(for_all()) or any(v for k, v in vars(layer).items() if k.endswith('_hooks'))
+
+def _plain(layer: nn.Module, classes: set, *shape) -> bool:
+    "Is this layer unmodified: exact class, float32 on a CPU, no hooks, no replaced forward?"
+    if type(layer) not in classes or 'forward' in vars(layer) or _has_hooks(layer): return False
     if shape and (layer.bias is None or tuple(layer.weight.shape) != shape): return False
     return all(p.dtype == torch.float32 and p.device.type == 'cpu' and _addressable(p) for p in layer.parameters(recurse=False))
+
+# %% ../../nbs/model/01_kernel.ipynb #31f94341
+_COMPUTED = set()
+
+def computed_by_kernel(
+    cls: type,  # of the attention, with `q`, `k`, `v`, `o`, `num_heads` and `scale`; or of its scale, with `factor(n_B)`
+) -> type:  # the same class
+    "Register a class whose forward the kernel computes, too."
+    _COMPUTED.add(cls)
+    return cls
 
 # %% ../../nbs/model/01_kernel.ipynb #7463145e
 def takes_half(
@@ -161,11 +185,11 @@ def takes_half(
     if mask is not None or z.device.type != 'cpu' or not z.numel() or not _addressable(z): return False
     norm, attention, norm2, up, down, dropout = layers
     d, ff = z.shape[-1], getattr(up, 'out_features', 0)
-    return (_plain(dropout, nn.Dropout) and not (dropout.training and dropout.p)
-            and _plain(attention, type(attention)) and _plain(attention.scale, type(attention.scale))
-            and all(_plain(m, nn.LayerNorm, d) and m.eps == 1e-5 for m in (norm, norm2))
-            and all(_plain(m, nn.Linear, d, d) for m in (attention.q, attention.k, attention.v, attention.o))
-            and _plain(up, nn.Linear, ff, d) and _plain(down, nn.Linear, d, ff) and _fits(d, ff, attention.num_heads)
+    return (_plain(dropout, {nn.Dropout}) and not (dropout.training and dropout.p)
+            and _plain(attention, _COMPUTED) and _plain(attention.scale, _COMPUTED)
+            and all(_plain(m, {nn.LayerNorm}, d) and m.eps == 1e-5 for m in (norm, norm2))
+            and all(_plain(m, {nn.Linear}, d, d) for m in (attention.q, attention.k, attention.v, attention.o))
+            and _plain(up, {nn.Linear}, ff, d) and _plain(down, {nn.Linear}, d, ff) and _fits(d, ff, attention.num_heads)
             and library() is not None)
 
 # %% ../../nbs/model/01_kernel.ipynb #95c691fe

@@ -23,19 +23,19 @@ static void *take(Arena *a, size_t bytes) {
 
 /* What one head of a group needs; all zero at the start, since rows that only fill up are read. */
 typedef struct {
-  bf16 *keys, *values;                     /* left factors over dimensions */
-  bf16 *keys_turned, *values_turned;       /* left factors over rows */
-  bf16 *rows, *queries, *errors;           /* right factors over dimensions, and their rows */
-  bf16 *query_rows, *error_rows;           /* right factors over queries */
-  bf16 *pairs, *weights, *slopes;          /* of the scores: right factor over keys, left ones */
-  float *scores, *slope, *dk, *dv, *out, *soft;
+  bf16 *keys, *values;                       /* left factors over dimensions */
+  bf16 *keys_transposed, *values_transposed; /* left factors over rows */
+  bf16 *rows, *queries, *errors;             /* right factors over dimensions, and their rows */
+  bf16 *query_rows, *error_rows;             /* right factors over queries */
+  bf16 *pairs, *weights, *slopes;            /* of the scores: right factor over keys, left ones */
+  float *scores, *slope, *dk, *dv, *out;
 } HeadSpace;
 
 static HeadSpace take_head_space(Arena *a, long nk, long d) {
   long n = up32(nk), e = up32(d);
   HeadSpace w;
   w.keys = take(a, 2 * n * e), w.values = take(a, 2 * n * e);
-  w.keys_turned = take(a, 2 * n * e), w.values_turned = take(a, 2 * n * e);
+  w.keys_transposed = take(a, 2 * n * e), w.values_transposed = take(a, 2 * n * e);
   w.rows = take(a, 2 * e * QUERIES);
   w.queries = take(a, 2 * e * QUERIES), w.errors = take(a, 2 * e * QUERIES);
   w.query_rows = take(a, 2 * e * QUERIES), w.error_rows = take(a, 2 * e * QUERIES);
@@ -43,7 +43,7 @@ static HeadSpace take_head_space(Arena *a, long nk, long d) {
   w.weights = take(a, 2 * n * QUERIES), w.slopes = take(a, 2 * n * QUERIES);
   w.scores = take(a, 4 * n * QUERIES), w.slope = take(a, 4 * n * QUERIES);
   w.dk = take(a, 4 * n * e), w.dv = take(a, 4 * n * e);
-  w.out = take(a, 4 * e * QUERIES), w.soft = take(a, 4 * 2 * QUERIES);
+  w.out = take(a, 4 * e * QUERIES);
   return w;
 }
 
@@ -55,8 +55,8 @@ static void pack_dims(const float *x, long ldx, long n, long d, float scale, bf1
                  _mm512_mul_ps(load_first(x + i * ldx + e, d - e), spread(scale)));
 }
 
-/* Rows, turned, as a left factor over rows: (up16(d), up32(n)), filled up with 0. */
-static void pack_dims_turned(const float *x, long ldx, long n, long d, bf16 *to) {
+/* Rows, transposed, as a left factor over rows: (up16(d), up32(n)), filled up with 0. */
+static void pack_dims_transposed(const float *x, long ldx, long n, long d, bf16 *to) {
   __m512i r[16];
   long full = up32(n);
   for (long e = 0; e < d; e += 16)
@@ -119,8 +119,8 @@ INLINE __m512 weight(const float *score, __m512 top) {
   return exp2_16(_mm512_sub_ps(load(score), top));
 }
 
-/* Softmax, not yet divided by its sum. `soft` keeps the largest score and one over the sum. */
-static void softmax(const float *s, long nk, bf16 *pairs, long j, float *soft) {
+/* Softmax, not yet divided by its sum. `stats` keeps the largest score and one over the sum. */
+static void softmax(const float *s, long nk, bf16 *pairs, long j, float *stats) {
   __m512 top = load(s), sum = zero();
   long c, n = up32(nk);
   for (c = 1; c < nk; c++) top = _mm512_max_ps(top, load(s + c * QUERIES));
@@ -131,29 +131,30 @@ static void softmax(const float *s, long nk, bf16 *pairs, long j, float *soft) {
     put_pair(pairs, n, c, j, a, b);
   }
   for (; c < n; c += 2) put_pair(pairs, n, c, j, zero(), zero());
-  store(soft, top);
-  store(soft + 16, _mm512_div_ps(spread(1.f), sum));
+  store(stats, top);
+  store(stats + 16, _mm512_div_ps(spread(1.f), sum));
 }
 
-/* Rows of q lie `ldq` apart, those of k and v `ldk`, those of o `ldo`. */
-static void attend(const float *q, long ldq, const float *k, const float *v, long ldk, long nq,
-                   long nk, long d, float factor, float *o, long ldo, float *soft,
+/* Rows of q lie `ldq` apart, those of k and v `ldk`, those of o `ldo`. `level` is the call's
+   `instructions`. */
+static void attend(long level, const float *q, long ldq, const float *k, const float *v, long ldk,
+                   long nq, long nk, long d, float factor, float *o, long ldo, float *stats,
                    const HeadSpace *w) {
   long n = up32(nk), wide = up32(d);
   pack_dims(k, ldk, nk, d, 1.f, w->keys);
-  pack_dims_turned(v, ldk, nk, d, w->values_turned);
+  pack_dims_transposed(v, ldk, nk, d, w->values_transposed);
   for (long l = 0; l < nq; l += QUERIES) {
     long nb = at_most(nq - l, QUERIES), N = up16(nb);
     pack_queries(q + l * ldq, ldq, nb, d, factor * LOG2E, w->rows, w->queries);
-    product(w->keys, wide, up16(nk), w->queries, wide, wide, N, w->scores, QUERIES, 0);
-    for (long j = 0; j < N; j += 16) softmax(w->scores + j, nk, w->pairs, j, soft + 2 * (l + j));
-    product(w->values_turned, n, up16(d), w->pairs, n, n, N, w->out, QUERIES, 0);
+    product(level, w->keys, wide, up16(nk), w->queries, wide, wide, N, w->scores, QUERIES, 0);
+    for (long j = 0; j < N; j += 16) softmax(w->scores + j, nk, w->pairs, j, stats + 2 * (l + j));
+    product(level, w->values_transposed, n, up16(d), w->pairs, n, n, N, w->out, QUERIES, 0);
     for (long e = 0; e < d; e += 16) {
       __m512 rows[QUERIES];
       for (long j = 0; j < N; j += 16)
         for (long i = e; i < e + 16; i++) {
           float *out = w->out + i * QUERIES + j;
-          store(out, _mm512_mul_ps(load(out), load(soft + 2 * (l + j) + 16)));
+          store(out, _mm512_mul_ps(load(out), load(stats + 2 * (l + j) + 16)));
         }
       unpack_queries(w->out + e * QUERIES, N, rows);
       for (long i = 0; i < nb; i++) store_first(o + (l + i) * ldo + e, d - e, rows[i]);
@@ -163,8 +164,8 @@ static void attend(const float *q, long ldq, const float *k, const float *v, lon
 
 /* With weights p, their gradient t = do v' and delta the average of t, the gradient of a score is
    p (t - delta). Here s becomes p, and t that gradient. */
-static void softmax_back(float *s, float *t, long nk, bf16 *pairs, long j, const float *soft) {
-  __m512 top = load(soft), part = load(soft + 16), delta = zero();
+static void softmax_back(float *s, float *t, long nk, bf16 *pairs, long j, const float *stats) {
+  __m512 top = load(stats), part = load(stats + 16), delta = zero();
   long n = up32(nk);
   for (long c = 0; c < nk; c++) {
     __m512 p = _mm512_mul_ps(weight(s + c * QUERIES, top), part);
@@ -182,14 +183,14 @@ static void softmax_back(float *s, float *t, long nk, bf16 *pairs, long j, const
 
 /* The way back. The gradient of o lies where that of q will; the gradients of k and v are stored
    `ldk` apart, as k and v are. Returns the gradient of `factor`. */
-static float attend_back(const float *q, long ldq, const float *k, const float *v, long ldk,
-                         long nq, long nk, long d, float factor, const float *soft, float *dq,
-                         float *dk, float *dv, long lddk, const HeadSpace *w) {
+static float attend_back(long level, const float *q, long ldq, const float *k, const float *v,
+                         long ldk, long nq, long nk, long d, float factor, const float *stats,
+                         float *dq, float *dk, float *dv, long lddk, const HeadSpace *w) {
   long n = up32(nk), full = up16(nk), wide = up32(d), e16 = up16(d);
   __m512 along = zero();
   pack_dims(k, ldk, nk, d, 1.f, w->keys);
   pack_dims(v, ldk, nk, d, 1.f, w->values);
-  pack_dims_turned(k, ldk, nk, d, w->keys_turned);
+  pack_dims_transposed(k, ldk, nk, d, w->keys_transposed);
   memset(w->dk, 0, n * e16 * 4);
   memset(w->dv, 0, n * e16 * 4);
   for (long l = 0; l < nq; l += QUERIES) {
@@ -200,19 +201,19 @@ static float attend_back(const float *q, long ldq, const float *k, const float *
     pack_queries(dl, ldq, nb, d, 1.f, w->rows, w->errors);
     pack_query_rows(ql, ldq, nb, d, factor, w->query_rows);
     pack_query_rows(dl, ldq, nb, d, 1.f, w->error_rows);
-    product(w->keys, wide, full, w->queries, wide, wide, N, w->scores, QUERIES, 0);
-    product(w->values, wide, full, w->errors, wide, wide, N, w->slope, QUERIES, 0);
+    product(level, w->keys, wide, full, w->queries, wide, wide, N, w->scores, QUERIES, 0);
+    product(level, w->values, wide, full, w->errors, wide, wide, N, w->slope, QUERIES, 0);
     for (long j = 0; j < N; j += 16)
-      softmax_back(w->scores + j, w->slope + j, nk, w->pairs, j, soft + 2 * (l + j));
+      softmax_back(w->scores + j, w->slope + j, nk, w->pairs, j, stats + 2 * (l + j));
     for (long c = 0; c < full; c++) {
       const float *s = w->scores + c * QUERIES, *t = w->slope + c * QUERIES;
       __m512 s2 = N > 16 ? load(s + 16) : zero(), t2 = N > 16 ? load(t + 16) : zero();
       _mm512_storeu_si512(w->weights + c * QUERIES, join_bf16(load(s), s2));
       _mm512_storeu_si512(w->slopes + c * QUERIES, join_bf16(load(t), t2));
     }
-    product(w->weights, QUERIES, full, w->error_rows, QUERIES, QUERIES, e16, w->dv, e16, 1);
-    product(w->slopes, QUERIES, full, w->query_rows, QUERIES, QUERIES, e16, w->dk, e16, 1);
-    product(w->keys_turned, n, e16, w->pairs, n, n, N, w->out, QUERIES, 0);
+    product(level, w->weights, QUERIES, full, w->error_rows, QUERIES, QUERIES, e16, w->dv, e16, 1);
+    product(level, w->slopes, QUERIES, full, w->query_rows, QUERIES, QUERIES, e16, w->dk, e16, 1);
+    product(level, w->keys_transposed, n, e16, w->pairs, n, n, N, w->out, QUERIES, 0);
     for (long e = 0; e < d; e += 16) {
       __m512 rows[QUERIES];
       unpack_queries(w->out + e * QUERIES, N, rows);

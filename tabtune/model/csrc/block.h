@@ -13,19 +13,21 @@ enum { NORM_GAIN, NORM_BIAS, QKV, QKV_BIAS, OUT, OUT_BIAS, NORM2_GAIN, NORM2_BIA
        UP, UP_BIAS, DOWN, DOWN_BIAS, N_WEIGHTS };
 
 /* One call. Cells of width D form groups of n that attend to each other, `groups1` times `groups2`
-   of them; cell i of group (a, b) is cell a * leap1 + b * leap2 + i * step of z. Of a group, the
-   first nq cells are queries. Keys are its own cells, or the nk that come with the call. */
+   of them; cell i of group (a, b) is cell a * stride1 + b * stride2 + i * step of z. Of a group,
+   the first nq cells are queries. Keys are its own cells, or the nk that come with the call.
+   `instructions` (WITH_AVX512 or WITH_AMX) is one that `kernel_open` found possible. */
 typedef struct {
-  long groups1, groups2, leap1, leap2, step, n, nq, nk, D, F, H;
-  long together, rows, threads;      /* groups in a tile; its cells in one product; threads */
+  long groups1, groups2, stride1, stride2, step, n, nq, nk, D, F, H;
+  long groups_per_tile, rows;        /* size of a tile; cells of it in one product */
+  long threads, instructions;
   const float *z, *scale;            /* cells; (groups1, H) factor of the scores, or 0 */
   const float *w[N_WEIGHTS];
   const float *k, *v;                /* (groups, H, nk, d) of the support, or 0: its own */
-  float *seen, *soft;                /* what attention saw, and softmax's sums, for the way back */
+  float *attended, *softmax_stats;   /* attention output, maximum and 1 / sum: kept for backward */
   float *y, *k_out, *v_out;          /* forward: the result; keys and values for others, or 0 */
   const float *dy;                   /* back: the gradient of y */
   float *dz, *dscale, *dw[N_WEIGHTS];
-  float *dk, *dv;                    /* of the k and v that came; or what k_out and v_out got, or 0 */
+  float *dk, *dv;                    /* of the k and v that came; or of k_out and v_out, or 0 */
 } Half;
 
 /* What a call needs besides: weights as the products read them, and sums of their gradients. */
@@ -37,9 +39,11 @@ typedef struct {
 } Job;
 
 static long n_groups(const Half *p) { return p->groups1 * p->groups2; }
-static long n_tiles(const Half *p) { return (n_groups(p) + p->together - 1) / p->together; }
+static long n_tiles(const Half *p) {
+  return (n_groups(p) + p->groups_per_tile - 1) / p->groups_per_tile;
+}
 static long cell(const Half *p, long group, long i) { /* of z */
-  return group / p->groups2 * p->leap1 + group % p->groups2 * p->leap2 + i * p->step;
+  return group / p->groups2 * p->stride1 + group % p->groups2 * p->stride2 + i * p->step;
 }
 static long result(const Half *p, long group, long i) { /* of y: query i of a group */
   return p->nq == p->n ? cell(p, group, i) : group * p->nq + i;
@@ -48,8 +52,8 @@ static float score_factor(const Half *p, long group, long h) {
   float scale = p->scale ? p->scale[group / p->groups2 * p->H + h] : 1.f;
   return scale / sqrtf((float)(p->D / p->H));
 }
-static float *soft_of(const Half *p, long group, long h) {
-  return p->soft + (group * p->H + h) * 2 * up16(p->nq);
+static float *softmax_stats_of(const Half *p, long group, long h) {
+  return p->softmax_stats + (group * p->H + h) * 2 * up16(p->nq);
 }
 static void weight_sizes(const Half *p, long *n) {
   long D = p->D, F = p->F;
@@ -127,7 +131,7 @@ typedef struct {
   long cells, queries;  /* in all of them */
 } Tile;
 static Tile tile_of(const Half *p, long i) {
-  long group = i * p->together, end = at_most(group + p->together, n_groups(p));
+  long group = i * p->groups_per_tile, end = at_most(group + p->groups_per_tile, n_groups(p));
   return (Tile){group, end, (end - group) * p->n, (end - group) * p->nq};
 }
 static long query_cell(const Half *p, long a) { /* of a tile: the cell that query a is */
@@ -136,21 +140,21 @@ static long query_cell(const Half *p, long a) { /* of a tile: the cell that quer
 
 #define PAD 32 /* rows a power of two apart would share few places of the cache */
 typedef struct {
-  float *z, *qkv, *seen, *z1, *hidden, *y;          /* forward */
-  float *dy, *dqkv, *h, *dh, *dhidden;              /* back */
-  bf16 *narrow, *narrow_seen, *narrow_wide, *left, *right;
+  float *z, *qkv, *z1, *hidden, *y;    /* forward */
+  float *dy, *dqkv, *h, *dh, *dhidden; /* back */
+  bf16 *narrow, *narrow_attended, *narrow_wide, *left, *right;
   HeadSpace head;
   char *block;
 } Workspace;
 
 static size_t lay_out(Workspace *w, const Half *p, int back, char *block) {
   Arena a = {block, 0};
-  long D = p->D, F = p->F, R = up32(p->rows), cells = up32(p->together * p->n) + 32;
+  long D = p->D, F = p->F, R = up32(p->rows), cells = up32(p->groups_per_tile * p->n) + 32;
   long wide = 3 * D > F ? 3 * D : F;
   w->block = block;
   w->z = take(&a, 4 * cells * D), w->qkv = take(&a, 4 * cells * 3 * D);
   w->z1 = take(&a, 4 * R * D), w->y = take(&a, 4 * R * D), w->hidden = take(&a, 4 * R * F);
-  w->narrow = take(&a, 2 * R * (D + PAD)), w->narrow_seen = take(&a, 2 * R * D);
+  w->narrow = take(&a, 2 * R * (D + PAD)), w->narrow_attended = take(&a, 2 * R * D);
   w->narrow_wide = take(&a, 2 * R * (wide + PAD));
   w->head = take_head_space(&a, p->nk, D / p->H);
   if (back) {
@@ -185,7 +189,7 @@ static void project(const Job *j, Tile t, Workspace *w) {
     long rows = at_most(t.cells - m, R);
     for (long i = 0; i < rows; i++)
       norm(w->z + (m + i) * D, p->w[NORM_GAIN], p->w[NORM_BIAS], D, w->narrow + i * (D + PAD), 0);
-    product(w->narrow, D + PAD, up16(rows), j->qkv, D, D, N, w->qkv + m * W, W, 0);
+    product(p->instructions, w->narrow, D + PAD, up16(rows), j->qkv, D, D, N, w->qkv + m * W, W, 0);
     add_bias(w->qkv + m * W, W, rows, N, p->w[QKV_BIAS]);
   }
 }
@@ -200,7 +204,7 @@ static Views head_of(const Half *p, Tile t, const Workspace *w, long g, long h) 
   const float *q = w->qkv + (g - t.group) * p->n * 3 * D + h * d;
   return p->k ? (Views){q, p->k + at, p->v + at, d} : (Views){q, q + D, q + 2 * D, 3 * D};
 }
-static void hand_out(const Half *p, Views x, long at) {
+static void copy_keys_values(const Half *p, Views x, long at) {
   long d = p->D / p->H;
   for (long i = 0; i < p->nk; i++)
     for (long e = 0; e < d; e += 16) {
@@ -214,9 +218,9 @@ static void attend_all(const Half *p, Tile t, Workspace *w) {
   for (long g = t.group; g < t.end; g++)
     for (long h = 0; h < p->H; h++) {
       Views x = head_of(p, t, w, g, h);
-      if (p->k_out) hand_out(p, x, (g * p->H + h) * p->nk * d);
-      attend(x.q, 3 * D, x.k, x.v, x.ldk, p->nq, p->nk, d, score_factor(p, g, h),
-             p->seen + g * p->nq * D + h * d, D, soft_of(p, g, h), &w->head);
+      if (p->k_out) copy_keys_values(p, x, (g * p->H + h) * p->nk * d);
+      attend(p->instructions, x.q, 3 * D, x.k, x.v, x.ldk, p->nq, p->nk, d, score_factor(p, g, h),
+             p->attended + g * p->nq * D + h * d, D, softmax_stats_of(p, g, h), &w->head);
     }
 }
 
@@ -224,8 +228,8 @@ static void attend_all(const Half *p, Tile t, Workspace *w) {
 static void attention_out(const Job *j, Tile t, long at, long rows, Workspace *w, float *h) {
   const Half *p = j->half;
   long D = p->D;
-  pack_rows(p->seen + (t.group * p->nq + at) * D, D, rows, D, w->narrow_seen);
-  product(w->narrow_seen, D, up16(rows), j->out, D, D, D, w->z1, D, 0);
+  pack_rows(p->attended + (t.group * p->nq + at) * D, D, rows, D, w->narrow_attended);
+  product(p->instructions, w->narrow_attended, D, up16(rows), j->out, D, D, D, w->z1, D, 0);
   add_bias(w->z1, D, rows, D, p->w[OUT_BIAS]);
   for (long i = 0; i < rows; i++) {
     float *z1 = w->z1 + i * D;
@@ -237,13 +241,13 @@ static void feed_forward(const Job *j, Tile t, long at, long rows, Workspace *w)
   const Half *p = j->half;
   long D = p->D, F = p->F;
   __m512 slope;
-  product(w->narrow, D + PAD, up16(rows), j->up, D, D, F, w->hidden, F, 0);
+  product(p->instructions, w->narrow, D + PAD, up16(rows), j->up, D, D, F, w->hidden, F, 0);
   for (long i = 0; i < rows; i++)
     for (long f = 0; f < F; f += 16) {
       __m512 x = _mm512_add_ps(load(w->hidden + i * F + f), load(p->w[UP_BIAS] + f));
       store_bf16(w->narrow_wide + i * (F + PAD) + f, gelu(x, &slope));
     }
-  product(w->narrow_wide, F + PAD, up16(rows), j->down, F, F, D, w->y, D, 0);
+  product(p->instructions, w->narrow_wide, F + PAD, up16(rows), j->down, F, F, D, w->y, D, 0);
   for (long i = 0; i < rows; i++) {
     float *y = p->y + result(p, t.group + (at + i) / p->nq, (at + i) % p->nq) * D;
     for (long d = 0; d < D; d += 16) {
@@ -262,7 +266,7 @@ static void forward_tiles(void *job, long from, long to, long who) {
     __atomic_store_n(&j->failed, 1, __ATOMIC_SEQ_CST);
     return;
   }
-  unit_on();
+  unit_on(p->instructions);
   for (long i = from; i < to; i++) {
     Tile t = tile_of(p, i);
     gather(p, t, w.z);
@@ -274,7 +278,7 @@ static void forward_tiles(void *job, long from, long to, long who) {
       feed_forward(j, t, at, rows, &w);
     }
   }
-  unit_off();
+  unit_off(p->instructions);
   free(w.block);
 }
 
@@ -282,13 +286,13 @@ static void forward_tiles(void *job, long from, long to, long who) {
 
 /* Adds dy' x to the gradient of a weight, and the sum of dy to that of its bias. Rows up to the
    next multiple of 32 must hold 0. */
-static void weight_back(const float *dy, long ldy, long N, const float *x, long K, long rows,
-                        float *dw, float *db, Workspace *w) {
+static void weight_back(const Half *p, const float *dy, long ldy, long N, const float *x, long K,
+                        long rows, float *dw, float *db, Workspace *w) {
   long full = up32(rows);
   sum_rows(dy, ldy, rows, N, db);
-  pack_left_turned(dy, ldy, full, N, w->left);
+  pack_left_transposed(dy, ldy, full, N, w->left);
   pack_right(x, K, full, K, w->right);
-  product(w->left, full, N, w->right, full, full, K, dw, K, 1);
+  product(p->instructions, w->left, full, N, w->right, full, full, K, dw, K, 1);
 }
 
 static void feed_forward_back(const Job *j, Tile t, long at, long rows, Workspace *w, float **dw) {
@@ -298,18 +302,18 @@ static void feed_forward_back(const Job *j, Tile t, long at, long rows, Workspac
   clear(dy + rows * D, (full - rows) * D);
   clear(w->h + rows * D, (full - rows) * D);
   attention_out(j, t, at, rows, w, w->h);
-  product(w->narrow, D + PAD, full, j->up, D, D, F, w->hidden, F, 0);
+  product(p->instructions, w->narrow, D + PAD, full, j->up, D, D, F, w->hidden, F, 0);
   pack_rows(dy, D, full, D, w->narrow_wide);
-  product(w->narrow_wide, D, full, j->down_back, D, D, F, w->dhidden, F, 0);
+  product(p->instructions, w->narrow_wide, D, full, j->down_back, D, D, F, w->dhidden, F, 0);
   for (long i = 0; i < full * F; i += 16) {
     __m512 slope, x = _mm512_add_ps(load(w->hidden + i), load(p->w[UP_BIAS] + i % F));
     store(w->hidden + i, gelu(x, &slope));
     store(w->dhidden + i, _mm512_mul_ps(load(w->dhidden + i), slope));
   }
-  weight_back(dy, D, D, w->hidden, F, rows, dw[DOWN], dw[DOWN_BIAS], w);
+  weight_back(p, dy, D, D, w->hidden, F, rows, dw[DOWN], dw[DOWN_BIAS], w);
   pack_rows(w->dhidden, F, full, F, w->narrow_wide);
-  product(w->narrow_wide, F, full, j->up_back, F, F, D, w->dh, D, 0);
-  weight_back(w->dhidden, F, F, w->h, D, rows, dw[UP], dw[UP_BIAS], w);
+  product(p->instructions, w->narrow_wide, F, full, j->up_back, F, F, D, w->dh, D, 0);
+  weight_back(p, w->dhidden, F, F, w->h, D, rows, dw[UP], dw[UP_BIAS], w);
   for (long i = 0; i < rows; i++)
     norm_back(w->z1 + i * D, w->dh + i * D, p->w[NORM2_GAIN], D, dy + i * D, dw[NORM2_GAIN],
               dw[NORM2_BIAS]);
@@ -319,9 +323,9 @@ static void attention_out_back(const Job *j, Tile t, long at, long rows, Workspa
   long D = p->D, full = up32(rows);
   float *dy = w->dy + at * D;
   pack_rows(dy, D, full, D, w->narrow_wide);
-  product(w->narrow_wide, D, full, j->out_back, D, D, D, w->dh, D, 0);
-  copy(w->h, p->seen + (t.group * p->nq + at) * D, rows * D);
-  weight_back(dy, D, D, w->h, D, rows, dw[OUT], dw[OUT_BIAS], w);
+  product(p->instructions, w->narrow_wide, D, full, j->out_back, D, D, D, w->dh, D, 0);
+  copy(w->h, p->attended + (t.group * p->nq + at) * D, rows * D);
+  weight_back(p, dy, D, D, w->h, D, rows, dw[OUT], dw[OUT_BIAS], w);
   for (long i = 0; i < rows; i++) /* where the gradient of q will be */
     copy(w->dqkv + query_cell(p, at + i) * 3 * D, w->dh + i * D, D);
 }
@@ -334,11 +338,12 @@ static void attend_all_back(const Half *p, Tile t, Workspace *w) {
       Views x = head_of(p, t, w, g, h);
       long at = (g * p->H + h) * p->nk * d;
       float *dq = group + h * d, *dk = p->k ? p->dk + at : dq + D, *dv = p->k ? p->dv + at : dk + D;
-      float slope = attend_back(x.q, W, x.k, x.v, x.ldk, p->nq, p->nk, d, score_factor(p, g, h),
-                                soft_of(p, g, h), dq, dk, dv, x.ldk, &w->head);
+      float slope = attend_back(p->instructions, x.q, W, x.k, x.v, x.ldk, p->nq, p->nk, d,
+                                score_factor(p, g, h), softmax_stats_of(p, g, h), dq, dk, dv,
+                                x.ldk, &w->head);
       if (p->dscale) p->dscale[g * p->H + h] = slope / sqrtf((float)d);
       if (p->k || !p->dk) continue;
-      for (long i = 0; i < p->nk; i++) { /* what others saw of these keys and values */
+      for (long i = 0; i < p->nk; i++) { /* other calls used these keys and values */
         add_to(dk + i * W, p->dk + at + i * d, d);
         add_to(dv + i * W, p->dv + at + i * d, d);
       }
@@ -356,8 +361,8 @@ static void project_back(const Job *j, Tile t, Workspace *w, float **dw) {
     for (long i = 0; i < rows; i++)
       norm(w->z + (m + i) * D, p->w[NORM_GAIN], p->w[NORM_BIAS], D, 0, w->h + i * D);
     pack_rows(dy, W, full, N, w->narrow_wide);
-    product(w->narrow_wide, N, full, j->qkv_back, W, N, D, w->dh, D, 0);
-    weight_back(dy, W, N, w->h, D, rows, dw[QKV], dw[QKV_BIAS], w);
+    product(p->instructions, w->narrow_wide, N, full, j->qkv_back, W, N, D, w->dh, D, 0);
+    weight_back(p, dy, W, N, w->h, D, rows, dw[QKV], dw[QKV_BIAS], w);
     for (long i = 0; i < rows; i++) {
       long group = (m + i) / p->n, place = (m + i) % p->n;
       float *dz = p->dz + cell(p, t.group + group, place) * D;
@@ -385,7 +390,7 @@ static void backward_tiles(void *job, long from, long to, long who) {
   for (int i = 0; i < N_WEIGHTS; i++) all += sizes[i];
   sums += who * all;
   for (int i = 0; i < N_WEIGHTS; i++) dw[i] = sums, sums += sizes[i];
-  unit_on();
+  unit_on(p->instructions);
   for (long i = from; i < to; i++) {
     Tile t = tile_of(p, i);
     gather(p, t, w.z);
@@ -400,7 +405,7 @@ static void backward_tiles(void *job, long from, long to, long who) {
     attend_all_back(p, t, &w);
     project_back(j, t, &w, dw);
   }
-  unit_off();
+  unit_off(p->instructions);
   free(w.block);
 }
 

@@ -1,9 +1,7 @@
 /* Half a block of Mitra, forward and back, for training in bfloat16 on CPUs.
 
-   Built by setup.py with the flags of any x86-64 processor; loaded by tabtune/model/kernel.py, which
-   calls `kernel_open` first. On other machines than Linux on x86-64 that is all there is. */
-
-enum { NO_KERNEL, WITH_AVX512, WITH_AMX };
+   Built by setup.py with the flags of any x86-64 processor; loaded by tabtune/model/kernel.py,
+   which calls `kernel_open` first. On other machines than Linux on x86-64 there is only that. */
 
 #if defined(__linux__) && defined(__x86_64__) && \
     ((defined(__GNUC__) && __GNUC__ >= 12) || (defined(__clang__) && __clang_major__ >= 14))
@@ -54,8 +52,9 @@ static int may_use_tiles(void) { /* Linux wants to be asked once in each process
   return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 }
 
-/* Which instructions to take: NO_KERNEL, WITH_AVX512 or WITH_AMX, `most` at most. Bits of `lacks`
-   hide what the processor has: AVX-512 F, BW, VL, DQ, BF16, AMX's tiles, AMX's bfloat16. */
+/* Which instructions a call may use: NO_KERNEL, WITH_AVX512 or WITH_AMX, `most` at most. Nothing
+   is kept: each call names its own. Bits of `lacks` hide what the processor has: AVX-512 F, BW, VL,
+   DQ, BF16, AMX's tiles, AMX's bfloat16. */
 int kernel_open(int most, unsigned lacks) {
   enum { EAX, EBX, ECX, EDX };
   int found[] = {has(7, 0, EBX, 16), has(7, 0, EBX, 30), has(7, 0, EBX, 31), has(7, 0, EBX, 17),
@@ -64,8 +63,7 @@ int kernel_open(int most, unsigned lacks) {
   int avx512 = found[0] && found[1] && found[2] && found[3] && found[4] && system_keeps(0xe6);
   int amx = avx512 && found[5] && found[6] && system_keeps(0x600e6);
   if (most < WITH_AVX512 || !avx512) return NO_KERNEL;
-  use_matrix_unit = most >= WITH_AMX && amx && may_use_tiles() && unit_agrees();
-  return use_matrix_unit ? WITH_AMX : WITH_AVX512;
+  return most >= WITH_AMX && amx && may_use_tiles() && unit_agrees() ? WITH_AMX : WITH_AVX512;
 }
 
 #else
@@ -75,7 +73,7 @@ int half_backward(const void *p) { return p ? 2 : 3; }
 long half_size(void) { return 0; }
 int kernel_open(int most, unsigned lacks) {
   (void)most, (void)lacks;
-  return NO_KERNEL;
+  return 0;
 }
 
 #endif

@@ -51,8 +51,8 @@ static void pack_right(const float *x, long ldx, long rows, long K, bf16 *to) {
     }
 }
 
-/* y (rows, N), turned, as a left factor (N, rows). */
-static void pack_left_turned(const float *y, long ldy, long rows, long N, bf16 *to) {
+/* y (rows, N), transposed, as a left factor (N, rows). */
+static void pack_left_transposed(const float *y, long ldy, long rows, long N, bf16 *to) {
   __m512i r[16];
   for (long t = 0; t < N / 16; t++)
     for (long s = 0; s < rows / 32; s++) {
@@ -64,7 +64,7 @@ static void pack_left_turned(const float *y, long ldy, long rows, long N, bf16 *
     }
 }
 
-/* A weight w (N, K), turned, as the right factor of x w'. */
+/* A weight w (N, K), transposed, as the right factor of x w'. */
 static void pack_weight(const float *w, long N, long K, bf16 *to) {
   __m512i r[16];
   for (long t = 0; t < N / 16; t++)

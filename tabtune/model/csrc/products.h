@@ -1,8 +1,8 @@
 /* C (M, N) = A (M, K) B, or C += A B, in bfloat16 with sums in float32.
 
    M and N are multiples of 16, K of 32. A row of A is `lda` numbers long. B is packed, and `deep`
-   rows deep; where K is smaller, its first rows count. There are two ways, chosen once, in
-   `kernel_open`: by AVX-512's instruction for pairs, or by the matrix unit (AMX). */
+   rows deep; where K is smaller, its first rows count. There are two ways, chosen by
+   each call: by AVX-512's instruction for pairs, or by the matrix unit (AMX). */
 #pragma once
 #include "matrix_unit.h"
 #include "packing.h"
@@ -41,17 +41,20 @@ static void product_avx512(const bf16 *A, long lda, long M, const bf16 *B, long 
     }
 }
 
-static int use_matrix_unit;
+enum { NO_KERNEL, WITH_AVX512, WITH_AMX }; /* what a call may use: its `instructions` */
 
-INLINE void unit_on(void) {
-  if (use_matrix_unit) matrix_unit_on();
+INLINE void unit_on(long instructions) {
+  if (instructions == WITH_AMX) matrix_unit_on();
 }
-INLINE void unit_off(void) {
-  if (use_matrix_unit) matrix_unit_off();
+INLINE void unit_off(long instructions) {
+  if (instructions == WITH_AMX) matrix_unit_off();
 }
-static void product(const bf16 *A, long lda, long M, const bf16 *B, long deep, long K, long N,
-                    float *C, long ldc, int add) {
-  (use_matrix_unit ? product_amx : product_avx512)(A, lda, M, B, deep, K, N, C, ldc, add);
+static void product(long instructions, const bf16 *A, long lda, long M, const bf16 *B, long deep,
+                    long K, long N, float *C, long ldc, int add) {
+  if (instructions == WITH_AMX)
+    product_amx(A, lda, M, B, deep, K, N, C, ldc, add);
+  else
+    product_avx512(A, lda, M, B, deep, K, N, C, ldc, add);
 }
 
 #include "vectors_end.h"

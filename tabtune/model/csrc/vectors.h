@@ -17,7 +17,9 @@ INLINE float total(__m512 x) { return _mm512_reduce_add_ps(x); }
 
 /* The first `n` of sixteen lanes; the others read as 0 and are not written. */
 INLINE __mmask16 first(long n) { return n >= 16 ? 0xffff : n > 0 ? (1 << n) - 1 : 0; }
-INLINE __m512 load_first(const float *from, long n) { return _mm512_maskz_loadu_ps(first(n), from); }
+INLINE __m512 load_first(const float *from, long n) {
+  return _mm512_maskz_loadu_ps(first(n), from);
+}
 INLINE void store_first(float *to, long n, __m512 x) { _mm512_mask_storeu_ps(to, first(n), x); }
 
 /* Rounded to bfloat16: sixteen numbers, or two times sixteen one after the other. */

@@ -1,5 +1,5 @@
-/* From here to `vectors_end.h`, functions are compiled for AVX-512 with bfloat16, whatever the flags of
-   the build are. None of them may be called before `kernel_open` has asked the processor. */
+/* From here to `vectors_end.h`, functions are compiled for AVX-512 with bfloat16, whatever the
+   flags of the build are. None may be called before `kernel_open` has asked the processor. */
 #include <immintrin.h>
 #include <math.h>
 #include <pthread.h>
