@@ -90,12 +90,19 @@ def settings_rows(cls):
     from tabtune.core.config import settings_table
     return [(f'`{name}`', f"`{m['default']!r}`", bounds(m), m['help']) for name, m in settings_table(cls).items()]
 
+def strategies():
+    "All tuning strategies in one sentence, from their records."
+    from tabtune.training.strategies import list_strategies
+    names = lambda s: ' or '.join(f"`'{n}'`" for n in [s.Index, *filter(None, s.aliases.split(', '))])
+    return '; '.join(f'{names(s)}: {s.meaning}' for s in list_strategies().itertuples())
+
 def write_settings():
     "Tables of all settings, from the code that checks them."
     from tabtune.core.config import LoraSettings, ModelSettings, TuningConfig
     from tabtune.data.processing import ProcessorSettings
     head = ('setting', 'default', 'range', 'what it does')
     return write('pages/settings', linked((ROOT/'docs'/'pages'/'settings.in.md').read_text(encoding='utf-8'))
+                 .replace('{{strategies}}', strategies())
                  .replace('{{model_params}}', table(head, settings_rows(ModelSettings))).replace('{{tuning_params}}', table(head, settings_rows(TuningConfig)))
                  .replace('{{peft_config}}', table(head, settings_rows(LoraSettings)))
                  .replace('{{processor_params}}', table(head, settings_rows(ProcessorSettings))))

@@ -41,6 +41,8 @@ def test_every_setting_is_in_the_tables(build, root):
     assert '{{' not in text
     from tabtune.data.processing import PROCESSOR_KEYS
     for key in [*MODEL_KEYS, *TUNING_KEYS, *PROCESSOR_KEYS, 'lora_alpha']: assert f'| `{key}` |' in text, key
+    from tabtune.training.strategies import STRATEGIES
+    for strategy in STRATEGIES.values(): assert f"`'{strategy.name}'`" in text and strategy.help in text, strategy.name
     rows = [line for line in text.splitlines() if line.startswith('| `')]
     assert all(row.split(' | ')[-1].rstrip(' |') for row in rows)  # each has its explanation
 

@@ -104,14 +104,14 @@ def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
     assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
 
 def test_a_hub_that_is_offline_is_tried_once(iris):
-    from tabtune.leaderboard.registry import REGISTRY, peer_spec, register
+    from tabtune.leaderboard.registry import MODELS, peer_spec, register_model
     attempts = []
     class Offline(BaseEstimator):
         def __init__(self, random_state=None): self.random_state = random_state
         def fit(self, X, y): attempts.append(1); raise OSError('no answer')
-    register(peer_spec('Offline', Offline, 'classification', 'offline', 'MIT', 'nobody/away'))
+    register_model(peer_spec('Offline', Offline, 'classification', 'offline', 'MIT', 'nobody/away'))
     try: t = board(iris, seeds=2).add_model('Offline').run()
-    finally: del REGISTRY['classification', 'Offline']
+    finally: del MODELS['classification', 'Offline']
     row = t[t.name == 'Offline'].iloc[0]
     assert len(attempts) == 1 and row.status == 'error' and "come from 'nobody/away'" in row.error
     assert t.runs[t.status == 'ok'].tolist() == [4] * 3

@@ -11,15 +11,15 @@ from tabtune import TabularLeaderboard
 from tabtune.core.shapes import ConfigError
 from tabtune.leaderboard.compare import default_models, main
 from tabtune.leaderboard.evaluation import Entry, make_entry
-from tabtune.leaderboard.registry import (FORMS, MODEL_KINDS, REGISTRY, ModelSpec, Adapted, find_model, installed, list_models, make_model,
-                                          model_names, package_of, register, why_not)
+from tabtune.leaderboard.registry import (FORMS, MODEL_KINDS, MODELS, ModelSpec, Adapted, find_model, installed, list_models, make_model,
+                                          model_names, package_of, register_model, why_not)
 
-SPECS = {f'{name} ({task})': spec for (task, name), spec in REGISTRY.items()}
+SPECS = {f'{name} ({task})': spec for (task, name), spec in MODELS.items()}
 
 @pytest.mark.parametrize('name', SPECS)
 def test_a_record_is_complete(name):
     spec = SPECS[name]
-    assert REGISTRY[spec.task, spec.name] is spec
+    assert MODELS[spec.task, spec.name] is spec
     assert spec.kind in MODEL_KINDS and spec.form in [*FORMS, None] and spec.license
     assert spec.target.count(':') == 1 if isinstance(spec.target, str) else callable(spec.target)
     assert spec.install or package_of(spec) in ('sklearn', 'tabtune'), 'a package that TabTune does not need says how to install it'
@@ -68,9 +68,9 @@ def toy(monkeypatch):
     "A toy package and the one call that makes its model known."
     monkeypatch.setitem(sys.modules, 'toy_models', types.ModuleType('toy_models'))
     sys.modules['toy_models'].Frequencies = Frequencies
-    register(ModelSpec('Frequencies', 'toy_models:Frequencies', install='toy-models', seed='seed', columns=10, license='MIT'))
+    register_model(ModelSpec('Frequencies', 'toy_models:Frequencies', install='toy-models', seed='seed', columns=10, license='MIT'))
     yield
-    del REGISTRY['classification', 'Frequencies']
+    del MODELS['classification', 'Frequencies']
 
 def test_a_new_model_is_registered_in_one_place(toy, tmp_path, capsys):
     X, y = load_iris(return_X_y=True, as_frame=True)

@@ -12,6 +12,7 @@ from tabtune.core.shapes import ConfigError
 from tabtune.training.recommend import RuleInputs
 from tabtune.training.strategies import STRATEGIES, TuningStrategy, find_strategy, list_strategies, register_strategy
 
+BEFORE = list(STRATEGIES)
 TRAINING = [s.name for s in STRATEGIES.values() if s.trains]
 
 def model(): return Mitra(MitraConfig(d_model=32, num_layers=1))
@@ -25,7 +26,7 @@ def test_a_record_is_complete(name):
     s = STRATEGIES[name]
     assert s.name == name and s.label and s.help and len(s.help) < 100 and not s.help.endswith('.')
     assert {*s.defaults, *s.settings, *s.rules} <= set(TUNING_KEYS)
-    assert isinstance(s.config(), TuningConfig) and 0 < s.memory <= 1.5
+    assert isinstance(s.config(), TuningConfig) and 0 < s.memory <= 1.5 and len(s.rates) == len(s.rate_reasons) == 2
     assert find_strategy(name) is s and all(find_strategy(alias) is s for alias in s.aliases)
     assert list_strategies().loc[name, 'meaning'] == s.help
     with pytest.raises(AttributeError): s.label = 'another'
@@ -84,12 +85,12 @@ def only_head(model, config):
     return model
 
 @pytest.fixture
-def head_only():
+def toy_head():
     "A strategy that trains the head alone, for the time of a test."
     yield register_strategy(TuningStrategy(
-        'head-only', 'the head alone', 'only the last layer is trained', prepare=only_head, aliases=('head',), defaults=dict(epochs=2),
+        'toy-head', 'the head alone', 'only the last layer is trained', prepare=only_head, aliases=('toy',), defaults=dict(epochs=2),
         rates=(1e-2, 1e-4), memory=0.5, rules=dict(weight_decay=lambda inputs, settings: (0.0, 'the head is small'), patience=lambda inputs, settings: (2, 'it is quick'))))
-    del STRATEGIES['head-only']
+    del STRATEGIES['toy-head']
 
 def table(n=120):
     r = np.random.default_rng(0)
@@ -98,49 +99,50 @@ def table(n=120):
 
 QUICK = dict(device='cpu', steps_per_epoch=3, support_size=24, query_size=16, batch_size=2, show_progress=False, learning_rate=1e-2)
 
-@pytest.mark.parametrize('name', ['head-only', 'head'])
-def test_a_new_strategy_in_the_pipeline(head_only, tmp_path, name):
+@pytest.mark.parametrize('name', ['toy-head', 'toy'])
+def test_a_new_strategy_in_the_pipeline(toy_head, tmp_path, name):
     X, y = table()
     pipe = TabularPipeline(tuning_strategy=name, tuning_params=QUICK | dict(checkpoint_dir=str(tmp_path/'run')), model_params=dict(d_model=32, num_layers=1)).fit(X, y)
     report = pipe.describe()
     head = sum(p.numel() for p in pipe.model.final_layer.parameters())
-    assert (report['trained'], report['steps']) == (head, 6) and pipe.tuning_report_['strategy'] == 'head-only'
+    assert (report['trained'], report['steps']) == (head, 6) and pipe.tuning_report_['strategy'] == 'toy-head'
     plain = TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y).model.state_dict()
     moved = {n.split('.')[0] for n, w in torch.load(tmp_path/'run'/'state.pt', weights_only=True)['model'].items() if n in plain and not torch.equal(w, plain[n])}
     assert moved <= {'final_layer'}
     again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
     assert np.array_equal(again.predict_proba(X), pipe.predict_proba(X)) and not hasattr(again, 'adapted_')
 
-def test_a_new_strategy_in_recommend(head_only):
+def test_a_new_strategy_in_recommend(toy_head):
     X, y = table(1000)
-    r, usual = (recommend(X, y, 'cpu', strategy) for strategy in ('head', 'base-ft'))
-    assert (r.tuning_strategy, r.tuning_params['learning_rate'], r.tuning_params['weight_decay'], r.tuning_params['patience']) == ('head-only', 1e-2, 0.0, 2)
+    r, usual = (recommend(X, y, 'cpu', strategy) for strategy in ('toy', 'base-ft'))
+    assert (r.tuning_strategy, r.tuning_params['learning_rate'], r.tuning_params['weight_decay'], r.tuning_params['patience']) == ('toy-head', 1e-2, 0.0, 2)
+    assert (r.frame().reason['learning_rate'], usual.frame().reason['learning_rate'][:9]) == ('the rate of this strategy', 'measured:')
     assert r.frame().reason['weight_decay'] == 'the head is small' and set(r.frame().index) == set(usual.frame().index)
     assert r.memory_gb < 0.6 * usual.memory_gb
 
-def test_a_new_strategy_in_the_builder(head_only):
+def test_a_new_strategy_in_the_builder(toy_head):
     from tabtune.dashboard import PipelineBuilder
     X, y = table()
     form = PipelineBuilder(X.assign(label=y), name='df')
-    assert ('head-only: the head alone', 'head-only') in form.strategy.options
-    form.set(strategy='head-only')
+    assert ('toy-head: the head alone', 'toy-head') in form.strategy.options
+    form.set(strategy='toy-head')
     assert [box.layout.display for box in (form.tuning_box, form.lora_box)] == [None, 'none']
-    assert form.state()['arguments']['tuning_strategy'] == 'head-only' and "tuning_strategy='head-only'" in form.code()
+    assert form.state()['arguments']['tuning_strategy'] == 'toy-head' and "tuning_strategy='toy-head'" in form.code()
     assert form.state()['estimate']['steps'] > 0
     form.apply_recommendation()
     assert form.state()['arguments']['tuning_params']['learning_rate'] == 1e-2
 
-def test_a_new_strategy_in_the_leaderboard(head_only):
+def test_a_new_strategy_in_the_leaderboard(toy_head):
     X, y = table()
     board = TabularLeaderboard(X[:80], X[80:], y[:80], y[80:], show_progress=False)
-    for strategy in ('inference', 'head-only'): board.add_model('Mitra', strategy, tuning_params={} if strategy == 'inference' else QUICK)
+    for strategy in ('inference', 'toy-head'): board.add_model('Mitra', strategy, tuning_params={} if strategy == 'inference' else QUICK)
     results = board.run()
     rows = results.set_index('name')
-    assert rows.loc['Mitra (head-only)', ['strategy', 'status']].tolist() == ['head-only', 'ok']
-    assert rows.trainable_parameters['Mitra (head-only)'] < 0.5 * rows.parameters['Mitra (head-only)']
-    board.add_model('LogisticRegression', 'head-only')
+    assert rows.loc['Mitra (toy-head)', ['strategy', 'status']].tolist() == ['toy-head', 'ok']
+    assert rows.trainable_parameters['Mitra (toy-head)'] < 0.5 * rows.parameters['Mitra (toy-head)']
+    board.add_model('LogisticRegression', 'toy-head')
     assert board.plan().status.tolist()[-1] == 'error'
 
 def test_it_is_gone_afterwards():
-    assert list(STRATEGIES) == ['inference', 'base-ft', 'peft']
-    with pytest.raises(ConfigError, match="tuning_strategy='head-only' is unknown"): TabularPipeline(tuning_strategy='head-only').fit(*table())
+    assert list(STRATEGIES) == BEFORE
+    with pytest.raises(ConfigError, match="tuning_strategy='toy-head' is unknown"): TabularPipeline(tuning_strategy='toy-head').fit(*table())

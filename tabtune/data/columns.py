@@ -162,6 +162,7 @@ class ColumnKind:
     dtype: Callable = None  # dtype -> bool
     inferred: tuple = ()  # what pandas calls a column of such Python objects
     text: Callable = None  # list of distinct texts, none of them blank -> bool
+    example: tuple = ()  # a few cells and a missing one, None: for documentation and tests
 
     def __post_init__(self):
         if self.label is None: object.__setattr__(self, 'label', self.name)

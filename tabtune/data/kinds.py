@@ -216,18 +216,21 @@ _ISO = re.compile(r'\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d\S*)?\s*$')
 def _all_numbers(keys): return not np.isnan(to_numbers(keys)).any()
 def _all_dates(keys): return all([_ISO.match(k) for k in keys]) and _to_dates(keys).notna().all()
 
-for _kind in (
-    ColumnKind(CategoryColumn, 'names of groups, without distances', 'levels as codes', categorical=True,
-               dtype=lambda t: isinstance(t, pd.CategoricalDtype)),
-    ColumnKind(BooleanColumn, 'yes or no', '0 and 1', dtype=pt.is_bool_dtype, inferred=('boolean',)),
-    ColumnKind(NumberColumn, 'amounts and counts', numeric=True, dtype=pt.is_numeric_dtype, text=_all_numbers,
-               inferred=('integer', 'floating', 'mixed-integer-float', 'decimal', 'empty')),
-    ColumnKind(DateColumn, 'days or instants', 'seconds and calendar parts', text=_all_dates,
-               dtype=lambda t: pt.is_datetime64_any_dtype(t) or isinstance(t, pd.PeriodDtype),
-               inferred=('datetime64', 'datetime', 'date', 'period')),
-    ColumnKind(DurationColumn, 'time spans, or times of a day', dtype=pt.is_timedelta64_dtype,
-               inferred=('timedelta64', 'timedelta', 'time')),
-): register_kind(_kind)
+register_kind(ColumnKind(
+    CategoryColumn, 'names of groups, without distances', 'levels as codes', categorical=True,
+    dtype=lambda t: isinstance(t, pd.CategoricalDtype), example=('a', 'b', None, 'a')))
+register_kind(ColumnKind(
+    BooleanColumn, 'yes or no', '0 and 1', dtype=pt.is_bool_dtype, inferred=('boolean',), example=(True, False, None, True)))
+register_kind(ColumnKind(
+    NumberColumn, 'amounts and counts', numeric=True, dtype=pt.is_numeric_dtype, text=_all_numbers,
+    inferred=('integer', 'floating', 'mixed-integer-float', 'decimal', 'empty'), example=(1.5, 2, None, 4)))
+register_kind(ColumnKind(
+    DateColumn, 'days or instants', 'seconds and calendar parts', text=_all_dates,
+    dtype=lambda t: pt.is_datetime64_any_dtype(t) or isinstance(t, pd.PeriodDtype), inferred=('datetime64', 'datetime', 'date', 'period'),
+    example=(pd.Timestamp('2024-01-05'), pd.Timestamp('2023-07-01'), None, pd.Timestamp('2024-02-11'))))
+register_kind(ColumnKind(
+    DurationColumn, 'time spans, or times of a day', dtype=pt.is_timedelta64_dtype, inferred=('timedelta64', 'timedelta', 'time'),
+    example=(pd.Timedelta('1h'), pd.Timedelta('2h'), None, pd.Timedelta('4h'))))
 
 # %% ../../nbs/data/03_kinds.ipynb #9570aa5d
 def _dtype_kind(dtype):

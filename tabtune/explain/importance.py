@@ -282,6 +282,7 @@ def plot_embedding(
 # %% ../../nbs/explain/01_importance.ipynb #11197a6e
 for _f in (get_attention_weights, feature_importance, shap_values, similar_rows, embed, embed_support):
     patch_to((TabularPipeline, MitraClassifier, MitraRegressor))(_f)
+del _f
 
 # %% ../../nbs/explain/01_importance.ipynb #b57a45e1
 def known_truth(

@@ -31,12 +31,12 @@ from ..core.config import check_keys
 from ..core.shapes import ConfigError, TabTuneError
 from ..estimators.metrics import classification_metrics, regression_metrics
 from ..estimators.pipeline import TabularPipeline
-from .registry import ModelSpec, count_parameters, find_model, make_model, package_of, register
+from .registry import ModelSpec, count_parameters, find_model, make_model, package_of, register_model
 from ..training.strategies import tunes
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #3729d4e5
 for _task in ('classification', 'regression'):
-    register(ModelSpec('Mitra', TabularPipeline, _task, 'mitra', form=None, license='Apache-2.0', source='comes with tabtune, or a hub id'))
+    register_model(ModelSpec('Mitra', TabularPipeline, _task, 'mitra', form=None, license='Apache-2.0', source='comes with tabtune, or a hub id'))
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #fca5286d
 @dataclass

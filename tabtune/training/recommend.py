@@ -158,11 +158,10 @@ def _epochs(inputs, settings):
 # %% ../../nbs/training/06_recommend.ipynb #4a18fee5
 def _learning_rate(inputs, settings):
     "Peak rate."
-    d = settings['d_model']
-    why = 'measured: the best of the rates tried on tables outside this project'
-    if d > 64: why = 'the measured rate, divided as width grows'
-    if d >= 256: why = 'as wide as a public checkpoint: the cautious rate'
-    return find_strategy(inputs.strategy).rate_for(d), why
+    d, strategy = settings['d_model'], find_strategy(inputs.strategy)
+    narrow, wide = strategy.rate_reasons
+    why = wide if d >= 256 else f'{narrow}; divided as width grows' if d > 64 else narrow
+    return strategy.rate_for(d), why
 
 # %% ../../nbs/training/06_recommend.ipynb #55b6600a
 def _warmup_steps(inputs, settings):

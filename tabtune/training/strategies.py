@@ -36,6 +36,7 @@ class TuningStrategy:
     defaults: dict = field(default_factory=dict)  # tuning parameters whose defaults differ from those of `TuningConfig`
     settings: tuple = ()  # tuning parameters that only this strategy uses; a form shows them with it
     rates: tuple = (1e-3, 1e-5)  # peak learning rates that `recommend` gives: at width 64, and from width 256 on
+    rate_reasons: tuple = ('the rate of this strategy', 'the rate of this strategy for wide models')  # where each comes from
     rules: dict = field(default_factory=dict)  # tuning parameter -> rule of `recommend`, (inputs, settings) -> (value, reason)
     memory: float = 1.0  # of a training step, as a share of what a step of all weights takes
     random_start: bool = False  # can it train a model that starts from random weights?
@@ -83,10 +84,11 @@ register_strategy(TuningStrategy('inference', 'no training', 'nothing is trained
 
 # %% ../../nbs/training/05_strategies.ipynb #1fe6179b
 DEFAULT_STRATEGY = 'base-ft'  # of everything that tunes
+_MEASURED = ('measured: the best of the rates tried on tables outside this project', 'as wide as a public checkpoint: the cautious rate')
 
 register_strategy(TuningStrategy(
     DEFAULT_STRATEGY, 'tune all weights', 'all weights are trained on episodes of the table', aliases=('finetune',),
-    prepare=lambda model, config: model.requires_grad_(True), random_start=True));
+    prepare=lambda model, config: model.requires_grad_(True), rate_reasons=_MEASURED, random_start=True));
 
 # %% ../../nbs/training/05_strategies.ipynb #254add7c
 def _attach_adapters(model, config: TuningConfig):
@@ -132,8 +134,8 @@ def _adapter_rule(inputs, settings) -> tuple:  # peft_config, reason
 # %% ../../nbs/training/05_strategies.ipynb #d69ac514
 register_strategy(TuningStrategy(
     'peft', 'LoRA adapters', 'small adapters are trained beside the frozen weights', aliases=('lora',), prepare=_attach_adapters,
-    defaults=dict(learning_rate=2e-5), settings=('peft_config',), rates=(3e-3, 2e-5), rules=dict(peft_config=_adapter_rule),
-    adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
+    defaults=dict(learning_rate=2e-5), settings=('peft_config',), rates=(3e-3, 2e-5), rate_reasons=_MEASURED,
+    rules=dict(peft_config=_adapter_rule), adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
 
 # %% ../../nbs/training/05_strategies.ipynb #659aff95
 def find_strategy(
