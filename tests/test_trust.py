@@ -310,7 +310,7 @@ def test_joblib_warns_that_it_must_be_trusted(stepped, saved, caplog):
     pytest.param(dict(model_params=dict(support_strategy='close')), "support_strategy='close' is unknown", id='unknown support_strategy'),
     pytest.param(dict(model_params=dict(pretrained=3)), 'pretrained=3 must be a bundled name', id='pretrained=3'),
 ])
-def test_a_setting_in_the_wrong_place_is_told_where_it_belongs(kw, words):
+def test_a_setting_in_the_wrong_place_is_reported_with_the_right_one(kw, words):
     X, y = people(20)
     with pytest.raises(TabTuneError, match=words): TabularPipeline(**kw).fit(X, y)
 
