@@ -20,7 +20,7 @@ from tabtune.model.attention import TargetHead
 from tabtune.training.pretrain import validation_set
 from tabtune.data.targets import LogisticMixture, bin_edges, mixture_distribution
 
-SHARES = torch.arange(1, 10) / 10
+LEVELS = torch.arange(1, 10) / 10
 
 class Tokens:
     "What a frozen body knows of an episode: label tokens of support and queries, and what its experts say."
@@ -78,11 +78,11 @@ def scores(head, tokens) -> dict:
     for t in tokens:
         with torch.no_grad(): m, y = head(t), t.ep.y_query
         ends = [torch.full((len(y),), v) for v in (-12., 12.)]
-        gap = y[..., None] - torch.stack([m.quantile(float(s), *ends) for s in SHARES], -1)
+        gap = y[..., None] - torch.stack([m.quantile(float(s), *ends) for s in LEVELS], -1)
         mean = m.mean().clamp(-8, 8)
         r2 = 1 - (mean - y).square().mean(1) / y.var(1, correction=0).clamp_min(1e-6)
         rows.append(dict(r2=r2.clamp_min(-1).mean().item(), rmse=(mean - y).square().mean().sqrt().item(),
-                         pinball=torch.maximum(SHARES * gap, (SHARES - 1) * gap).mean().item()))
+                         pinball=torch.maximum(LEVELS * gap, (LEVELS - 1) * gap).mean().item()))
     return pd.DataFrame(rows).mean().round(4).to_dict()
 
 def one(name: str, seed: int, batches: int) -> list:

@@ -38,7 +38,7 @@ def main():
     Q, truth = table(a.queries, a.columns, 1)
     out, start, cpu = dict(table=mb()), time.perf_counter(), time.process_time()
     pipe = TabularPipeline(model_params=dict(max_support=a.max_support, support_strategy=a.strategy), tuning_params=dict(device='cpu')).fit(X, y)
-    out |= dict(fitted=mb(), fit_seconds=round(time.perf_counter() - start, 1), context=pipe.describe()['context_rows'])
+    out |= dict(fitted=mb(), fit_seconds=round(time.perf_counter() - start, 1), context=pipe.describe()['support_rows'])
     sampler, start = Sampler(), time.perf_counter()
     sampler.start()
     p = pipe.predict_proba(Q)

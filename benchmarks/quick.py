@@ -3,7 +3,7 @@
     python benchmarks/quick.py            # says what got slower than 1.4 times, and ends with 1
     python benchmarks/quick.py --write    # these are the new figures to compare with
 
-Each time is a multiple of a yardstick, a fixed piece of PyTorch, NumPy and Python work that is timed in turn with it, so that figures of one machine mean
+Each time is a multiple of a reference workload, a fixed piece of PyTorch, NumPy and Python work that is timed in turn with it, so that figures of one machine mean
 something on the next. One thread, processor time, medians. On another kind of processor write the figures anew before you compare.
 """
 import argparse, json, statistics, sys, time
@@ -16,7 +16,7 @@ import torch
 LIMIT = 1.4
 PLACE = Path(__file__).with_name('quick.json')
 
-def yardstick():
+def reference_workload():
     "A fixed piece of work, none of it ours."
     x = torch.linspace(-1, 1, 2 ** 19).view(1024, 512)
     for _ in range(4): y = torch.nn.functional.gelu(x @ x.T).softmax(-1)
@@ -55,11 +55,11 @@ def works():
             'experts of 14 small tables': lambda: experts.fit(x, c), 'forward and backward, 4 tables of 90 + 90 rows': step}
 
 def measured(repeats):
-    "Name -> multiple of the yardstick."
+    "Name -> multiple of the reference workload's time."
     todo, out = works(), {}
     for name, f in todo.items():
-        f(), yardstick()
-        both = [(timed(f), timed(yardstick)) for _ in range(repeats)]
+        f(), reference_workload()
+        both = [(timed(f), timed(reference_workload)) for _ in range(repeats)]
         out[name] = round(statistics.median(a / b for a, b in both), 3)
     return out
 
@@ -75,7 +75,7 @@ def main():
     for name, ratio in now.items():
         change = ratio / then.get(name, ratio)
         if change > LIMIT: slower.append(name)
-        print(f'{name:50s} {ratio:8.3f} yardsticks, committed {then.get(name, float("nan")):8.3f}: {change:.2f} times' + (', SLOWER' if change > LIMIT else ''))
+        print(f'{name:50s} {ratio:8.3f} times the reference workload, committed {then.get(name, float("nan")):8.3f}: {change:.2f} times' + (', SLOWER' if change > LIMIT else ''))
     print(f'slower than {LIMIT} times: ' + '; '.join(slower) if slower else 'nothing got slower')
     sys.exit(bool(slower))
 

@@ -45,7 +45,7 @@ def ask(theirs, x, y, q):
     return theirs(x[None], y[None], q[None], rows(x.shape[1]), rows(len(x)), rows(len(q)))
 
 def timed(f, device):
-    "Seconds, and the answer."
+    "Seconds, and the result."
     clock = time.process_time if device == 'cpu' else time.perf_counter
     if device != 'cpu': torch.cuda.synchronize()
     start = clock()
@@ -54,18 +54,18 @@ def timed(f, device):
     return clock() - start, out
 
 def in_turn(ways, repeats, device):
-    "Median seconds of each way, and its last answer."
-    times, said = {name: [] for name in ways}, {}
+    "Median seconds of each way, and its last result."
+    times, results = {name: [] for name in ways}, {}
     for _ in range(repeats):
         for name, f in ways.items():
-            seconds, said[name] = timed(f, device)
+            seconds, results[name] = timed(f, device)
             times[name].append(seconds)
-    return {name: statistics.median(t) for name, t in times.items()}, said
+    return {name: statistics.median(t) for name, t in times.items()}, results
 
 def row(what, size, ways, repeats, device):
     "One line of the result: seconds, ratios to the reference, and the largest difference of a probability."
-    seconds, said = in_turn(ways, repeats, device)
-    p = {k: v.float().softmax(-1) for k, v in said.items()}
+    seconds, results = in_turn(ways, repeats, device)
+    p = {k: v.float().softmax(-1) for k, v in results.items()}
     out = dict(what=what, size=size, repeats=repeats, seconds=seconds, ratio={k: seconds['reference'] / seconds[k] for k in ways},
                difference={k: (p[k] - p['reference']).abs().max().item() for k in ways})
     print(what, size, *(f'{k}: {seconds[k]:.3f} s, {out["ratio"][k]:.2f} times as fast, apart {out["difference"][k]:.0e};' for k in ways), flush=True)

@@ -1,6 +1,6 @@
 """Score a checkpoint on held-out synthetic tables and on a suite of real ones, and write the table into its card.
 
-    python benchmarks/score.py runs/pretrain --suite ../shared/devsuite [--seeds 0 1 2] [--n_estimators 1] [--tuned base-ft peft] [--card]
+    python benchmarks/score.py runs/pretrain --suite SUITE [--seeds 0 1 2] [--n_estimators 1] [--tuned base-ft peft] [--card]
 
 `--tuned` adds what tuning with `tuning_params='auto'` makes of it (minutes). The suite is a folder with `splits.py`, `scoring.py` and `baselines.csv`. It is for looking, never for training.
 """

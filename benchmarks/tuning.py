@@ -1,7 +1,7 @@
 """How long tuning takes, what memory it needs, and whether it helps.
 
     python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
-    python benchmarks/tuning.py suite ../shared/devsuite [--model medium-regression] [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
+    python benchmarks/tuning.py suite SUITE [--model medium-regression] [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
                                                          [--out tuning.csv]
 
 `speed` tunes on a random table with the default settings, each strategy in a process of its own, so that peak memory is its own.

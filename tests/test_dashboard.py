@@ -98,7 +98,8 @@ def test_copied_code_gives_the_same_numbers(table, target, strategy):
 def test_mistakes_stand_beside_their_fields(table):
     b = PipelineBuilder(table, target='label')
     b.set(strategy='base-ft', resume=True, warmup_steps='soon')
-    assert 'soon' in b.tuning['warmup_steps'].note.value or 'checkpoint_dir' in b.tuning['resume'].note.value
+    assert 'soon' in b.tuning['warmup_steps'].note.value
+    assert 'checkpoint_dir' in b.tuning['resume'].note.value
     assert b.buttons['Start'].disabled
     b.set(resume=False, warmup_steps=None, n_features=2)
     assert 'feature_selection_strategy' in b.processing['n_features'].note.value

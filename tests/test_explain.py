@@ -14,7 +14,7 @@ from sklearn.datasets import load_wine
 from torch.overrides import TorchFunctionMode
 
 from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, TabularPipeline
-from tabtune.explain.importance import known_truth
+from tabtune.explain.importance import make_known_importance
 from tabtune.explain.attention_maps import AttentionRecorder, attention_weights, member_tensors
 from tabtune.core.shapes import ConfigError, InputError
 
@@ -169,7 +169,7 @@ def test_no_more_than_memory_holds(wine, monkeypatch):
     with pytest.raises(InputError, match='rows of X at a time'): clf.get_attention_weights(wine[2])
 
 def test_importance_of_a_table_whose_truth_is_known():
-    X, y = known_truth()
+    X, y = make_known_importance()
     pipe = TabularPipeline().fit(X[:400], y[:400])
     by_attention = pipe.feature_importance(X[400:])
     assert by_attention.strong > by_attention.weak > by_attention.noise
@@ -181,7 +181,7 @@ def test_importance_of_a_table_whose_truth_is_known():
 
 def test_strings_and_missing_cells_in_every_method():
     pytest.importorskip('shap')
-    X, y = known_truth(200)
+    X, y = make_known_importance(200)
     X = X.assign(flag=X.strong > 0, word=np.where(X.weak > 0, 'high', 'low'), n=np.arange(200)).mask(np.eye(200, 9, dtype=bool))
     pipe = TabularPipeline().fit(X[:150], y[:150])
     values = pipe.shap_values(X[150:151], n_permutations=1)
@@ -192,7 +192,7 @@ def test_strings_and_missing_cells_in_every_method():
     assert set(pipe.feature_importance(X[150:], 'permutation', y[150:], n_repeats=1).index) == set(X)
 
 def test_regions_and_steps_before_the_model():
-    X, y = known_truth(300)
+    X, y = make_known_importance(300)
     X = X.assign(word=np.where(X.weak > 0, 'high', 'low'))
     near = MitraClassifier(model(), support_strategy='nearest', max_support=80).fit(X[:250], y[:250])
     with pytest.raises(InputError, match='regions of the table'): near.get_attention_weights(X[250:])
@@ -220,14 +220,12 @@ def test_wrong_settings_are_named(wine):
     with pytest.raises(ConfigError, match='n=-1'): clf.similar_rows(wine[2][:1], n=-1)
     with pytest.raises(ConfigError, match='member=1'): clf.embed_support(member=1)
 
-def suite():
-    "The folder of development tables: TABTUNE_SUITE, or ../shared/devsuite beside the project."
-    return Path(os.environ.get('TABTUNE_SUITE') or Path(__file__).resolve().parents[2]/'shared'/'devsuite')
+SUITE = os.environ.get('TABTUNE_SUITE')  # the folder of development tables
 
-@pytest.mark.skipif(not (suite()/'splits.py').is_file(), reason='needs the development tables, which are no part of the project: set TABTUNE_SUITE')
+@pytest.mark.skipif(not SUITE, reason='needs the development tables, which are no part of the project: set TABTUNE_SUITE')
 @pytest.mark.parametrize('name', ['vehicle', 'breast_cancer'])  # two of the eight on which it holds; benchmarks/embeddings.csv has all twelve
 def test_neighbours_in_the_embedding_beat_raw_columns_on_development_tables(root, monkeypatch, name):
-    monkeypatch.syspath_prepend(str(suite()))
+    monkeypatch.syspath_prepend(SUITE)
     spec = importlib.util.spec_from_file_location('embeddings', root/'benchmarks'/'embeddings.py')
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)

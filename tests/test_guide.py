@@ -75,6 +75,10 @@ def check_pipeline(pipe, names):
         assert 0 < len(pipe.history_) and np.isfinite(pipe.history_.loss.dropna()).all()
         assert (sizes['trained'] < sizes['parameters']) == (pipe.tuning_strategy == 'peft')
 
+def assigns(code, name): return re.search(rf'^\s*{name} = ', code, re.M) is not None
+
+COUNTS = dict(metrics=3, predictions=2, loaded=1, lb=1)  # variable -> samples that assign it; what they hold is checked below
+
 def run(code, names):
     "Run a sample; then fit what it leaves for the reader to fit."
     before = dict(names)
@@ -86,7 +90,9 @@ def run(code, names):
     return new, pipe
 
 @pytest.mark.skipif(not GUIDE, reason='the guide is not here')
-def test_the_guide_has_samples(): assert len(SAMPLES) == 19
+def test_the_guide_has_samples():
+    assert len(SAMPLES) == 19
+    assert {name: sum(assigns(code, name) for code in SAMPLES) for name in COUNTS} == COUNTS
 
 @pytest.mark.parametrize('i', range(len(SAMPLES)), ids=lambda i: f'{i}: ' + next(l for l in SAMPLES[i].splitlines() if l and l[0] != '#')[:40])
 def test_sample_runs_as_written(i, reader, few_steps, monkeypatch, capsys):
@@ -103,6 +109,7 @@ def test_sample_runs_as_written(i, reader, few_steps, monkeypatch, capsys):
     assert all("'dropout' belongs in model_params" in m for m in others) and (len(others) > 0) == ("'dropout': 0.2" in code)
     if pipe is not None: check_pipeline(pipe, names)
     printed = capsys.readouterr().out
+    assert [name for name in COUNTS if name in new] == [name for name in COUNTS if assigns(code, name)]
     if 'metrics' in new: assert set(new['metrics']) >= SCORES
     if 'Accuracy:' in code: assert f"Accuracy: {new['metrics']['accuracy']:.4f}\nF1 Score: {new['metrics']['f1_score']:.4f}\n" in printed
     if 'predictions' in new: assert set(new['predictions']) <= set(names['y_train']) and len(new['predictions']) == len(names['X_test'])

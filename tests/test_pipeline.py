@@ -38,7 +38,7 @@ def test_default_is_the_bundled_medium(fitted):
     assert 'medium' in bundled()
     c = fitted.model.config
     assert (c.d_model, c.num_layers, c.num_heads, c.d_ff) == (64, 2, 4, 128)
-    assert fitted.describe()['context_rows'] == 300
+    assert fitted.describe()['support_rows'] == 300
 
 def test_mixed_table_with_holes_is_learned(fitted):
     X, y = people(300, seed=1)

@@ -201,7 +201,11 @@ def test_tuning(strategy, tmp_path):
     params = dict(epochs=1, steps_per_epoch=3, batch_size=2, support_size=48, query_size=24, learning_rate=1e-3, show_progress=False)
     pipe = TabularPipeline(task_type='regression', tuning_strategy=strategy, tuning_params=params).fit(X[:120], y[:120])
     report = pipe.tuning_report_
-    assert report['kept'] == 'untuned' or (report['loss_tuned'] < report['loss_untuned'] and report['r2_tuned'] >= report['r2_untuned'])
+    assert report['steps'] == 3 and report['gain'] == pytest.approx(report['loss_untuned'] - report['loss_tuned'])
+    assert (report['trained_parameters'] < report['total_parameters']) == (strategy == 'peft')
+    untuned = TabularPipeline(task_type='regression').fit(X[:120], y[:120]).predict(X)
+    assert np.allclose(pipe.predict(X), untuned, rtol=1e-5) == (report['kept'] == 'untuned')
+    if report['kept'] == 'tuned': assert report['gain'] > 0 and report['r2_tuned'] >= report['r2_untuned']
     assert pipe.score(X[120:], y[120:]) > 0.7
     np.testing.assert_array_equal(TabularPipeline.load(pipe.save(tmp_path/'p')).predict(X), pipe.predict(X))
 

@@ -1,4 +1,5 @@
 "What people rely on: files, repeatable answers, calibrated answers, steps that are saved, settings in the wrong place."
+import importlib.util
 import io, json, os, pickle, runpy, subprocess, sys, warnings, zipfile
 
 import numpy as np
@@ -58,15 +59,22 @@ def test_every_choice_of_every_step_predicts_and_is_saved(tmp_path):
 
 @pytest.mark.parametrize('n', [1, 2, 3, 6])
 def test_few_rows_with_every_choice_of_every_step(n):
-    "A prediction or one of our errors, for one row per class, for one class, and for numbers."
+    "A prediction, or where a step needs more rows our error: for one row per class, for one class, and for numbers."
     r = np.random.default_rng(0)
     X = pd.DataFrame(dict(a=r.normal(size=n), b=list('xyxyxy')[:n]))
-    for Model, y in ((MitraClassifier, np.arange(n)), (MitraClassifier, np.zeros(n)), (MitraRegressor, r.normal(size=n))):
+    resamplers = set(PROCESSING_CHOICES['resampling_strategy'])
+    each_alone = {'target', 'mutual_info'} | ({'smote'} if n > 1 else set())  # one row has one class, and nothing to balance
+    one_class = {'target', 'mutual_info'} if n == 1 else set()
+    numbers = resamplers | ({'target'} if n < 2 else set()) | ({'mutual_info'} if n < 4 else set())
+    for Model, y, fail in ((MitraClassifier, np.arange(n), each_alone), (MitraClassifier, np.zeros(n), one_class), (MitraRegressor, r.normal(size=n), numbers)):
         for key, values in PROCESSING_CHOICES.items():
+            if key == 'resampling_strategy' and importlib.util.find_spec('imblearn') is None: continue
             for v in values:
+                est = Model(processor_params={key: v})
                 with warnings.catch_warnings(action='ignore'):
-                    try: assert len(Model(processor_params={key: v}).fit(X, y).predict(X)) == n
-                    except TabTuneError as e: assert 'needs' in str(e) or 'not for numbers' in str(e) or v == 'smote', (Model, key, v, e)
+                    if v in fail:
+                        with pytest.raises(TabTuneError, match='not for numbers' if Model is MitraRegressor and v in resamplers else f'{key}=.{v}. needs'): est.fit(X, y)
+                    else: assert len(est.fit(X, y).predict(X)) == n, (Model, key, v)
 
 def test_steps_that_learn_from_labels_say_how_many_they_need():
     for key, v in (('categorical_encoding', 'target'), ('feature_selection_strategy', 'mutual_info')):
@@ -310,7 +318,7 @@ def test_joblib_warns_that_it_must_be_trusted(stepped, saved, caplog):
     pytest.param(dict(model_params=dict(support_strategy='close')), "support_strategy='close' is unknown", id='unknown support_strategy'),
     pytest.param(dict(model_params=dict(pretrained=3)), 'pretrained=3 must be a bundled name', id='pretrained=3'),
 ])
-def test_a_setting_in_the_wrong_place_is_told_where_it_belongs(kw, words):
+def test_a_setting_in_the_wrong_place_is_reported_with_the_right_one(kw, words):
     X, y = people(20)
     with pytest.raises(TabTuneError, match=words): TabularPipeline(**kw).fit(X, y)
 

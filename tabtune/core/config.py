@@ -211,7 +211,7 @@ class ModelSettings:
     dropout: float = setting(None, 'in training only; more against overfitting; automatic: 0.1', 0.0, 0.3, kind=float)
     seed: int = setting(42, 'the same seed gives the same result; None: another one each time', 0, optional=True)
     n_estimators: int = setting(1, 'members whose probabilities are averaged: slower, often a little better', 1, 32)
-    max_support: int = setting(None, 'context rows at most; automatic: what memory holds', 1, kind=int)
+    max_support: int = setting(None, 'maximum number of support rows; default: as many as fit into memory', 1, kind=int)
     max_features: int = setting(500, 'columns at most; beyond it the most informative are kept', 1)
     use_synthetic_prior: bool = setting(True, 'start from weights pre-trained on synthetic tables')
     pretrained: object = setting(None, 'other weights: a bundled name, a folder or a hub id', kind=object)

@@ -18,14 +18,15 @@ from fastcore.basics import patch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from tabtune.core.late_methods import LateMethods
-from tabtune.core.config import check_choice, check_range
-from tabtune.data.encode import TableEncoder
-from tabtune.data.processing import TableProcessor, check_processor_params
-from tabtune.model.checkpoints import check_task, load_checkpoint
-from tabtune.model.mitra import Mitra
-from tabtune.training.loop import select_device
+from ..core.late_methods import LateMethods
+from ..core.config import check_choice, check_range
+from ..data.encode import TableEncoder
+from ..data.processing import TableProcessor, check_processor_params
+from ..model.checkpoints import check_task, load_checkpoint
+from ..model.mitra import Mitra
+from ..training.loop import select_device
 
+# %% ../../nbs/estimators/01_base.ipynb #323147ef
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/01_base.ipynb #5d1b2766

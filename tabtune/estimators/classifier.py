@@ -152,7 +152,7 @@ def _find_temperature(self: MitraClassifier) -> float:
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch
-def _set_context(self: MitraClassifier, model, *, classes, temperature=None, **support):
+def _set_support(self: MitraClassifier, model, *, classes, temperature=None, **support):
     "Take over a support: `classes`, `temperature`, and the arguments of `_keep_support`."
     self.classes_ = classes
     if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
@@ -167,7 +167,7 @@ def _fit(self: MitraClassifier, df, y, steps: dict):
     looks_like_numbers(classes, len(codes))
     seed = seed_from(self.random_state)
     x, codes = self._fit_encoder(df, codes, steps, seed)
-    return self._set_context(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed)
+    return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed)
 
 @patch
 def fit(

@@ -22,25 +22,26 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
-from tabtune.core.late_methods import LateMethods, attach_late_methods
-from tabtune.core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, check_model_params
-from tabtune.core.files import write_atomic
-from tabtune.core.shapes import CheckpointError, ConfigError, InputError
-from tabtune.data.frames import check_table, check_target
-from tabtune.data.processing import PROCESSOR_KEYS, processing_summary
-from tabtune.estimators.base import InContextEstimator, accept_any_table
-from tabtune.estimators.classifier import MitraClassifier
-from tabtune.estimators.metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups,
+from ..core.late_methods import LateMethods, attach_late_methods
+from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, check_model_params
+from ..core.files import write_atomic
+from ..core.shapes import CheckpointError, ConfigError, InputError
+from ..data.frames import check_table, check_target
+from ..data.processing import PROCESSOR_KEYS, processing_summary
+from .base import InContextEstimator, accept_any_table
+from .classifier import MitraClassifier
+from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups,
                                         plot_confusion, plot_intervals, plot_precision_recall, plot_predicted, plot_reliability,
                                         plot_residuals, plot_roc, regression_metrics)
-from tabtune.estimators.regressor import MitraRegressor
-from tabtune.estimators.saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
-from tabtune.model.checkpoints import load_checkpoint, save_checkpoint, select_weights
-from tabtune.model.mitra import Mitra
-from tabtune.training.recommend import apply_rules, rule_inputs
-from tabtune.training.strategies import TuningStrategy, find_strategy, strategies_that
-from tabtune.training.tuning import tune
+from .regressor import MitraRegressor
+from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
+from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
+from ..model.mitra import Mitra
+from ..training.recommend import apply_rules, rule_inputs
+from ..training.strategies import TuningStrategy, find_strategy, strategies_that
+from ..training.tuning import tune
 
+# %% ../../nbs/estimators/05_pipeline.ipynb #ff9cfe27
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #873fe8d9
@@ -442,8 +443,8 @@ def describe(self: TabularPipeline) -> dict:
     return report | dict(
         model=self.model_name, strategy=self.tuning_strategy, trained=r.get('trained_parameters', 0),
         parameters=r.get('total_parameters') or sum(p.numel() for p in e.model_.parameters()),
-        context_rows=len(e.member_rows_[0]), rows=len(e.x_support_), columns=self.n_features_in_, inputs=e.x_support_.shape[1],
-        classes=len(self.classes_) if hasattr(self, 'classes_') else None, estimators=len(e.member_rows_), device=str(e.device_))
+        support_rows=len(e.member_rows_[0]), rows=len(e.x_support_), columns=self.n_features_in_, inputs=e.x_support_.shape[1],
+        classes=len(self.classes_) if hasattr(self, 'classes_') else None, members=len(e.member_rows_), device=str(e.device_))
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #765b573c
 @patch

@@ -100,7 +100,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
-def _set_context(self: MitraRegressor, model, *, y_support, **support):
+def _set_support(self: MitraRegressor, model, *, y_support, **support):
     "Take over a support: the arguments of `_keep_support`."
     self.scale_ = PREDICTIVE_HEADS[model.config.answer].fit_scale(torch.tensor(y_support)[None])
     if y_support.min() == y_support.max():
@@ -114,7 +114,7 @@ def _fit(self: MitraRegressor, df, y, steps: dict):
     "`fit` with a checked table and checked settings."
     seed = seed_from(self.random_state)
     x, target = self._fit_encoder(df, check_target(y), steps, seed)
-    return self._set_context(self._load_model(), x_support=x, y_support=target, seed=seed)
+    return self._set_support(self._load_model(), x_support=x, y_support=target, seed=seed)
 
 @patch
 def fit(

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tabtune.model.checkpoints import check_task, load_checkpoint
-from tabtune.data.processing import TRUSTED, encoder_from_state
-from tabtune.core.shapes import CheckpointError, InputError, TabTuneError
+from ..model.checkpoints import check_task, load_checkpoint
+from ..data.processing import TRUSTED, encoder_from_state
+from ..core.shapes import CheckpointError, InputError, TabTuneError
 
+# %% ../../nbs/estimators/04_saving.ipynb #0f5acd22
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/04_saving.ipynb #8e88d7ca
@@ -179,7 +180,7 @@ def read_estimator(
     est._check_settings()
     check_support(state['support'], kind.task, path)
     est._set_encoder(encoder_from_state(state['encoder']))
-    return est._set_context(model, **state['support'])
+    return est._set_support(model, **state['support'])
 
 # %% ../../nbs/estimators/04_saving.ipynb #fffa476b
 def load_joblib(

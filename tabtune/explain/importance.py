@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['column_attention', 'shap_values', 'feature_importance', 'plot_importance', 'similar_rows', 'plot_similar', 'embed',
-           'embed_support', 'plot_embedding', 'known_truth']
+           'embed_support', 'plot_embedding', 'make_known_importance']
 
 # %% ../../nbs/explain/01_importance.ipynb #9fccb60e
 from collections import namedtuple
@@ -285,7 +285,7 @@ for _f in (get_attention_weights, feature_importance, shap_values, similar_rows,
 del _f
 
 # %% ../../nbs/explain/01_importance.ipynb #b57a45e1
-def known_truth(
+def make_known_importance(
     n: int = 600,  # rows
     random_state: int = 0,
 ) -> tuple:  # (X, y)

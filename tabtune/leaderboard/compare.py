@@ -20,7 +20,7 @@ from ..core.shapes import ConfigError, InputError, TabTuneError
 from ..estimators.pipeline import TabularPipeline
 from .leaderboard import TabularLeaderboard
 from .registry import find_model, installed, model_names
-from .report import shown
+from .report import display_table
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #e40dc70e
 def _read_csv(path):
@@ -65,7 +65,7 @@ def default_models(
 # %% ../../nbs/leaderboard/05_compare.ipynb #45d563aa
 def _terminal_text(lb: TabularLeaderboard) -> str:
     "The table for a terminal, with the reasons of failed rows below it."
-    text, selected = shown(lb.results_), ['accuracy', 'roc_auc_score', 'log_loss', 'r2', 'rmse', 'mae']
+    text, selected = display_table(lb.results_), ['accuracy', 'roc_auc_score', 'log_loss', 'r2', 'rmse', 'mae']
     keep = ['name', 'kept', *dict.fromkeys([lb.rank_by_, *selected]), 'fit_seconds', 'predict_seconds', 'status']
     lines = [text[[c for c in keep if c in text]].to_string()]
     return '\n'.join(lines + [f'{r["name"]}: {r.error}' for _, r in lb.results_.iterrows() if r.error])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BOARD_PLOTS', 'results_table', 'mean_ranks', 'cliques', 'plot_scores', 'plot_time', 'plot_ranks', 'plot_board',
-           'cell_text', 'shown', 'html_table', 'html_page']
+           'cell_text', 'display_table', 'html_table', 'html_page']
 
 # %% ../../nbs/leaderboard/03_report.ipynb #836eb1aa
 import base64
@@ -166,7 +166,7 @@ def cell_text(
     if column in ('parameters', 'trainable_parameters', 'runs'): return f'{v:,.0f}'
     return f'{v:.1f}' if column.startswith('peak') else f'{v:.3f}'
 
-def shown(
+def display_table(
     results: pd.DataFrame,  # from `results_table`
 ) -> pd.DataFrame:  # of strings
     "The results as text, with `mean ± standard error` in one column."
@@ -181,7 +181,7 @@ def html_table(
     results: pd.DataFrame,  # from `results_table`
 ) -> str:
     "The results as an HTML table with its style; text is escaped."
-    t, rows = shown(results), []
+    t, rows = display_table(results), []
     head = ''.join(f'<th class="{"text" if c in _CELL_CLASSES else ""}">{html.escape(c)}</th>' for c in ['rank', *t.columns])
     for i, r in t.iterrows():
         kind = 'bad' if results.status[i] != 'ok' else 'best' if i == 1 else ''

@@ -151,7 +151,8 @@ def check_task(
 def read_card(name) -> dict:
     "How a checkpoint was trained: its card.json, or an empty dict."
     path = find_checkpoint(name) / 'card.json'
-    return json.loads(path.read_text()) if path.exists() else {}
+    card = json.loads(path.read_text()) if path.exists() else {}
+    return card | dict(architecture=current_names(card['architecture'])) if 'architecture' in card else card
 
 # %% ../../nbs/model/04_checkpoints.ipynb #2038c88a
 _SIZE = ('d_model', 'd_ff', 'num_heads', 'num_layers')
