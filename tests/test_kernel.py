@@ -304,3 +304,16 @@ def test_the_feature_check_uses_no_AVX():
     lines = functions['kernel_open']
     assert len(lines) > 20 and not [*filter(longer, lines)]
     assert any('%zmm' in line for line in functions['product_avx512'])
+
+@pytest.mark.parametrize('value, opened', [('off', None), (' OFF', None), ('none', None), ('false', None), ('avx512', 'avx512'), ('', 'amx'), ('nonsense', 'amx')],
+                         ids=['off', 'blank and capitals', 'none', 'false', 'avx512', 'empty', 'unknown'])
+def test_the_switch(monkeypatch, caplog, value, opened):
+    monkeypatch.setenv('TABTUNE_KERNEL', value)
+    monkeypatch.setattr(kernel, 'open_library', lambda most: most)
+    assert kernel.library.__wrapped__() == opened
+    assert ("TABTUNE_KERNEL='nonsense' is unknown" in caplog.text) == (value == 'nonsense')
+
+def test_a_library_that_is_not_ours_is_left_alone(monkeypatch, caplog):
+    import _ctypes
+    monkeypatch.setattr(kernel, '_library_path', lambda: Path(_ctypes.__file__))
+    assert kernel.open_library() is None and 'was built from other sources' in caplog.text

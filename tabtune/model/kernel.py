@@ -46,9 +46,10 @@ def open_library(
     if (path := _library_path()) is None: return _log.debug('no kernel: it was not built when TabTune was installed')
     try: lib = ctypes.CDLL(str(path))
     except OSError as e: return _log.debug('no kernel: %s', e)
+    if not hasattr(lib, 'half_size') or lib.half_size() != ctypes.sizeof(_Half):
+        return _log.warning('no kernel: %s was built from other sources; install TabTune again', path.name)
     level = lib.kernel_open(INSTRUCTIONS.index(most), sum(1 << FEATURES.index(f) for f in lacks))
     if not level: return _log.debug('no kernel: it needs %s', ', '.join(FEATURES[:5]))
-    if lib.half_size() != ctypes.sizeof(_Half): return _log.warning('no kernel: it was built from other sources; install TabTune again')
     lib.instructions = INSTRUCTIONS[level]
     return lib
 
@@ -56,9 +57,12 @@ def open_library(
 @lru_cache(maxsize=None)
 def library():
     "The kernel of this process, or None: then everything runs in plain PyTorch."
-    wanted = os.environ.get('TABTUNE_KERNEL', '').lower()
-    if wanted in ('off', '0', 'no'): return None
-    return open_library(wanted if wanted in INSTRUCTIONS else 'amx')
+    wanted = os.environ.get('TABTUNE_KERNEL', '').strip().lower() or INSTRUCTIONS[-1]
+    if wanted in ('0', 'no', 'false', 'none'): wanted = 'off'
+    if wanted not in INSTRUCTIONS:
+        _log.warning("TABTUNE_KERNEL='%s' is unknown and ignored; valid: %s", wanted, ', '.join(INSTRUCTIONS))
+        wanted = INSTRUCTIONS[-1]
+    return None if wanted == 'off' else open_library(wanted)
 
 # %% ../../nbs/model/01_kernel.ipynb #4d9788cc
 _TILE_CELLS = 128
