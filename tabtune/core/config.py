@@ -130,7 +130,7 @@ class MitraConfig:
 
 # %% ../../nbs/core/01_config.ipynb #a25a3ad4
 @patch(as_prop=True)
-def answer(self:MitraConfig) -> str:
+def output_kind(self:MitraConfig) -> str:
     "What the outputs are: 'class' logits, a 'mixture' of distributions, one 'number', or logits of 'bin's."
     if self.task == 'classification': return 'class'
     return 'mixture' if self.head != 'linear' else 'number' if self.n_classes == 1 else 'bin'

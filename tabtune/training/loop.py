@@ -64,11 +64,11 @@ def episode_loss(
 # %% ../../nbs/training/02_loop.ipynb #0865338e
 def target_scale(model: nn.Module):  # support targets -> scale
     "How the targets of a model are scaled, whatever wraps the model."
-    return PREDICTIVE_HEADS[_config(model).answer][0]
+    return PREDICTIVE_HEADS[_config(model).output_kind][0]
 
 def predictive_distribution(model: nn.Module):  # outputs (B, Q, K) -> distribution
     "How the outputs of a model are read as a distribution of the target, whatever wraps the model."
-    return PREDICTIVE_HEADS[_config(model).answer][1]
+    return PREDICTIVE_HEADS[_config(model).output_kind][1]
 
 def _config(model):
     model = getattr(model, 'module', model)
