@@ -31,16 +31,12 @@ from ..core.config import check_keys
 from ..core.shapes import ConfigError, TabTuneError
 from ..estimators.metrics import classification_metrics, regression_metrics
 from ..estimators.pipeline import TabularPipeline
-from .registry import ModelSpec, count_parameters, find_model, make_model, package_of, register_model
+from .registry import count_parameters, find_model, make_model, package_of
 from ..training.strategies import tunes
-
-# %% ../../nbs/leaderboard/01_evaluation.ipynb #3729d4e5
-for _task in ('classification', 'regression'):
-    register_model(ModelSpec('Mitra', TabularPipeline, _task, 'mitra', form=None, license='Apache-2.0', source='comes with tabtune, or a hub id'))
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #fca5286d
 @dataclass
-class Entry:
+class Candidate:
     "One candidate of a leaderboard."
     name: str  # name of its row
     model: object  # a name of the registry, or an estimator
@@ -58,12 +54,12 @@ class Entry:
         return params.get('device', 'auto') if isinstance(params, dict) else getattr(params, 'device', 'auto')
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #284f31b1
-def _make_mitra(e: Entry, task, seed):
+def _make_mitra(e: Candidate, task, seed):
     tuning = e.tuning_params  # a dict, 'auto' or a TuningConfig
     if isinstance(tuning or {}, dict): tuning = dict(show_progress=False) | (tuning or {})
     return TabularPipeline('Mitra', task, e.strategy, tuning, e.processor_params, dict(seed=seed) | dict(e.model_params or {}), e.path)
 
-def _check_untuned(e: Entry):
+def _check_untuned(e: Candidate):
     "Raise `ConfigError` for settings that only Mitra has."
     if tunes(e.strategy):
         raise ConfigError(f"tuning_strategy='{e.strategy}' is for Mitra; {e.label} is fitted as it is: leave it out")
@@ -71,18 +67,18 @@ def _check_untuned(e: Entry):
     check_keys(e.tuning_params, ['device'], f'tuning_params of {e.label}')
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #32cec65c
-def _make_registered(e: Entry, task, seed):
+def _make_registered(e: Candidate, task, seed):
     _check_untuned(e)
     return make_model(e.model, task, e.model_params, seed, e.device, e.path)
 
-def _make_clone(e: Entry, task, seed):
+def _make_clone(e: Candidate, task, seed):
     _check_untuned(e)
     est = clone(e.model).set_params(**(e.model_params or {}))
     return est.set_params(random_state=seed) if est.get_params().get('random_state', 0) is None else est
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #a4e65a08
-def make_entry(
-    e: Entry,
+def candidate_estimator(
+    e: Candidate,
     task: str = 'classification',
     seed: int = 42,  # for the model; a seed among its parameters takes precedence
 ):  # an unfitted estimator
@@ -151,7 +147,7 @@ def _seeded(seed):
 @dataclass
 class Job:
     "One candidate, one seed, one split."
-    entry: Entry
+    candidate: Candidate
     task: str
     seed: int
     fold: int  # 0 without cross-validation
@@ -168,7 +164,7 @@ class Job:
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #d288fc6e
 def _measure(job: Job) -> dict:
     X, y, X_test, y_test = job.split()
-    est = make_entry(job.entry, job.task, job.seed)
+    est = candidate_estimator(job.candidate, job.task, job.seed)
     with _PeakMemory() as memory:
         start = time.perf_counter()
         est.fit(X, y)
@@ -183,22 +179,22 @@ def _measure(job: Job) -> dict:
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #3b448edf
 def _no_weights(e: Exception, job: Job) -> bool:
     "Whether a peer failed because its weights could not be downloaded."
-    peer = isinstance(job.entry.model, str) and find_model(job.entry.model, job.task).kind == 'peer'
+    peer = isinstance(job.candidate.model, str) and find_model(job.candidate.model, job.task).kind == 'peer'
     is_local = isinstance(e, PermissionError) or getattr(e, 'errno', None) == errno.ENOSPC  # a problem of this machine
-    return peer and not job.entry.path and not is_local and (isinstance(e, OSError) or 'Repo' in type(e).__name__)
+    return peer and not job.candidate.path and not is_local and (isinstance(e, OSError) or 'Repo' in type(e).__name__)
 
 def _reason(e: Exception, job: Job) -> str:
     "What went wrong, and for weights that could not be downloaded, another way to them."
     text = str(e).strip() or 'no message'
     reason = text if isinstance(e, TabTuneError) else f'{type(e).__name__}: {text}'
     if not _no_weights(e, job): return reason
-    spec = find_model(job.entry.model, job.task)
+    spec = find_model(job.candidate.model, job.task)
     return f"{reason} (The weights of {spec.name} come from '{spec.source}'; without network give model_checkpoint_path.)"
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #9ab6e1d7
 def run_job(job: Job) -> dict:  # a record of plain values
     "Fit, predict and score; where that fails, a record with the reason."
-    record = dict(name=job.entry.name, seed=job.seed, fold=job.fold, key=job.key, where=f'{platform.node()}:{os.getpid()}')
+    record = dict(name=job.candidate.name, seed=job.seed, fold=job.fold, key=job.key, where=f'{platform.node()}:{os.getpid()}')
     try:
         with _seeded(job.seed): return record | _measure(job) | dict(status='ok', error='')
     except Exception as e:
@@ -212,7 +208,7 @@ def failed_record(
     status: str = 'error',  # or 'skipped'
 ) -> dict:
     "The record of a job that did not run."
-    return dict(name=job.entry.name, seed=job.seed, fold=job.fold, key=job.key, status=status, error=error)
+    return dict(name=job.candidate.name, seed=job.seed, fold=job.fold, key=job.key, status=status, error=error)
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #91217104
 def hash_of(
@@ -237,7 +233,7 @@ def file_stamp(path):
     files = sorted(p.glob('*')) if p.is_dir() else [p] if p.is_file() else []
     return [str(path), [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]]
 
-def version_of(e: Entry, task: str = 'classification') -> str:
+def version_of(e: Candidate, task: str = 'classification') -> str:
     "Version of the package that a candidate comes from; empty where it has none."
     try:
         name = package_of(find_model(e.model, task)) if isinstance(e.model, str) else type(e.model).__module__.split('.')[0]

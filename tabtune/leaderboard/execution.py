@@ -43,9 +43,9 @@ def _stream(jobs, n_jobs, backend):
 
 # %% ../../nbs/leaderboard/02_execution.ipynb #02ba72b4
 def _not_failed(jobs, failed: dict, skipped: list):
-    "Jobs whose candidate is not in `failed` (entry name -> reason); a record of each other one is appended to `skipped`."
+    "Jobs whose candidate is not in `failed` (candidate name -> reason); a record of each other one is appended to `skipped`."
     for j in jobs:
-        if j.entry.name in failed: skipped.append(failed_record(j, failed[j.entry.name]))
+        if j.candidate.name in failed: skipped.append(failed_record(j, failed[j.candidate.name]))
         else: yield j
 
 # %% ../../nbs/leaderboard/02_execution.ipynb #d25310cc
@@ -54,9 +54,9 @@ def _one_at_a_time(jobs, backend, failed: dict):
     for j in jobs:
         try: record, = _stream([j], 2, backend)
         except Exception as e:
-            failed[j.entry.name] = f'no result from its process ({type(e).__name__}: {str(e).strip().split(chr(10))[0]})'
-            record = failed_record(j, failed[j.entry.name])
-        if record.get('permanent'): failed[j.entry.name] = record['error']
+            failed[j.candidate.name] = f'no result from its process ({type(e).__name__}: {str(e).strip().split(chr(10))[0]})'
+            record = failed_record(j, failed[j.candidate.name])
+        if record.get('permanent'): failed[j.candidate.name] = record['error']
         yield record
 
 # %% ../../nbs/leaderboard/02_execution.ipynb #9db999e3
@@ -112,5 +112,5 @@ def load_record(
     "The stored record of a job, under the name that its candidate has now; None where there is none."
     path = Path(folder) / f'{job.key}.json'
     if not path.is_file(): return None
-    try: return json.loads(path.read_text()) | dict(name=job.entry.name)
+    try: return json.loads(path.read_text()) | dict(name=job.candidate.name)
     except ValueError: return None

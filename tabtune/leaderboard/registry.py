@@ -183,14 +183,15 @@ register_model(
     ModelSpec('KNeighbors', 'sklearn.neighbors:KNeighborsRegressor', 'regression', form='dense', seed=None))
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #aed0291c
-for _task, _suffix in (('classification', 'Classifier'), ('regression', 'Regressor')):
-    register_model(
-        ModelSpec('XGBoost', f'xgboost:XGB{_suffix}', _task, 'boosting', install='xgboost>=2.1', license='Apache-2.0',
-                  defaults=dict(enable_categorical=True)),
-        ModelSpec('LightGBM', f'lightgbm:LGBM{_suffix}', _task, 'boosting', install='lightgbm>=4.5', license='MIT',
-                  defaults=dict(verbose=-1, n_jobs=0)),
-        ModelSpec('CatBoost', f'catboost:CatBoost{_suffix}', _task, 'boosting', 'codes', install='catboost>=1.2', license='Apache-2.0',
-                  defaults=dict(verbose=False, allow_writing_files=False)))
+def _boosting(task, suffix):  # such as 'regression' and 'Regressor'
+    return (ModelSpec('XGBoost', f'xgboost:XGB{suffix}', task, 'boosting', install='xgboost>=2.1', license='Apache-2.0',
+                      defaults=dict(enable_categorical=True)),
+            ModelSpec('LightGBM', f'lightgbm:LGBM{suffix}', task, 'boosting', install='lightgbm>=4.5', license='MIT',
+                      defaults=dict(verbose=-1, n_jobs=0)),
+            ModelSpec('CatBoost', f'catboost:CatBoost{suffix}', task, 'boosting', 'codes', install='catboost>=1.2', license='Apache-2.0',
+                      defaults=dict(verbose=False, allow_writing_files=False)))
+
+register_model(*_boosting('classification', 'Classifier'), *_boosting('regression', 'Regressor'))
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #6aa643c3
 class _TabDPT:
@@ -218,18 +219,24 @@ def peer_spec(
     return ModelSpec(name, target, task, install=install, license=license, source=source, **base | more)
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #d21e6d86
-for _task, _suffix in (('classification', 'Classifier'), ('regression', 'Regressor')):
-    register_model(
-        peer_spec('TabICL', f'tabicl:TabICL{_suffix}', _task, 'tabicl>=2.0', 'BSD-3-Clause', 'jingang/TabICL'),
-        peer_spec('TabPFN', f'tabpfn:TabPFN{_suffix}', _task, 'tabpfn>=6.0', 'weights: non-commercial (Prior Labs)', 'Prior-Labs',
-                  rows=1_000_000, cpu_rows=5000, columns=20_000, classes=160),
-        peer_spec('TabDPT', _TabDPT if _suffix == 'Classifier' else _TabDPTRegressor, _task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT',
-                  package='tabdpt', form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
+def _peers(task, suffix, tabdpt):  # such as 'regression', 'Regressor', `_TabDPTRegressor`
+    return (peer_spec('TabICL', f'tabicl:TabICL{suffix}', task, 'tabicl>=2.0', 'BSD-3-Clause', 'jingang/TabICL'),
+            peer_spec('TabPFN', f'tabpfn:TabPFN{suffix}', task, 'tabpfn>=6.0', 'weights: non-commercial (Prior Labs)', 'Prior-Labs',
+                      rows=1_000_000, cpu_rows=5000, columns=20_000, classes=160),
+            peer_spec('TabDPT', tabdpt, task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT',
+                      package='tabdpt', form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
+
 register_model(
+    *_peers('classification', 'Classifier', _TabDPT), *_peers('regression', 'Regressor', _TabDPTRegressor),
     peer_spec('OrionMSP', 'orion_msp.sklearn:OrionMSPClassifier', 'classification',
               'git+https://github.com/Lexsi-Labs/Orion-MSP.git', 'MIT', 'Lexsi/Orion-MSP'),
     peer_spec('OrionBix', 'orion_bix.sklearn:OrionBixClassifier', 'classification',
               'git+https://github.com/Lexsi-Labs/Orion-BiX.git', 'MIT', 'Lexsi/Orion-BiX'))
+
+# %% ../../nbs/leaderboard/00_registry.ipynb #c8beae7d
+_PIPELINE = dict(kind='mitra', form=None, license='Apache-2.0', source='comes with tabtune, or a hub id')
+register_model(ModelSpec('Mitra', 'tabtune.estimators.pipeline:TabularPipeline', 'classification', **_PIPELINE),
+               ModelSpec('Mitra', 'tabtune.estimators.pipeline:TabularPipeline', 'regression', **_PIPELINE))
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #cf980bfd
 def package_of(spec: ModelSpec) -> str:

@@ -16,7 +16,7 @@ from scipy.stats import rankdata, studentized_range
 
 from ..core.config import check_choice
 from ..core.shapes import InputError
-from .evaluation import LOWER_IS_BETTER, Entry
+from .evaluation import LOWER_IS_BETTER, Candidate
 
 # %% ../../nbs/leaderboard/03_report.ipynb #337a2fc5
 _COSTS = ['fit_seconds', 'predict_seconds', 'peak_memory_mb', 'peak_gpu_mb', 'parameters', 'trainable_parameters']
@@ -34,7 +34,7 @@ def _status(ok, failed, wanted):
     if len(failed): return failed.status.iloc[0]
     return 'ok' if len(ok) == wanted else 'stopped' if len(ok) else 'waiting'
 
-def _result_row(e: Entry, runs: pd.DataFrame, scores, wanted) -> dict:
+def _result_row(e: Candidate, runs: pd.DataFrame, scores, wanted) -> dict:
     "One candidate's row from its runs, of which there should be `wanted`."
     ok, failed = (runs[runs.status == 'ok'], runs[runs.status != 'ok']) if len(runs) else (runs, runs)
     status = _status(ok, failed, wanted)
@@ -49,16 +49,16 @@ def _result_row(e: Entry, runs: pd.DataFrame, scores, wanted) -> dict:
 
 # %% ../../nbs/leaderboard/03_report.ipynb #f9708440
 def results_table(
-    entries: list,  # of `Entry`
-    jobs: list,  # of `Job`, equally many for each entry
+    candidates: list,  # of `Candidate`
+    jobs: list,  # of `Job`, equally many for each candidate
     records: dict,  # key of a job -> its record
     rank_by: str,  # one of `scores`
     scores: list,  # names
 ) -> pd.DataFrame:  # one row per candidate, best first, indexed by rank
     "The results of the jobs that have a record."
-    by_name, wanted = {}, len(jobs) // len(entries)
-    for j in jobs: by_name.setdefault(j.entry.name, []).append(records.get(j.key))
-    rows = [_result_row(e, pd.DataFrame([r for r in by_name[e.name] if r]), scores, wanted) for e in entries]
+    by_name, wanted = {}, len(jobs) // len(candidates)
+    for j in jobs: by_name.setdefault(j.candidate.name, []).append(records.get(j.key))
+    rows = [_result_row(e, pd.DataFrame([r for r in by_name[e.name] if r]), scores, wanted) for e in candidates]
     t = pd.DataFrame(rows).sort_values(rank_by, ascending=rank_by in LOWER_IS_BETTER, kind='stable', na_position='last')
     if not any(t.kept): t = t.drop(columns='kept')
     t.index = pd.RangeIndex(1, len(t) + 1, name='rank')
