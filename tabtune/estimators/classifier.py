@@ -14,7 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 from sklearn.base import ClassifierMixin
 
-from ..data.frames import check_table, encode_labels
+from ..data.frames import validate_table, encode_labels
 from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
                                      outputs_in_chunks, seed_from)
 from ..model.mitra import Mitra
@@ -177,7 +177,7 @@ def fit(
 ):
     "Keep the table as support. No training."
     steps = self._check_settings()
-    return self._fit(check_table(X, y), y, steps)
+    return self._fit(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cd82f86
 @patch

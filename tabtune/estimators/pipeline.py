@@ -26,7 +26,7 @@ from ..core.late_methods import LateMethods, attach_late_methods
 from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, check_model_params
 from ..core.files import write_atomic
 from ..core.shapes import CheckpointError, ConfigError, InputError
-from ..data.frames import check_table, check_target
+from ..data.frames import validate_table, check_target
 from ..data.processing import PROCESSOR_KEYS, processing_summary
 from .base import InContextEstimator, accept_any_table
 from .classifier import MitraClassifier
@@ -170,7 +170,7 @@ def fit(
     settings = self._check()
     est = settings.estimator
     est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
-    df = check_table(X, y)
+    df = validate_table(X, y)
     self._adopt(est._fit(df, y, settings.steps))
     return self._tune(settings, len(df)) if settings.strategy.trains else self
 

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range
 from ..core.shapes import InputError
-from ..data.frames import check_table, check_target
+from ..data.frames import validate_table, check_target
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
                                      seed_from)
@@ -124,7 +124,7 @@ def fit(
 ):
     "Keep the table as support. No training."
     steps = self._check_settings()
-    return self._fit(check_table(X, y), y, steps)
+    return self._fit(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #b5fbd7f3
 @patch
