@@ -9,6 +9,7 @@ __all__ = ['has_column_names', 'validate_table', 'column_names', 'unique_names',
 # %% ../../nbs/data/00_frames.ipynb #4057c59d
 from collections.abc import Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import narwhals as nw
 import numpy as np
@@ -80,12 +81,59 @@ def has_column_names(
     "Whether the names of the columns were the user's own."
     return not (df.attrs.get('unnamed') or isinstance(df.columns, pd.RangeIndex))
 
+# %% ../../nbs/data/00_frames.ipynb #71df7028
+def _in_other_order(a: pd.Index, b: pd.Index) -> int:
+    "How many labels two different indices share, if they hold these in another order; else 0."
+    if a.has_duplicates or b.has_duplicates:
+        with_counts = [i.value_counts(dropna=False) for i in (a, b)]
+        same = len(with_counts[0]) == len(with_counts[1]) and (with_counts[0].reindex(with_counts[1].index) == with_counts[1]).all()
+        return len(a) if same else 0
+    common = a[a.isin(b)]
+    if len(common) < len(a) and any(i.equals(pd.RangeIndex(len(i))) for i in (a, b)): return 0  # one side was numbered anew
+    return len(common) if 2 * len(common) >= len(a) and not common.equals(b[b.isin(a)]) else 0
+
+def check_row_order(
+    X,  # table
+    y,  # labels, targets, groups: anything with a row for each row of X
+    name: str = 'y',  # what the message calls it
+):
+    "Raise `InputError` where the indices of `X` and `y` hold the same labels in another order."
+    a, b = (getattr(t, 'index', None) for t in (X, y))
+    if not (isinstance(a, pd.Index) and isinstance(b, pd.Index)) or len(a) != len(b) or a.equals(b): return
+    if not (n := _in_other_order(a, b)): return
+    at = np.flatnonzero(np.asarray(a) != np.asarray(b))[0]
+    raise InputError(f'X and {name} hold {"the same index labels" if n == len(a) else f"{n} common index labels"} in another order (row {at} '
+        f'is {a[at:at + 1].tolist()[0]!r} in X and {b[at:at + 1].tolist()[0]!r} in {name}). If rows with the same label belong together, give {name}.loc[X.index]; if they are in '
+        f'the right order as they are, give {name}.to_numpy()')
+
+# %% ../../nbs/data/00_frames.ipynb #7b6a0e81
+def _check_not_a_name(X):
+    "Refuse the name of a file in the place of a table."
+    if not isinstance(X, (str, Path)): return
+    raise InputError(f'X must be a table, and {str(X)!r} is a {"path" if isinstance(X, Path) else "text"}. If it names a file, read it '
+                     f'first: from tabtune import read_table; X = read_table({str(X)!r})')
+
+# %% ../../nbs/data/00_frames.ipynb #ccab9784
+def check_rows(
+    X,  # table
+    y,  # labels or targets of its rows, or None
+    name: str = 'y',  # what the message calls them
+):
+    "Refuse the name of a column in the place of its values, and rows in another order than those of `X`."
+    if isinstance(y, (str, bytes)):
+        columns = list(getattr(X, 'columns', ()))
+        known = f'X has a column of that name: give X.drop(columns={y!r}) and X[{y!r}]' if y in columns else \
+            f'no column of X has that name either; it has {columns[:10]}'
+        raise InputError(f'{name} must hold a value for each row, and {y!r} is a single text; {known}')
+    check_row_order(X, y, name)
+
 # %% ../../nbs/data/00_frames.ipynb #7b179bae
 def validate_table(
     X,  # DataFrame, array of 2 dimensions, list of rows, or anything with `to_pandas`
-    y=None,  # labels: only their number is checked
+    y=None,  # labels: their number and, if they have an index, the order of its labels are checked
 )->pd.DataFrame: # the table; an array's columns are called x0, x1, ...
     "Check that `X` is a table with rows and columns (and as many rows as `y`), and return it as a DataFrame."
+    _check_not_a_name(X)
     with _input_errors():
         df = _frame(X)
         if 'c' in [getattr(t, 'kind', 'O') for t in df.dtypes]: raise InputError(
@@ -93,6 +141,7 @@ def validate_table(
         for axis, what in enumerate(('sample', 'feature')):
             if df.shape[axis] == 0: raise InputError(f'Found array with 0 {what}(s) (shape={df.shape}) while a minimum of 1 is '
                 f'required. Is the selection of {("rows", "columns")[axis]} before this call empty?')
+        check_rows(X, y)
         if y is not None: check_consistent_length(df, y)
     return df
 
