@@ -169,7 +169,7 @@ class LabelEmbedding(nn.Module):
     "Class (or scaled target) to a token, and the token of an unknown label."
     def __init__(self, config: MitraConfig):
         super().__init__()
-        self.read, self.n_classes = config.answer, config.n_classes
+        self.read, self.n_classes = config.output_kind, config.n_classes
         self.y_embedding = nn.Linear(1, config.d_model) if self.read == 'number' else nn.Embedding(config.n_classes, config.d_model)
         self.y_mask = nn.Embedding(1, config.d_model)
 
@@ -233,10 +233,10 @@ class Mitra(nn.Module):
         self.cell = CELLS[config.cell]()
         self.x_embedding = CellEmbedding(self.cell.n_numbers, d)
         self.column = COLUMNS[config.column](config, self.cell.n_numbers)
-        self.y_embedding = LABELS[config.answer](config)
+        self.y_embedding = LABELS[config.output_kind](config)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_layer_norm = nn.LayerNorm(d)
-        heads, experts = HEADS_AND_EXPERTS[config.answer]
+        heads, experts = HEADS_AND_EXPERTS[config.output_kind]
         self.final_layer, self.experts = heads[config.head](config), experts[config.experts](config)
 
     def _read(self, x):
