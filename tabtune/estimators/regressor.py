@@ -89,10 +89,11 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
     def __init__(self, pretrained='medium-regression', n_estimators=1, device='auto', random_state=42, max_support=None,
-                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None):
+                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None, n_landmarks=None, experts='auto'):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.processor_params = support_strategy, processor_params
+        self.n_landmarks, self.experts = n_landmarks, experts
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
@@ -177,7 +178,7 @@ def _summarise(
     def combine(members):
         means = [sum(d.mean() for d in members) / len(members)] if mean else []
         return np.stack(means + [mixed_quantile(members, level, self.scale_) for level in levels], 1)
-    return self._predict_table(X, combine, width)
+    return self._predict_table(X, lambda x: self._predict_rows(x, combine, width))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #b1db2357
 def _mean(self, X, levels, coverage): return self._summarise(X, (), mean=True)[:, 0]
