@@ -140,7 +140,15 @@ def blend_numbers(
     pull = np.sqrt(PRIOR_STRENGTH * max(np.mean((z[0] - y) ** 2), 1e-12)) * np.eye(len(z))
     return nnls(np.concatenate([z.T, pull]), np.concatenate([y, pull[0]]))[0]
 
-# %% ../../nbs/estimators/07_blending.ipynb #650adb01
+# %% ../../nbs/estimators/07_blending.ipynb #f28762ab
+_LONG_ENOUGH_TO_SHARE = 200_000  # rows
+
+def _one_thread(n_rows: int):
+    "A context in which OpenMP has one thread, for all but very long tables."
+    from threadpoolctl import threadpool_limits
+    return threadpool_limits(1 if n_rows < _LONG_ENOUGH_TO_SHARE else None, user_api='openmp')
+
+# %% ../../nbs/estimators/07_blending.ipynb #19feab90
 @dataclass
 class Blend:
     "Experts beside Mitra, and the weights of all."
@@ -156,14 +164,14 @@ def expert_log_proba(
 ) -> np.ndarray:  # (n, K)
     "Log-probabilities of an expert, in the order of all classes; a class that it never saw is next to impossible."
     p = np.full((len(x), n_classes), 1e-6)
-    p[:, np.asarray(e.classes_, dtype=int)] = e.predict_proba(x)
+    with _one_thread(len(x)): p[:, np.asarray(e.classes_, dtype=int)] = e.predict_proba(x)
     return np.log(np.clip(p, 1e-6, 1))
 
 def fit_on(e, x, y, rounds=None):
     "A copy of an expert fitted on some rows; boosted trees that stopped early elsewhere get that number of rounds."
     e = clone(e)
     if rounds and hasattr(e, 'early_stopping'): e.set_params(max_iter=rounds, early_stopping=False)
-    return e.fit(x, y)
+    with _one_thread(len(x)): return e.fit(x, y)
 
 # %% ../../nbs/estimators/07_blending.ipynb #0033aaf3
 def held_out_answers(
