@@ -1,6 +1,7 @@
 "A notebook-first toolkit for tabular foundation models. Everything public is imported when it is first asked for."
 __version__ = "0.1.0"
 
+import builtins
 from importlib import import_module
 
 from .core.late_methods import attach_late_methods, register_late_methods
@@ -25,6 +26,14 @@ def __getattr__(name):
     value = globals()[name] = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
     if name in ('Mitra', 'load_checkpoint'): attach_late_methods()  # a bare model looks nothing up
     return value
+
+class _Names(dict):
+    "Python's own names, and behind them the public ones of this module."
+    def __missing__(self, name):
+        if name in _HOMES or name in _DOORS: return __getattr__(name)
+        raise KeyError(name)
+
+__builtins__ = _Names(vars(builtins))  # so that `eval('MitraClassifier()', vars(tabtune))` finds what is imported late
 
 def __dir__(): return sorted({*globals(), *__all__, *_DOORS})
 
