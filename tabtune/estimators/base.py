@@ -153,6 +153,7 @@ class InContextEstimator(LateMethods, BaseEstimator):
     def _strata(self) -> np.ndarray: return self.y_support_  # (n,) codes
     def _reset_calibration(self): "Forget, or measure again, what depends on the model in use."
     def _can_blend(self) -> bool: return False  # whether there is anything that experts could help with
+    def _keep_held_out(self, held, own, answers): "What is known of held-out rows, for a calibration."
 
 
 # %% ../../nbs/estimators/01_base.ipynb #1c89a5c8
@@ -350,12 +351,14 @@ def _fit_blend(self: InContextEstimator):
     folds = self._blend_folds()
     answers, rounds = held_out_answers(estimators, folds, x, y, self._expert_answer)
     own = [self._blend_outputs(self._with_support(np.setdiff1d(self.member_rows_[0], held)), self.x_support_[held]) for held, _ in folds]
-    weights, report = self._blend_weights(own, answers, np.concatenate([held for held, _ in folds]))
+    held = np.concatenate([held for held, _ in folds])
+    weights, report = self._blend_weights(own, answers, held)
     kept = [(n, e, r, w) for (n, e), r, w in zip(estimators.items(), rounds, weights[1:]) if w >= MIN_WEIGHT]
-    report |= dict(rows=sum(len(held) for held, _ in folds), left_out=[n for n in estimators if n not in {k[0] for k in kept}])
+    report |= dict(rows=len(held), left_out=[n for n in estimators if n not in {k[0] for k in kept}])
     log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
     fitted = {n: fit_on(e, x, y, r) for n, e, r, _ in kept}
     self.blend_ = Blend(fitted, np.array([weights[0], *(w for *_, w in kept)]), at, report)
+    self._keep_held_out(held, own, [a for a, n in zip(answers, estimators) if n in fitted])
 
 # %% ../../nbs/estimators/01_base.ipynb #b8af34d2
 @patch

@@ -148,7 +148,7 @@ def _one_thread(n_rows: int):
     from threadpoolctl import threadpool_limits
     return threadpool_limits(1 if n_rows < _LONG_ENOUGH_TO_SHARE else None, user_api='openmp')
 
-# %% ../../nbs/estimators/07_blending.ipynb #19feab90
+# %% ../../nbs/estimators/07_blending.ipynb #8fa6a95d
 @dataclass
 class Blend:
     "Experts beside Mitra, and the weights of all."
@@ -156,6 +156,7 @@ class Blend:
     weights: np.ndarray  # (1 + experts,): Mitra's first
     columns: np.ndarray  # positions of the encoded columns that they see
     report: dict = field(default_factory=dict)  # how the weights were found
+    held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
 
 def expert_log_proba(
     e,  # fitted classifier
