@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range
 from ..core.shapes import InputError
-from ..data.frames import check_table, check_target
+from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
                                      seed_from)
@@ -124,7 +124,7 @@ def fit(
 ):
     "Keep the table as support. No training."
     steps = self._check_settings()
-    return self._fit(check_table(X, y), y, steps)
+    return self._fit(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #b5fbd7f3
 @patch
@@ -226,6 +226,12 @@ def predict(
     "The mean of each row's distribution, its median, some of its quantiles, or all of them."
     check_choice('output', output, OUTPUTS)
     return self._read_output(X, output, quantiles, coverage)
+
+@patch
+def score(self: MitraRegressor, X, y, sample_weight=None) -> float:
+    "R², the share of the variance that the predictions explain."
+    check_rows(X, y)
+    return super(MitraRegressor, self).score(X, y, sample_weight)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #a891ce6e
 N_FOLDS = 5

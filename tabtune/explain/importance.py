@@ -17,7 +17,7 @@ from fastcore.basics import patch, patch_to
 from ..core.config import check_choice, check_keys, check_range
 from ..core.shapes import InputError
 from ..data.encode import TableEncoder
-from ..data.frames import check_table
+from ..data.frames import validate_table
 from ..estimators.classifier import MitraClassifier
 from ..estimators.metrics import axes_for, classification_metrics
 from ..estimators.pipeline import MODEL_OWNERS, TabularPipeline
@@ -32,7 +32,7 @@ def _column_attention(
     member: int = 0,  # of an ensemble
 ) -> np.ndarray:  # (n_rows, columns), at most 1 in all; the rest stays with the label token
     "How much of each row's attention went to each column: rollout of its own side and of the support's, averaged."
-    est, X = estimator_of(pipe), check_table(X)
+    est, X = estimator_of(pipe), validate_table(X)
     batch = 64 if len(est.region_centres_) == 1 else 1
     features, _, sources = column_names_of(est)
     out = np.zeros((len(X), len(features)))
@@ -97,7 +97,7 @@ def shap_values(
     """
     try: import shap
     except ImportError as e: raise InputError("method 'shap' needs the package shap: pip install 'tabtune[explain]'") from e
-    X, out = check_table(X), []
+    X, out = validate_table(X), []
     n = X.shape[1]
     for i in range(len(X)):
         predict = lambda keep: _predictions(pipe, _mask_cells(X.iloc[[i]], keep))
@@ -130,7 +130,7 @@ def feature_importance(
 ) -> pd.Series:  # over the columns, largest first
     "How much each column matters for the predictions; `ConfigError` for an unknown method or setting."
     check_choice('method', method, list(_MEASURES))
-    X, measure = check_table(X, y), _MEASURES[method]
+    X, measure = validate_table(X, y), _MEASURES[method]
     check_keys(kwargs, measure.settings, f"method '{method}'")
     sample = _sample_rows(X, y, measure.max_rows if n_rows is None else n_rows, random_state)
     values = measure.compute(pipe, *sample, random_state, **kwargs)
@@ -165,7 +165,7 @@ def decode_rows(
 def _training_cells(est, at, table=None) -> pd.DataFrame:
     "Rows of the training table: those of `table`, or else decoded ones."
     if table is None: return decode_rows(est.encoder_, est.x_support_[at])
-    table = check_table(table)
+    table = validate_table(table)
     if len(table) != len(est.x_support_): raise InputError(f'table has {len(table)} rows, but the pipeline was fitted on '
                                                            f'{len(est.x_support_)}: pass the X of fit (with resampling, leave table out)')
     return table.iloc[at].reset_index(drop=True)
@@ -179,7 +179,7 @@ def similar_rows(
     member: int = 0,  # of an ensemble
 ) -> pd.DataFrame:  # weight, label and cells of the rows, largest weight first; indexed by position in the training table
     "The training rows with the largest weight in a prediction; `InputError` for more than one query."
-    x = check_table(x)
+    x = validate_table(x)
     check_range('n', n, 1)
     if len(x) != 1: raise InputError(f'similar_rows explains one row, but x has {len(x)}: try X.iloc[[0]]')
     maps = get_attention_weights(pipe, x, member)

@@ -23,7 +23,7 @@ from ..core.config import check_choice, check_keys, check_range
 from ..core.files import write_atomic
 from ..core.shapes import ConfigError, InputError, TabTuneError
 from ..data.encode import align
-from ..data.frames import as_series, check_table, check_target, column_names, encode_labels
+from ..data.frames import as_series, check_rows, check_target, column_names, encode_labels, validate_table
 from ..estimators.metrics import axes_for
 from ..estimators.pipeline import TabularPipeline
 from .evaluation import (SCORE, Candidate, Job, failed_record, file_stamp, hash_of, hash_table,
@@ -90,12 +90,14 @@ def _set_data(self: TabularLeaderboard, X_train, X_test, y_train, y_test):
     "Check the four tables and store them."
     if X_test is not None and np.ndim(X_test) == 1:
         raise InputError('X_test has one dimension only; the order is X_train, X_test, y_train, y_test')
-    X = check_table(X_train)
+    X = validate_table(X_train)
+    check_rows(X_train, y_train, 'y_train')
     y = _labels(y_train, len(X), 'y_train', self.task_type)
     Xt = yt = None
     if X_test is not None:
-        Xt = check_table(X_test)
+        Xt = validate_table(X_test)
         align(column_names(X), column_names(Xt))
+        check_rows(X_test, y_test, 'y_test')
         yt = _labels(y_test, len(Xt), 'y_test', self.task_type)
     self.data, self.classes = (X, y, Xt, yt), encode_labels(y)[1] if self.task_type == 'classification' else None
 
