@@ -32,7 +32,7 @@ from ..core.records import check_record
 from ..core.shapes import ConfigError, InputError
 from ..data.columns import KINDS
 from ..data.encode import TableEncoder, align
-from ..data.frames import check_table, column_names, encode_labels, has_column_names
+from ..data.frames import validate_table, column_names, encode_labels, has_column_names
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #ad6a865d
 class PlainTable(TransformerMixin, BaseEstimator):
@@ -60,7 +60,7 @@ class PlainTable(TransformerMixin, BaseEstimator):
     def transform(self, X):
         "The columns that `fit` found, for any rows: DataFrame of shape (n_rows, n_outputs)."
         check_is_fitted(self)
-        e, df, encoded = self.encoder_, check_table(X), iter(self.encoder_.transform(X).T)
+        e, df, encoded = self.encoder_, validate_table(X), iter(self.encoder_.transform(X).T)
         positions = align([c.name for c in e.columns_], column_names(df), hasattr(e, 'feature_names_in_'), has_column_names(df))
         parts = [self._column(c, df.iloc[:, i], next(encoded)) for c, i in zip(e.columns_, positions) for _ in c.outputs()]
         return pd.DataFrame({f'x{i}': p for i, p in enumerate(parts)})
@@ -94,7 +94,7 @@ class Adapted(BaseEstimator):
 
     def fit(self, X, y):
         "Prepare the table of shape (n_rows, n_columns), then fit the model that `make()` returns."
-        check_table(X, y)
+        validate_table(X, y)
         is_classifier = self.task == 'classification'
         target, self.classes_ = encode_labels(y) if is_classifier else (np.asarray(y, dtype=np.float64), None)
         if is_classifier and len(self.classes_) < 2:

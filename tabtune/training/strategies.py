@@ -153,6 +153,8 @@ def find_strategy(
 ) -> TuningStrategy:
     "The record of a strategy."
     names = {n: s for s in STRATEGIES.values() if s.trains or not tunes for n in (s.name, *s.aliases)}
+    if tunes and name not in names and any(name in (s.name, *s.aliases) for s in STRATEGIES.values()):
+        raise ConfigError(f"{parameter}='{name}' trains nothing; to tune, choose one of {', '.join(names)}")
     check_choice(parameter, name, list(names))
     return names[name]
 
