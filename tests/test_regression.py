@@ -330,7 +330,7 @@ def test_explanations_of_numbers(fitted):
     np.testing.assert_array_equal(rows.label, y.to_numpy()[rows.index])
     assert pipe.embed(X[120:]).shape[0] == 40 and pipe.embed_support().shape[0] == 120
     assert set(pipe.feature_importance(X[120:]).index) == set(X)
-    assert pipe.feature_importance(X[120:], 'permutation', y=y[120:])['area'] > 0
+    assert pipe.feature_importance(X[120:], y[120:], method='permutation')['area'] > 0
     plot_similar(rows); plot_embedding(pipe.embed(X[120:]), y[120:])
     assert len(pipe.get_attention_weights(X[120:]).plot_rows(order=y[120:]).get_xticks()) == 5
 

@@ -196,6 +196,17 @@ def check_settings(obj):
             fine = type(value) is m['kind'] and m['low'] <= value <= (math.inf if m['high'] is None else m['high'])
             if not fine: check_range(name, value, m['low'], m['high'], m['kind'])
 
+# %% ../../nbs/core/01_config.ipynb #e659cecc
+def settings_from(
+    cls,  # a dataclass of settings
+    params,  # an object of it, dict or None
+    name: str,  # of the argument, for messages
+):  # of `cls`, checked
+    "The settings that a user gave, with defaults for the others."
+    if isinstance(params, cls): return params
+    check_keys(params, [f.name for f in fields(cls)], name)
+    return cls(**(params or {}))
+
 # %% ../../nbs/core/01_config.ipynb #6ab94f50
 @dataclass(frozen=True)
 class ModelSettings:
@@ -273,9 +284,7 @@ class LoraSettings:
     @classmethod
     def from_params(cls, params):  # a `LoraSettings`, dict or None
         "Check the keys of a `peft_config`."
-        if isinstance(params, cls): return params
-        check_keys(params, [f.name for f in fields(cls)], 'peft_config')
-        return cls(**(params or {}))
+        return settings_from(cls, params, 'peft_config')
 
 # %% ../../nbs/core/01_config.ipynb #74695118
 _DEVICE_NAMES = ('auto', 'cpu', 'cuda', 'mps')
