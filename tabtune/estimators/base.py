@@ -181,9 +181,9 @@ def _fit_encoder(
 ) -> tuple:  # matrix (n', F) and targets (n',) of the training rows
     "Learn to read the table, with the processing steps."
     encoder = TableProcessor(**steps, random_state=seed, task=self.task) if steps else TableEncoder()
-    x, y = encoder.fit_rows(df, y)
+    rows = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
     self._set_encoder(encoder)
-    return x, y
+    return rows
 
 @patch
 def _set_encoder(self: InContextEstimator, encoder):
