@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core.shapes import InputError
 from .columns import KINDS, column_from_state
-from .frames import check_table, column_names, has_column_names, unique_names
+from .frames import validate_table, column_names, has_column_names, unique_names
 from .kinds import CategoryColumn, NumberColumn, column_kinds, fit_numbers
 from .level_effects import level_effects
 from .scaling import apply_scale, stack_scales
@@ -33,7 +33,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """
     def fit(self, X, y=None, *, feature_names=None):
         "Learn each column's kind, levels and scale. `feature_names` names the columns of an array."
-        df = check_table(X, y)
+        df = validate_table(X, y)
         if feature_names is not None:
             if len(feature_names) != df.shape[1]:
                 raise InputError(f'{len(feature_names)} feature_names for {df.shape[1]} columns')
@@ -151,7 +151,7 @@ def blocks(self: TableEncoder,
 ):  # float32 matrices: a list of one, or made one after another
     "Encode a table block by block."
     check_is_fitted(self, 'columns_')
-    df = check_table(X)
+    df = validate_table(X)
     names, named = column_names(df), has_column_names(df)
     where = align([c.name for c in self.columns_], names, hasattr(self, 'feature_names_in_'), named)
     blocks = self._encode_blocks(df, where, n_rows or len(df))
@@ -226,7 +226,7 @@ def _learn_effects(self: TableEncoder,
 # %% ../../nbs/data/04_encode.ipynb #38cde26a
 @patch
 def fit_rows(self: TableEncoder,
-    df: pd.DataFrame,  # the training rows, as `check_table` gave them
+    df: pd.DataFrame,  # the training rows, as `validate_table` gave them
     y,  # (n,) class codes, or numbers for a regression
     task: str = None,  # 'classification' or 'regression': learn the effects of levels on the target; None: don't
 ) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
