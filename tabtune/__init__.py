@@ -11,7 +11,7 @@ _HOMES = dict(  # public name -> the module that defines it
     MitraClassifier='estimators.classifier', MitraRegressor='estimators.regressor',
     load_checkpoint='model.checkpoints', save_checkpoint='model.checkpoints', Mitra='model.mitra',
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
-    TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning', recommend='training.recommend',
+    read_table='data.reading_files', TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning', recommend='training.recommend',
     feature_importance='explain.importance', similar_rows='explain.importance', get_attention_weights='explain.attention_maps')
 _EXPLANATIONS = ('get_attention_weights', 'feature_importance', 'shap_values', 'similar_rows', 'embed', 'embed_support')  # methods from `explain`
 _DOORS = ('dashboard', 'metrics', 'priors')  # short names of modules

@@ -335,6 +335,7 @@ class TuningConfig:
         check_callbacks(self.callbacks)
         if not isinstance(self.checkpoint_dir, (str, os.PathLike, type(None))):
             raise ConfigError(f'checkpoint_dir={self.checkpoint_dir!r} must be a path')
+        if self.checkpoint_dir is not None: _assign(self, checkpoint_dir=os.path.expanduser(self.checkpoint_dir))
         if self.resume and self.checkpoint_dir is None:
             raise ConfigError('resume=True needs checkpoint_dir, the directory to continue from')
 

@@ -20,6 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core.late_methods import LateMethods
 from ..core.config import check_choice, check_range
+from ..core.forks import prepare_for_forks
+from ..core.nested_params import NestedParams
 from ..data.encode import TableEncoder
 from ..data.processing import TableProcessor, check_processor_params
 from ..model.checkpoints import check_task, load_checkpoint
@@ -131,7 +133,7 @@ def most_informative(
     return np.sort(np.argsort(-score, kind='stable')[:max_features])
 
 # %% ../../nbs/estimators/01_base.ipynb #56c02826
-class InContextEstimator(LateMethods, BaseEstimator):
+class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
     task, calibrate = None, False
 
@@ -219,6 +221,7 @@ def _keep_support(
 @patch
 def _set_model(self: InContextEstimator, model: Mitra):
     "Predict with this model from now on."
+    prepare_for_forks()
     self.model_, self.caches_ = model.to(self.device_).eval(), {}
 
 # %% ../../nbs/estimators/01_base.ipynb #596eef93

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from fastcore.basics import patch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import RegressorTags
@@ -25,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..core.late_methods import LateMethods, attach_late_methods
 from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, check_model_params
 from ..core.files import write_atomic
+from ..core.nested_params import NestedParams
 from ..core.shapes import CheckpointError, ConfigError, InputError
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.processing import PROCESSOR_KEYS, processing_summary
@@ -72,7 +74,7 @@ class for_classes:
         raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
-class TabularPipeline(LateMethods, ClassifierMixin, BaseEstimator):
+class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
     """A table in, evaluated predictions out.
 
     Parameters
@@ -169,10 +171,11 @@ def fit(
     "Read the table and keep it as support; tune the model, unless `tuning_strategy` is 'inference'."
     settings = self._check()
     est = settings.estimator
-    est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
-    df = validate_table(X, y)
-    self._adopt(est._fit(df, y, settings.steps))
-    return self._tune(settings, len(df)) if settings.strategy.trains else self
+    with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
+        est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
+        df = validate_table(X, y)
+        self._adopt(est._fit(df, y, settings.steps))
+        return self._tune(settings, len(df)) if settings.strategy.trains else self
 
 @patch
 def _adopt(self: TabularPipeline, est: InContextEstimator):
@@ -309,7 +312,7 @@ def evaluate_checkpoints(
     "Scores of every checkpoint in `checkpoint_dir`."
     self._fitted()
     dir = self.tuning_params.get('checkpoint_dir') if isinstance(self.tuning_params, dict) else None
-    found = sorted(Path(dir).glob('epoch-*')) if dir else []
+    found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
     rows = {}
@@ -479,7 +482,7 @@ def save(
 ) -> Path:
     "Save everything that prediction needs into one file."
     self._fitted()
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir(): raise InputError(f"'{path}' is a folder: give the name of a file in it, e.g. '{path / 'pipeline.tabtune'}'")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, self._write_joblib if path.suffix == '.joblib' else self._write)
@@ -521,7 +524,7 @@ def load(
     path,  # a file that `save` wrote
 ):  # `TabularPipeline`
     "Load what `save` wrote. A .joblib file is a pickle: load it only if you trust where it came from."
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"'{path}' is a folder; give the saved file" if path.is_dir() else f"no file '{path}'")
     if path.suffix == '.joblib': return load_joblib(path, cls)

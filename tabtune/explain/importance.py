@@ -129,6 +129,7 @@ def feature_importance(
     **kwargs,  # for the method: `member`, `n_repeats`, `n_permutations`
 ) -> pd.Series:  # over the columns, largest first
     "How much each column matters for the predictions; `ConfigError` for an unknown method or setting."
+    if not isinstance(method, str): raise InputError("the third argument is method, a name; give labels as y=: feature_importance(pipe, X, y=y)")
     check_choice('method', method, list(_MEASURES))
     X, measure = validate_table(X, y), _MEASURES[method]
     check_keys(kwargs, measure.settings, f"method '{method}'")
