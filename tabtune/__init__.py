@@ -7,7 +7,7 @@ from .core.late_methods import attach_late_methods, register_late_methods
 from .core.progress import register_progress_view
 
 _HOMES = dict(  # public name -> the module that defines it
-    TabularPipeline='estimators.pipeline', TabularLeaderboard='leaderboard.leaderboard',
+    TabularPipeline='estimators.pipeline', check_table='data.checkup', TabularLeaderboard='leaderboard.leaderboard',
     MitraClassifier='estimators.classifier', MitraRegressor='estimators.regressor',
     load_checkpoint='model.checkpoints', save_checkpoint='model.checkpoints', Mitra='model.mitra',
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',

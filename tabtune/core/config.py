@@ -218,6 +218,7 @@ class ModelSettings:
     support_strategy: str = setting('sample', 'rows beyond max_support: sampled at random, or the nearest to the queries',
                                     choices=('sample', 'nearest'))
     calibrate: bool = setting(False, 'fit a temperature on held-out rows')
+    class_weight: object = setting(None, "weights of classes: 'balanced' or a dict; their probabilities are multiplied by it", kind=object)
 
     def __post_init__(self):
         check_choice('calibrate', self.calibrate, (True, False))

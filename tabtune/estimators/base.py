@@ -22,6 +22,8 @@ from ..core.late_methods import LateMethods
 from ..core.config import check_choice, check_range
 from ..core.forks import prepare_for_forks
 from ..core.nested_params import NestedParams
+from ..core.shapes import InputError
+from ..data.checkup import quick_findings
 from ..data.encode import TableEncoder
 from ..data.processing import TableProcessor, check_processor_params
 from ..model.checkpoints import check_task, load_checkpoint
@@ -147,6 +149,17 @@ def accept_any_table(tags):  # scikit-learn's `Tags`, changed and given back
     tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
     return tags
 
+def refuse_fit_params(
+    given: dict,  # arguments of `fit` beyond the table and its target
+):
+    "Raise for arguments that `fit` does not take; for weights of rows, say what to do instead."
+    if not given: return
+    if given.get('sample_weight', 0) is None: given = {k: v for k, v in given.items() if k != 'sample_weight'}
+    if 'sample_weight' in given: raise InputError('fit takes no sample_weight: the model reads rows, it does not weigh them. Draw rows in '
+        "proportion to their weights, rows = numpy.random.default_rng(0).choice(len(X), len(X), p=w / w.sum()), and fit(X.iloc[rows], "
+        "y.iloc[rows]); to weigh classes, set class_weight, e.g. class_weight='balanced'. score takes a sample_weight")
+    for name in given: raise TypeError(f"fit() got an unexpected keyword argument '{name}'")
+
 def seed_from(random_state) -> int:
     "An integer seed from anything scikit-learn takes as random_state."
     if isinstance(random_state, np.random.RandomState): return int(random_state.randint(2 ** 31))
@@ -185,6 +198,8 @@ def _fit_encoder(
     encoder = TableProcessor(**steps, random_state=seed, task=self.task) if steps else TableEncoder()
     x, y = encoder.fit_rows(df, y)
     self._set_encoder(encoder)
+    self.findings_ = [] if steps else quick_findings(df, x, y, encoder, self.task == 'classification')
+    if self.findings_: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, self.findings_)))
     return x, y
 
 @patch

@@ -22,7 +22,7 @@ from ..core.shapes import InputError
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
-                                     seed_from)
+                                     refuse_fit_params, seed_from)
 from ..training.episodes import target_groups
 
 # %% ../../nbs/estimators/03_regressor.ipynb #d52d1ec7
@@ -121,8 +121,10 @@ def fit(
     self: MitraRegressor,
     X,  # table of shape (n_rows, n_columns): DataFrame, array, ...
     y,  # n_rows numbers
+    **unsupported,  # a `sample_weight` gets an error that says what to do instead
 ):
     "Keep the table as support. No training."
+    refuse_fit_params(unsupported)
     steps = self._check_settings()
     return self._fit(validate_table(X, y), y, steps)
 
