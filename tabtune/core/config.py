@@ -225,6 +225,7 @@ class ModelSettings:
     support_strategy: str = setting('sample', 'rows beyond max_support: sampled at random, or the nearest to the queries',
                                     choices=('sample', 'nearest'))
     calibrate: bool = setting(False, 'fit a temperature on held-out rows')
+    class_weight: object = setting(None, "weights of classes: 'balanced' or a dict; their probabilities are multiplied by it", kind=object)
 
     def __post_init__(self):
         check_choice('calibrate', self.calibrate, (True, False))
@@ -340,6 +341,7 @@ class TuningConfig:
         _check_callbacks(self.callbacks)
         if not isinstance(self.checkpoint_dir, (str, os.PathLike, type(None))):
             raise ConfigError(f'checkpoint_dir={self.checkpoint_dir!r} must be a path')
+        if self.checkpoint_dir is not None: _assign(self, checkpoint_dir=os.path.expanduser(self.checkpoint_dir))
         if self.resume and self.checkpoint_dir is None:
             raise ConfigError('resume=True needs checkpoint_dir, the directory to continue from')
 

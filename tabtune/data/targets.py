@@ -161,7 +161,7 @@ def target_mean(
     return (self.log_w.softmax(-1) * total).sum(-1) / slices  # softmax: weights that add up to 1, even for targets such as 1e9 + 1
 
 # %% ../../nbs/data/06_targets.ipynb #9de4047a
-def bin_edges(k: int, device=None) -> Tensor: return torch.linspace(-0.5, 1.5, k + 1, device=device)  # (k + 1,)
+def bin_edges(k: int, device=None) -> Tensor: return torch.linspace(-0.5, 1.5, k + 1, device=device, dtype=torch.float32)  # (k + 1,)
 
 def bin_codes(
     y: Tensor,  # targets, 0..1 in the support

@@ -20,6 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core.late_methods import LateMethods
 from ..core.config import check_choice, check_range
+from ..core.forks import prepare_for_forks
+from ..core.nested_params import NestedParams
+from ..core.shapes import InputError
+from ..data.checkup import quick_findings
 from ..data.encode import TableEncoder
 from ..data.processing import TableProcessor, check_processor_params
 from ..model.checkpoints import check_task, load_checkpoint
@@ -145,7 +149,7 @@ def most_informative(
     return np.sort(np.argsort(-score, kind='stable')[:max_features])
 
 # %% ../../nbs/estimators/01_base.ipynb #56c02826
-class InContextEstimator(LateMethods, BaseEstimator):
+class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
     task, calibrate = None, False
 
@@ -161,6 +165,17 @@ def accept_any_table(tags):  # scikit-learn's `Tags`, changed and given back
     "Declare that missing cells, strings and categories are accepted."
     tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
     return tags
+
+def refuse_fit_params(
+    given: dict,  # arguments of `fit` beyond the table and its target
+):
+    "Raise for arguments that `fit` does not take; for weights of rows, say what to do instead."
+    if not given: return
+    if given.get('sample_weight', 0) is None: given = {k: v for k, v in given.items() if k != 'sample_weight'}
+    if 'sample_weight' in given: raise InputError('fit takes no sample_weight: the model reads rows, it does not weigh them. Draw rows in '
+        "proportion to their weights, rows = numpy.random.default_rng(0).choice(len(X), len(X), p=w / w.sum()), and fit(X.iloc[rows], "
+        "y.iloc[rows]); to weigh classes, set class_weight, e.g. class_weight='balanced'. score takes a sample_weight")
+    for name in given: raise TypeError(f"fit() got an unexpected keyword argument '{name}'")
 
 def seed_from(random_state) -> int:
     "An integer seed from anything scikit-learn takes as random_state."
@@ -200,8 +215,11 @@ def _fit_encoder(
 ) -> tuple:  # matrix (n', F) and targets (n',) of the training rows
     "Learn to read the table, with the processing steps."
     encoder = TableProcessor(**steps, random_state=seed, task=self.task) if steps else TableEncoder()
-    x, y = encoder.fit_rows(df, y)
+    rows = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
     self._set_encoder(encoder)
+    x, y = rows
+    self.findings_ = [] if steps else quick_findings(df, x, y, encoder, self.task == 'classification')
+    if self.findings_: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, self.findings_)))
     return x, y
 
 @patch
@@ -238,6 +256,7 @@ def _keep_support(
 @patch
 def _set_model(self: InContextEstimator, model: Mitra):
     "Predict with this model from now on."
+    prepare_for_forks()
     self.model_, self.caches_ = model.to(self.device_).eval(), {}
 
 # %% ../../nbs/estimators/01_base.ipynb #596eef93

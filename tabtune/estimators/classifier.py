@@ -8,15 +8,18 @@ __all__ = ['MitraClassifier']
 # %% ../../nbs/estimators/02_classifier.ipynb #65354f09
 import math
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from sklearn.base import ClassifierMixin
 
+from ..core.shapes import ConfigError
+from ..data.checkup import warn_about_labels
 from ..data.frames import check_rows, encode_labels, validate_table
 from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask,
-                                     outputs_in_chunks, seed_from)
+                                     outputs_in_chunks, refuse_fit_params, seed_from)
 from .blending import blend_weights, expert_log_proba, normalised
 from ..model.mitra import Mitra
 
@@ -80,6 +83,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     cache_budget : bytes that may be kept between calls, so that later predictions skip the support
     support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a support for each region of the table)
     calibrate : fit a temperature on held-out rows
+    class_weight : None, 'balanced' (as if all classes were equally frequent) or a dict from class to weight
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on), None, or a list of 'trees' and
         scikit-learn classifiers
@@ -95,24 +99,42 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
     def __init__(self, pretrained='medium', n_estimators=1, device='auto', random_state=42, max_support=None, max_features=500,
-                 cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None, n_landmarks=None, experts='auto'):
+                 cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None,
+                 class_weight=None, n_landmarks=None, experts='auto'):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.calibrate, self.processor_params = support_strategy, calibrate, processor_params
-        self.n_landmarks, self.experts = n_landmarks, experts
+        self.class_weight, self.n_landmarks, self.experts = class_weight, n_landmarks, experts
 
     task = 'classification'
     def _reset_calibration(self): self.temperature_ = self._find_temperature(); self._fit_blend()
 
-# %% ../../nbs/estimators/02_classifier.ipynb #366c845d
-def looks_like_numbers(
-    classes: np.ndarray,  # distinct labels
-    n_rows: int,
-):
-    "Warn where the labels look like amounts rather than classes."
-    if len(classes) > 20 and 2 * len(classes) > n_rows and getattr(classes, 'dtype', np.dtype(object)).kind in 'iuf':
-        warnings.warn(f'y holds {len(classes)} different numbers in {n_rows} rows: this looks like a regression, but each number is taken '
-                      'as a class of its own. For amounts use a regressor, or cut them into classes, e.g. pandas.qcut(y, 4)')
+# %% ../../nbs/estimators/02_classifier.ipynb #3895c4bc
+def class_weights(
+    class_weight,  # None, 'balanced', or a dict from class to weight
+    classes,  # (K,) labels
+    counts,  # (K,) support rows of each
+) -> np.ndarray:  # (K,) or None
+    "The factor of each class's probability."
+    if class_weight is None: return None
+    if isinstance(class_weight, Mapping):
+        given, known = {str(k): v for k, v in class_weight.items()}, [str(c) for c in classes]  # a saved file holds strings
+        if unknown := [k for k in class_weight if str(k) not in known]:
+            raise ConfigError(f'class_weight names {unknown}, but y has the classes {list(classes)[:10]}')
+        w = np.array([given.get(k, 1.) for k in known], dtype=np.float64)
+        if not (np.isfinite(w) & (w > 0)).all(): raise ConfigError(f'class_weight={class_weight} must hold positive numbers')
+        return w
+    if isinstance(class_weight, str) and class_weight == 'balanced': return np.sum(counts) / (len(counts) * np.maximum(counts, 1))
+    raise ConfigError(f"class_weight={class_weight!r} must be None, 'balanced' or a dict such as {{{str(classes[0])!r}: 2}}")
+
+def shift_prior(
+    proba: np.ndarray,  # (n, K) probabilities
+    weights,  # (K,) or None
+) -> np.ndarray:  # (n, K)
+    "Probabilities with another prior."
+    if weights is None: return proba
+    p = proba * weights
+    return p / p.sum(1, keepdims=True)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9db6fe22
 @patch
@@ -190,15 +212,22 @@ def _set_support(self: MitraClassifier, model, *, classes, temperature=None, **s
     self.classes_ = classes
     if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
     self._keep_support(model, n_codes=len(classes), **support)
+    self._class_weights()  # raises where they don't fit the classes
     self.temperature_ = self._find_temperature() if temperature is None else temperature
     self._fit_blend()
     return self
 
 @patch
+def _class_weights(self: MitraClassifier):  # (K,) or None
+    "The weights of the classes, from those of the parameters."
+    if self.class_weight is None: return None
+    return class_weights(self.class_weight, self.classes_, np.bincount(self.y_support_, minlength=len(self.classes_)))
+
+@patch
 def _fit(self: MitraClassifier, df, y, steps: dict):
     "`fit` with a checked table and checked settings."
     codes, classes = encode_labels(y)
-    looks_like_numbers(classes, len(codes))
+    warn_about_labels(classes, len(codes))
     seed = seed_from(self.random_state)
     x, codes = self._fit_encoder(df, codes, steps, seed)
     return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed)
@@ -208,8 +237,10 @@ def fit(
     self: MitraClassifier,
     X,  # table of shape (n_rows, n_columns): DataFrame, array, ...
     y,  # n_rows labels
+    **unsupported,  # a `sample_weight` gets an error that says what to do instead
 ):
     "Keep the table as support. No training."
+    refuse_fit_params(unsupported)
     steps = self._check_settings()
     return self._fit(validate_table(X, y), y, steps)
 
@@ -221,7 +252,7 @@ def predict_proba(
 ) -> np.ndarray:  # (n_rows, n_classes), in the order of `classes_`
     "Probability of each class for each row. A Dask table gives a Dask table, with the index of `X`."
     if is_dask(X): return by_partition(X, self, partition_probabilities)
-    return apply_temperature(self._predict_table(X, self._log_proba), 1.)
+    return shift_prior(apply_temperature(self._predict_table(X, self._log_proba), 1.), self._class_weights())
 
 @patch
 def predict(

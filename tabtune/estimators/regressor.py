@@ -24,7 +24,7 @@ from ..core.shapes import InputError
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
-                                     seed_from)
+                                     refuse_fit_params, seed_from)
 from .blending import blend_numbers
 from ..training.episodes import target_groups
 
@@ -150,8 +150,10 @@ def fit(
     self: MitraRegressor,
     X,  # table of shape (n_rows, n_columns): DataFrame, array, ...
     y,  # n_rows numbers
+    **unsupported,  # a `sample_weight` gets an error that says what to do instead
 ):
     "Keep the table as support. No training."
+    refuse_fit_params(unsupported)
     steps = self._check_settings()
     return self._fit(validate_table(X, y), y, steps)
 
@@ -277,8 +279,9 @@ def mean_candidates(
     cautious, wide = (np.median([whole, mixed_mean(members, limits), median], 0) for limits in ((low, high), (y.min(), y.max())))
     return dict(cautious=cautious, wide=wide, median=median, constant=np.full(len(median), y.clip(low, high).mean()))
 
-# %% ../../nbs/estimators/03_regressor.ipynb #95789399
+# %% ../../nbs/estimators/03_regressor.ipynb #9aa07418
 SHARES = (0.25, 0.5, 0.75, 1.)
+STANDARD_ERRORS = dict(wide=1.5, median=1., constant=1.)  # that a saving must exceed: more of them for trust in the tails
 
 class MeanChoice(NamedTuple):
     "The mean of a heavy-tailed target: the cautious mean, moved by a share of its distance from a candidate."
@@ -293,14 +296,15 @@ def choose_mean(
     y: np.ndarray,  # (m,) true targets of held-out rows
     candidates: dict,  # their `mean_candidates`
 ) -> MeanChoice:
-    "The choice that surely saves most squared error: its mean less its standard error."
+    "The choice that surely saves most squared error: its mean less its standard errors."
     unit = np.abs(y).max() or 1.  # squares of very large or small targets are no numbers any more
     error = (y - candidates['cautious']) / unit
     def surely_saved(choice):
         step = (choice.of(candidates) - candidates['cautious']) / unit
         saved = step * (2 * error - step)
-        return saved.mean() - saved.std(ddof=1) / math.sqrt(len(saved))
-    return max([MeanChoice(), *(MeanChoice(*c) for c in product([n for n in candidates if n != 'cautious'], SHARES))], key=surely_saved)
+        return saved.mean() - STANDARD_ERRORS[choice.candidate] * saved.std(ddof=1) / math.sqrt(len(saved))
+    savings = {MeanChoice(): 0.} | {choice: surely_saved(choice) for choice in map(MeanChoice, *zip(*product(STANDARD_ERRORS, SHARES)))}
+    return max(savings, key=savings.get)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #c303e626
 class Calibration(NamedTuple):

@@ -308,6 +308,7 @@ def run_validation(self: Trainer):
 
 # %% ../../nbs/training/02_loop.ipynb #1690f2d3
 @patch
+@torch.inference_mode(False)  # gradients, also where a caller has switched them off
 def run(self: Trainer) -> TrainState:
     "Train to the end, or until stopped."
     s, state = self.settings, self.state
