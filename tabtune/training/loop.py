@@ -303,8 +303,10 @@ def _reduce_across_processes(self: Trainer):
 @patch
 def run_validation(self: Trainer):
     "Validate, and notify the callbacks."
+    start = time.perf_counter()
     self.model.eval()
     with torch.inference_mode(): self.state.val_loss = float(self.validate(self.raw_model))
+    self.state.info['validation_seconds'] = self.state.info.get('validation_seconds', 0.0) + time.perf_counter() - start
     self.model.train(); self.notify('on_validate')
 
 # %% ../../nbs/training/02_loop.ipynb #1690f2d3
