@@ -508,7 +508,9 @@ def _write_joblib(self: TabularPipeline, path):
 def _write(self: TabularPipeline, path):
     "Write the zip."
     settings = {k: v for k, v in self.estimator_.get_params().items() if k != 'pretrained'}
-    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), **self._plain_tuning())
+    e = self.estimator_
+    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), **self._plain_tuning(),
+                    device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
     adapters = self.adapted_.peft_config if hasattr(self, 'adapted_') else ()
     with tempfile.TemporaryDirectory() as tmp:
         folders = dict(model=save_checkpoint(self._without_adapters(), f'{tmp}/model'))
@@ -547,5 +549,5 @@ def _read(cls: TabularPipeline, z, path: Path):
     manifest, state = read_contents(z, path)
     pipe = cls(**manifest['pipeline'])
     pipe._check_choices()  # not the strategy: prediction needs none, and the one in the file need not be registered here
-    est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state)
+    est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     return pipe._adopt(est)._take_tuning(manifest, z)

@@ -313,6 +313,7 @@ def _times(self: Tuning, state, comparison: float) -> dict:
 @patch
 def _advice(self: Tuning, report: dict) -> str:
     "What may help after a run that gained nothing."
+    if report['loss_untuned'] < 0.01 and self.task.measure == 'auc': return 'nothing: the untuned model predicts these rows as well as can be'
     c, usual = self.config, apply_rules(self.recommendation.inputs, timed=False).tuning_params
     factor = c.learning_rate / usual['learning_rate']
     if not 0.3 < factor < 3: return f"learning_rate={usual['learning_rate']:g}, measured for models of this size, instead of {c.learning_rate:g}"

@@ -189,7 +189,7 @@ _MEASURED_SPEED = {}  # (d_model, num_layers, device) -> tokens per second, of r
 
 def _training_speed(m: MitraConfig, device: str) -> float:  # tokens per second
     "Training speed of the last real run, or of one small step."
-    name = select_device(device).type
+    name = select_device(device, warn=False).type
     if (m.d_model, m.num_layers, name) in _MEASURED_SPEED: return _MEASURED_SPEED[m.d_model, m.num_layers, name]
     try: return tokens_per_second(m.d_model, m.num_layers, name)
     except ConfigError: return tokens_per_second(64, m.num_layers, name)  # a width that needs other heads
@@ -202,7 +202,7 @@ def record_speed(
 ):
     "Remember how fast a real run was."
     if row.get('cells') and row.get('seconds'):
-        _MEASURED_SPEED[m.d_model, m.num_layers, select_device(device).type] = row['cells'] / row['seconds']
+        _MEASURED_SPEED[m.d_model, m.num_layers, select_device(device, warn=False).type] = row['cells'] / row['seconds']
 
 # %% ../../nbs/widgets/02_form_state.ipynb #1365bad4
 @patch
@@ -218,7 +218,7 @@ def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
 @patch
 def _training_cost(self: FormState, m, tokens, train, speed, predict_s) -> dict:
     "The estimate of a run that trains."
-    inputs = RuleInputs(train, tokens - 1, device=select_device(self.device).type, strategy=self.record().name, model=m, task=self.task)
+    inputs = RuleInputs(train, tokens - 1, device=select_device(self.device, warn=False).type, strategy=self.record().name, model=m, task=self.task)
     c, _ = complete_tuning(self.tuning_params(), inputs)
     s = dict(batch_size=c.batch_size, support_size=min(c.support_size, train // 2), query_size=min(c.query_size, train // 2))
     steps = loop_settings(c).n_steps
