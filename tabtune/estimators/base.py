@@ -223,9 +223,9 @@ def _fit_encoder(
     return x, y
 
 @patch
-def _set_encoder(self: InContextEstimator, encoder):
+def _set_encoder(self: InContextEstimator, encoder, warn: bool = True):
     "Take over a fitted encoder, and the names and number of its columns."
-    self.encoder_, self.device_ = encoder, select_device(self.device)
+    self.encoder_, self.device_ = encoder, select_device(self.device, warn)
     for name in ('n_features_in_', 'feature_names_in_'):
         if hasattr(encoder, name): setattr(self, name, getattr(encoder, name))
         elif hasattr(self, name): delattr(self, name)
@@ -403,7 +403,7 @@ def __getstate__(self: InContextEstimator):
 @patch
 def __setstate__(self: InContextEstimator, state):
     BaseEstimator.__setstate__(self, state)
-    if hasattr(self, 'model_'): self.device_ = select_device(self.device); self.model_.to(self.device_)
+    if hasattr(self, 'model_'): self.device_ = select_device(self.device, warn=self.device_.type != 'cpu'); self.model_.to(self.device_)
 
 # %% ../../nbs/estimators/01_base.ipynb #87e8fbdd
 def is_dask(X) -> bool: return hasattr(X, 'map_partitions') and hasattr(X, 'npartitions')

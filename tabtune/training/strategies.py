@@ -142,7 +142,7 @@ def _adapter_rule(inputs, settings) -> tuple:  # peft_config, reason
 # %% ../../nbs/training/05_strategies.ipynb #d69ac514
 register_strategy(TuningStrategy(
     'peft', 'LoRA adapters', 'small adapters are trained beside the frozen weights', aliases=('lora',), prepare=_attach_adapters,
-    defaults=dict(learning_rate=2e-5), settings=('peft_config',), rates=(3e-3, 2e-5), rate_reasons=_MEASURED,
+    settings=('peft_config',), rates=(3e-3, 2e-5), rate_reasons=_MEASURED,
     rules=dict(peft_config=_adapter_rule), adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
 
 # %% ../../nbs/training/05_strategies.ipynb #659aff95
@@ -160,8 +160,7 @@ def find_strategy(
 
 def list_strategies() -> pd.DataFrame:  # one row for each strategy
     "The strategies that there are."
-    rows = [dict(strategy=s.name, aliases=', '.join(s.aliases), meaning=s.help, default_rate=s.config().learning_rate if s.trains else None,
-                 recommended_rate=s.rates[0] if s.trains else None, adapters=s.adapters) for s in STRATEGIES.values()]
+    rows = [dict(strategy=s.name, aliases=', '.join(s.aliases), meaning=s.help, rate=s.rates[0] if s.trains else None, adapters=s.adapters) for s in STRATEGIES.values()]
     return pd.DataFrame(rows).set_index('strategy')
 
 # %% ../../nbs/training/05_strategies.ipynb #99838789
@@ -172,3 +171,14 @@ def strategies_that(which: str) -> str:  # such as "'base-ft' or 'peft'"
 def tunes(name: str) -> bool:
     "Does a strategy train anything? True for an unknown name: whoever uses it will say what is wrong with it."
     return all(s.trains for s in STRATEGIES.values() if name in (s.name, *s.aliases))
+
+# %% ../../nbs/training/05_strategies.ipynb #0db8baf7
+def unused_settings(
+    strategy: TuningStrategy,
+    params,  # the `tuning_params` that were given: dict, 'auto' or None
+) -> list:  # names
+    "Tuning parameters that were given and that this strategy does not use."
+    given = ['auto'] if params == 'auto' else [k for k, v in (params or {}).items() if v is not None]
+    if not strategy.trains: return [k for k in given if k not in ('device', 'show_progress')]
+    others = {k for s in STRATEGIES.values() for k in s.settings} - set(strategy.settings)
+    return [k for k in given if k in others]
