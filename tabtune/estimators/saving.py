@@ -171,6 +171,7 @@ def read_estimator(
     kind: type,  # `MitraClassifier` or `MitraRegressor`
     settings: dict,  # for it, as the manifest has them
     state: dict,  # as `read_contents` gave it
+    warn: bool = True,  # of a device that is not there
 ):  # fitted
     "The estimator in a file."
     with tempfile.TemporaryDirectory() as tmp:
@@ -180,7 +181,7 @@ def read_estimator(
     est = kind(model, **settings)
     est._check_settings()
     check_support(state['support'], kind.task, path)
-    est._set_encoder(encoder_from_state(state['encoder']))
+    est._set_encoder(encoder_from_state(state['encoder']), warn)
     return est._set_support(model, **state['support'])
 
 # %% ../../nbs/estimators/04_saving.ipynb #fffa476b
