@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ..core.config import check_keys, check_settings, setting
+from ..core.config import check_settings, setting, settings_from
 from ..core.shapes import ConfigError, InputError
 from .columns import KINDS
 from .encode import TableEncoder
@@ -81,9 +81,7 @@ def from_params(cls: ProcessorSettings,
     params,  # a `ProcessorSettings`, dict or None
 ) -> ProcessorSettings:
     "Check keys and values of `processor_params`."
-    if isinstance(params, cls): return params
-    check_keys(params, PROCESSOR_KEYS, 'processor_params')
-    return cls(**(params or {}))
+    return settings_from(cls, params, 'processor_params')
 
 # %% ../../nbs/data/05_processing.ipynb #324d4896
 def check_processor_params(
