@@ -11,6 +11,8 @@ from importlib import import_module
 
 from fastcore.script import anno_parser
 
+from .core.config import did_you_mean
+
 # %% ../nbs/20_cli.ipynb #59839b57
 _COMMANDS = dict(  # subcommand -> (module with a `main`, what it does)
     demo=('tabtune.demo', 'Mitra beside three scikit-learn models on real tables; draws a picture'),
@@ -28,12 +30,17 @@ def _usage() -> str:
 def main(
     argv: list = None,  # subcommand and its options; None: those of the process
 ):
-    "Run a subcommand. An unknown one prints the table and exits with status 2."
+    "Run a subcommand. An unknown one is named beside those that there are, with exit status 2."
     name, *options = (sys.argv[1:] if argv is None else argv) or ['--help']
+    if name in ('-h', '--help'): print(_usage()); sys.exit(0)
     if name not in _COMMANDS:
-        print(_usage())
-        sys.exit(0 if name in ('-h', '--help') else 2)
+        print(f"tabtune: there is no command '{name}'; {did_you_mean(name, _COMMANDS)}\n\n{_usage()}", file=sys.stderr)
+        sys.exit(2)
     run = import_module(_COMMANDS[name][0]).main.__wrapped__
     parser = anno_parser(run, prog=f'tabtune {name}')
     given = vars(parser.parse_args(options))
     run(**{k: v for k, v in given.items() if k not in ('pdb', 'xtra')})  # nothing is returned: a console script would exit with it
+
+# %% ../nbs/20_cli.ipynb #829c1736
+#| eval: false
+if __name__ == '__main__': main()

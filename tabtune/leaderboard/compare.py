@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.script import call_parse
 from sklearn.model_selection import train_test_split
 
-from ..core.shapes import ConfigError, InputError, TabTuneError
+from ..core.shapes import ConfigError, InputError, short_errors
 from ..data.reading_files import read_table
 from ..estimators.pipeline import TabularPipeline
 from .leaderboard import TabularLeaderboard
@@ -96,13 +96,12 @@ def main(
     out: str = 'compare',  # name of the files that are written: compare.csv, .html and .png
 ):
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
-    try:
+    with short_errors('tabtune compare'):
         out, rank_by = _output_path(out, data), rank_by or ('accuracy' if task == 'classification' else 'r2')
         lb = _leaderboard(read_table(data), target, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir)
         names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
         for name in names: lb.add_model(name)
         results = lb.run(rank_by)
-    except TabTuneError as e: raise SystemExit(f'tabtune compare: {e}') from e
     print(_terminal_text(lb))
     results.to_csv(f'{out}.csv')
     lb.to_html(f'{out}.html', title=f'{Path(data).name}: {target}')

@@ -215,7 +215,7 @@ def state(self: PipelineBuilder) -> dict:
 def _changed(self: PipelineBuilder):
     "Bring the form up to date after a change."
     if self.updating: return
-    self._default_rate()
+    self._recommended_defaults()
     c = self.form_state(); wrong = c.mistakes(self.df)
     self._show_notes(c, wrong); self._update_visibility(c, wrong); self._estimate(c, wrong)
     if self.code_box.layout.display is None: self._update_code()
@@ -241,11 +241,15 @@ def _update_visibility(self: PipelineBuilder, c: FormState, wrong: dict):
 
 # %% ../../nbs/widgets/08_builder.ipynb #c48fcc7b
 @patch
-def _default_rate(self: PipelineBuilder):
-    "The default learning rate of the strategy, unless another one was chosen."
-    f, rate = self.tuning['learning_rate'], find_strategy(self.strategy.value).config().learning_rate
-    untouched = not f.is_changed(); f.set_default(rate)
-    if untouched: self.updating = True; f.set(rate); self.updating = False
+def _recommended_defaults(self: PipelineBuilder):
+    "What is recommended is the default of each field of the tuning; a field that nobody changed shows it."
+    c = self.form_state()
+    r = self._recommendation(c) if c.record().trains else None
+    for name, value in (r.tuning_params if r else {}).items():
+        f = self.tuning.get(name)
+        if f is None or f.setting['optional']: continue
+        untouched = not f.is_changed(); f.set_default(value)
+        if untouched: self.updating = True; f.set(value); self.updating = False
 
 @patch
 def _recommendation(self: PipelineBuilder, c: FormState):  # `Recommendation`, or None
@@ -262,14 +266,14 @@ def _recommendation(self: PipelineBuilder, c: FormState):  # `Recommendation`, o
 def _recommended_changes(self: PipelineBuilder, c: FormState) -> dict:  # setting -> (value, reason)
     "The settings where `recommend` would choose otherwise."
     r, fields = self._recommendation(c) if c.record().trains else None, self._fields()
-    return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value != v} if r else {}
+    return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value not in (v, None)} if r else {}
 
 @patch
 def apply_recommendation(self: PipelineBuilder):
     "Set everything as recommended."
     if not find_strategy(self.strategy.value).trains: self.strategy.value = DEFAULT_STRATEGY
     if (r := self._recommendation(self.form_state())) is None: return
-    tuning = {k: v for k, v in r.tuning_params.items() if k in self.tuning}
+    tuning = {k: v for k, v in r.tuning_params.items() if k in self.tuning and not self.tuning[k].setting['optional']}
     self.set(**r.model_params | tuning | (r.tuning_params.get('peft_config') or {}))
 
 # %% ../../nbs/widgets/08_builder.ipynb #0600d832
