@@ -313,14 +313,14 @@ def _times(self: Tuning, state, comparison: float) -> dict:
 @patch
 def _advice(self: Tuning, report: dict) -> str:
     "What may help after a run that gained nothing."
-    if report['loss_untuned'] < 0.01 and self.task.measure == 'auc': return 'nothing: the untuned model predicts these rows as well as can be'
+    if report['loss_untuned'] < 0.01 and self.task.measure == 'auc': return 'Nothing is left to gain: the untuned model predicts these rows already'
     c, usual = self.config, apply_rules(self.recommendation.inputs, timed=False).tuning_params
     factor = c.learning_rate / usual['learning_rate']
-    if not 0.3 < factor < 3: return f"learning_rate={usual['learning_rate']:g}, measured for models of this size, instead of {c.learning_rate:g}"
-    if c.support_size < 0.5 * usual['support_size']: return f"support_size={usual['support_size']} instead of {c.support_size}"
-    if report['ended'] == 'complete' and report['best_step'] == report['steps']: return f'epochs={2 * c.epochs}: the loss was still falling'
-    few = 'small tables seldom gain; ' if len(self.y) < 1000 else ''
-    return f"{few}model_params={{'n_estimators': 4}} without tuning, or keep='tuned' to use the tuned weights all the same"
+    if not 0.3 < factor < 3: return f"Try learning_rate={usual['learning_rate']:g}, measured for models of this size, instead of {c.learning_rate:g}"
+    if c.support_size < 0.5 * usual['support_size']: return f"Try support_size={usual['support_size']} instead of {c.support_size}"
+    if report['ended'] == 'complete' and report['best_step'] == report['steps']: return f'Try epochs={2 * c.epochs}: the loss was still falling'
+    few = 'Tables of fewer than 1,000 rows seldom gain. ' if len(self.y) < 1000 else ''
+    return f"{few}Try model_params={{'n_estimators': 4}} without tuning, or keep='tuned' to use the tuned weights all the same"
 
 @patch
 def _tell(self: Tuning, report: dict) -> str:
