@@ -534,7 +534,7 @@ torch.save(dict(weights=run.tuned.state_dict(), loss=run.history.frame().loss.dr
 
 def shared_run(batch_size):
     x, y = rings(200)
-    config = TuningConfig(**QUICK | dict(batch_size=batch_size, optimizer='sgd', learning_rate=0.5))
+    config = TuningConfig(**QUICK | dict(batch_size=batch_size, gradient_accumulation_steps=1, optimizer='sgd', learning_rate=0.5))
     run = Tuning(tiny_model(), x, y, config, 'base-ft', 0.0, 42)
     run.run()
     return run
