@@ -117,7 +117,7 @@ def test_imports_are_among_the_problems(root, monkeypatch):
     for part in ('module_problems', 'readme_problems', 'notebook_problems', 'link_problems', 'collection_problems'): monkeypatch.setattr(check, part, lambda root: [])
     assert check.problems(root) == []
     monkeypatch.setattr(check, 'PACKAGES', check.PACKAGES[::-1])
-    assert any(p.startswith('nbs/training/08_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
+    assert any(p.startswith('nbs/training/09_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
 
 def collected(root, *lines):
     "The problems with the ids of a single test file."

@@ -186,9 +186,11 @@ def test_no_false_alarm(params, caplog):
     assert [r.getMessage() for r in caplog.records if r.levelname == 'WARNING'] == []
 
 @pytest.mark.parametrize('strategy, params, unused', [
-    ('inference', dict(epochs=3, device='cpu'), "'epochs' unused, since tuning_strategy='inference' trains nothing"), ('inference', 'auto', "'auto' unused"),
-    ('base-ft', LITTLE | dict(peft_config=dict(r=4)), "'peft_config' unused, since tuning_strategy='base-ft' has no use for it"),
-    ('inference', dict(device='cpu'), None), ('inference', None, None), ('peft', LITTLE | dict(peft_config=dict(r=4)), None)])
+    pytest.param('inference', dict(epochs=3, device='cpu'), "'epochs' unused, since tuning_strategy='inference' trains nothing", id='epochs of inference'),
+    pytest.param('inference', 'auto', "'auto' unused", id='auto of inference'),
+    pytest.param('base-ft', LITTLE | dict(peft_config=dict(r=4)), "'peft_config' unused, since tuning_strategy='base-ft' has no use for it", id='peft_config of base-ft'),
+    pytest.param('inference', dict(device='cpu'), None, id='device of inference'), pytest.param('inference', None, None, id='nothing'),
+    pytest.param('peft', LITTLE | dict(peft_config=dict(r=4)), None, id='peft_config of peft')])
 def test_what_is_not_used_is_said_to_be_unused(strategy, params, unused, caplog):
     pipeline(tuning_strategy=strategy, tuning_params=params, model_params=dict(d_model=32, num_layers=1)).fit(*rings(60))
     said = [r.getMessage() for r in caplog.records if 'unused' in r.getMessage()]
