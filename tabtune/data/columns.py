@@ -115,7 +115,7 @@ def fit(
     "Learn from a training column."
     x = self._learn(self.as_fitted(s))
     self.missing = float(np.isnan(x).mean())
-    for f in self._found: self.remark(f'{f.cells} cells could not be read, such as {f.example!r}')
+    for f in self._found: self.remark(f'{f.cells} cell{"s" * (f.cells > 1)} could not be read, such as {f.example!r}')
     return self
 
 @patch

@@ -101,7 +101,7 @@ def _day_numbers(fields, order):
     days = months.astype('M8[D]') + np.where(good, d - 1, 0)
     return np.where(good & (days.astype('M8[M]') == months), days.astype(np.int64).astype(np.float64), np.nan)
 
-# %% ../../nbs/data/02b_date_text.ipynb #2a9fcba1
+# %% ../../nbs/data/02b_date_text.ipynb #9d46a4ad
 def find_date_format(
     keys: list,  # distinct texts
     weights=None,  # cells of each; None: one
@@ -119,9 +119,14 @@ def find_date_format(
     share = {o: w[~np.isnan(d)].sum() for o, d in days.items()}
     order = max(share, key=share.get)
     if not share[order]: return None
-    rivals = [o for o in share if o != order and share[o] == share[order] and not np.array_equal(days[o], days[order], equal_nan=True)]
+    rivals = [o for o in share if share[o] == share[order]]
+    differing = [len({p[0][i] for p, _ in kept}) for i in range(n)]
+    most = max(differing[o.find('d')] for o in rivals)
+    rivals = [o for o in rivals if differing[o.find('d')] > .5 * most] if n == 3 else rivals
+    if order not in rivals: order = rivals[0]
     example = next(p for (p, _), d in zip(kept, days[order]) if not np.isnan(d))
-    return dict(order=order, pattern=_pattern(example, order), undecided=rivals)
+    return dict(order=order, pattern=_pattern(example, order),
+                undecided=[_pattern(example, o) for o in rivals if not np.array_equal(days[o], days[order], equal_nan=True)])
 
 # %% ../../nbs/data/02b_date_text.ipynb #9bb9ba88
 def _pattern(parts, order):

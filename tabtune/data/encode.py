@@ -24,6 +24,7 @@ from .columns import KINDS, column_from_state
 from .frames import check_table, column_names, has_column_names, unique_names
 from .kinds import DateColumn, NumberColumn, column_kinds, fit_numbers
 from .scaling import apply_scale, fit_scale, stack_scales
+from .text import TextColumn
 
 # %% ../../nbs/data/04_encode.ipynb #c534cb4a
 def check_column_types(
@@ -250,11 +251,15 @@ def transform(self: TableEncoder, X):
 @patch
 def fit_rows(self: TableEncoder,
     df: pd.DataFrame,  # the training rows, as `check_table` gave them
-    y,  # their labels
+    y,  # their class codes (integers) or numbers (floats), which columns of text learn from; None: they don't
 ) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
     "Learn from a table that was checked already, and encode its rows."
     self._fit(df)
-    return self._encode(df, list(range(df.shape[1])), []), y
+    scores = {} if y is None else {i: c.learn_target(df.iloc[:, i], y) for i, c in enumerate(self.columns_) if isinstance(c, TextColumn) and c.missing < 1}
+    z = self._encode(df, list(range(df.shape[1])), [])
+    for i, score in scores.items():
+        if score.shape[1]: z[:, np.flatnonzero(self.sources_ == i)[-score.shape[1]:]] = score
+    return z, y
 
 # %% ../../nbs/data/04_encode.ipynb #37a02e42
 @patch

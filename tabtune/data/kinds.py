@@ -88,9 +88,9 @@ def _find_format(self: NumberColumn, texts):
     bounds = read_numbers(texts, self.format)[1]
     self.has_bounds = bool((bounds[~np.isnan(bounds)] != bounds[~np.isnan(bounds)][0]).any())
     self.remark(describe_format(format))
-    if self.has_bounds: self.remark(f'{int(texts.cells[np.abs(bounds) == 1].sum())} cells are bounds, such as {texts[np.flatnonzero(np.abs(bounds) == 1)[0]]!r}')
+    if self.has_bounds: self.remark(f'bounds in {int(texts.cells[np.abs(bounds) == 1].sum())} cells, such as {texts[np.flatnonzero(np.abs(bounds) == 1)[0]]!r}')
     if format['undecided']: self.remark(f"{format['undecided']!r} may have two meanings, and no cell decides: "
-        f"'{format['decimal']}' is taken as the decimal mark; if that is wrong, turn the column into numbers before fit", alert=True)
+        f"{format['decimal']!r} is taken as the decimal mark. If that is wrong, make numbers of X[{self.name!r}] before fit", alert=True)
 
 @patch
 def _bounds(self: NumberColumn, s):
@@ -319,7 +319,7 @@ class DateColumn(DurationColumn):
         "Instants, to the second."
         return pd.to_datetime(invert_scale(z, self.scale), unit='s').round('s')
 
-# %% ../../nbs/data/03_kinds.ipynb #6555274e
+# %% ../../nbs/data/03_kinds.ipynb #25d6af5d
 _FIRST = dict(d='the day', m='the month', y='the year')
 
 @patch
@@ -333,7 +333,7 @@ def _find_format(self: DateColumn, texts):
     self.format = format
     self.remark(f"dates as {format['pattern']}")
     if format['undecided']: self.remark(f"no cell tells {' from '.join(_FIRST[f].removeprefix('the ') for f in format['order'][:2])}: {_FIRST[format['order'][0]]} "
-                                        "is taken to come first; if that is wrong, turn the column into dates before fit", alert=True)
+                                        f"is taken to come first. If that is wrong: X[{self.name!r}] = pd.to_datetime(X[{self.name!r}], format={format['undecided'][0]!r})", alert=True)
 
 # %% ../../nbs/data/03_kinds.ipynb #9a769a7d
 def _are_dates(texts):

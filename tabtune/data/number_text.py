@@ -123,7 +123,9 @@ def _units(counts):
         if top in family and (len({family[u] for u in known}) > 1 or (known == ['k'] and '' in counts)): return {u: family[u] for u in known} | {'': 1.}
     return {top: 1., '': 1.}
 
-# %% ../../nbs/data/02a_number_text.ipynb #3e98d55e
+# %% ../../nbs/data/02a_number_text.ipynb #4e4112ba
+_LIMIT = re.compile(r'([<>≤≥]=?|below|above)\s*[^\W\d_]{2,8}', re.I)  # a bound without a number
+
 def find_number_format(
     keys: list,  # distinct texts
     weights=None,  # cells of each; None: one
@@ -133,16 +135,15 @@ def find_number_format(
     plain = ~np.isnan(to_numbers(keys))
     parts = [split_number(k) for k in keys] if not plain.all() else []
     kept = [(p, v, w) for p, w in zip(parts, weights) if p is not None and (v := digit_values(p.digits)) is not None]
-    if not kept or sum(w for *_, w in kept) <= weights[plain].sum(): return None
+    limits = any(_LIMIT.fullmatch(k.strip()) for k, p in zip(keys, parts) if p is None)
+    if not kept or (sum(w for *_, w in kept) <= weights[plain].sum() and not limits): return None
     before, after = Counter(), Counter()
     for p, _, w in kept: before[p.before] += w; after[p.after] += w
     fronts = [b for b, _ in before.most_common() if b][:1]
     decimal, open_ = decimal_mark([v for _, v, _ in kept], [w for *_, w in kept])
     return dict(before=fronts, units=_units(after), decimal=decimal, undecided=open_ and next(p.digits for p, v, _ in kept if v[2] == '?') or '', low=-math.inf, high=math.inf)
 
-# %% ../../nbs/data/02a_number_text.ipynb #84f0c497
-_LIMIT = re.compile(r'([<>≤≥]=?|below|above)\s*[^\W\d_]{2,8}', re.I)
-
+# %% ../../nbs/data/02a_number_text.ipynb #d90c119d
 def read_numbers(
     keys,  # texts
     format: dict,  # from `find_number_format`

@@ -153,3 +153,38 @@ def note(self: TextColumn) -> str:
     if self.missing == 1 or self.n_distinct == 1: return Column.note(self)
     what = f'lists, divided by {self.separator!r}' if self.separator else 'text'
     return '; '.join(filter(None, [f'{what}: {len(self.words)} words, {len(self.chars)} character sequences' if len(self.axes) else '', Column.note(self)]))
+
+# %% ../../nbs/data/02c_text.ipynb #7ad00c06
+_MAX_SCORES = 10
+
+def _targets(y) -> np.ndarray:  # (n, scores) float64
+    "Class codes as one column of 0 and 1 for each class (one for two classes), numbers standardised."
+    y = np.asarray(y)
+    if y.dtype.kind == 'f': return ((y - y.mean()) / (y.std() or 1.))[:, None]
+    k = int(y.max()) + 1
+    return (y[:, None] == np.arange(k)[1 if k == 2 else 0:]).astype(np.float64)
+
+def _ridge(x, t) -> np.ndarray:  # (parts + 1, scores): the last row is the intercept
+    "Linear scores for targets."
+    from sklearn.linear_model import Ridge
+    r = Ridge(1., solver='sparse_cg', tol=1e-3).fit(x, t)
+    return np.r_[r.coef_.reshape(t.shape[1], -1).T, np.atleast_1d(r.intercept_)[None]]
+
+@patch
+def learn_target(
+    self: TextColumn,
+    s: pd.Series,  # the training column
+    y,  # (n,) class codes as integers, or numbers as floats
+) -> np.ndarray:  # (n, scores) float32 for the training rows, each from a model that has not seen it
+    "Learn what the parts say about the target."
+    codes, keys = distinct(s)
+    full, t = np.array([not is_blank(k) for k in keys] + [False])[codes], _targets(y)
+    scores = np.full(t.shape, np.nan, dtype=np.float32)
+    if not len(self.axes) or full.sum() < 20 or t.shape[1] > _MAX_SCORES: return scores[:, :0]
+    used, of = np.unique(codes[full], return_inverse=True)
+    x, t = tf_idf(count_parts([keys[c] for c in used], self.words, self.chars), self.idf)[of], t[full]
+    fold = np.random.default_rng(0).permutation(len(used))[of] % 5
+    out = np.empty(t.shape)
+    for f in range(5): w = _ridge(x[fold != f], t[fold != f]); out[fold == f] = x[fold == f] @ w[:-1] + w[-1]
+    scores[full], self.effects = out, _ridge(x, t)
+    return scores

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core.late_methods import LateMethods
 from ..core.config import check_choice, check_range
-from ..data.encode import TableEncoder
+from ..data.encode import TableEncoder, check_column_types
 from ..data.processing import TableProcessor, check_processor_params
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
@@ -161,6 +161,7 @@ def _check_settings(self: InContextEstimator) -> dict:  # the processing steps, 
     if not isinstance(self.random_state, (type(None), np.random.RandomState)): check_range('random_state', self.random_state, 0)
     check_choice('support_strategy', self.support_strategy, ['sample', 'nearest'])
     check_choice('calibrate', self.calibrate, [True, False])
+    check_column_types(self.column_types)
     return check_processor_params(self.processor_params)
 
 @patch
@@ -180,7 +181,8 @@ def _fit_encoder(
     seed: int,
 ) -> tuple:  # matrix (n', F) and targets (n',) of the training rows
     "Learn to read the table, with the processing steps."
-    encoder = TableProcessor(**steps, random_state=seed, task=self.task) if steps else TableEncoder()
+    types = self.column_types
+    encoder = TableProcessor(**steps, column_types=types, random_state=seed, task=self.task) if steps else TableEncoder(types)
     x, y = encoder.fit_rows(df, y)
     self._set_encoder(encoder)
     return x, y

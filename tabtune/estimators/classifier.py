@@ -80,6 +80,8 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a support for each region of the table)
     calibrate : fit a temperature on held-out rows; more than ten classes have one in any case
     processor_params : dict of optional steps before the model, see `TableProcessor`
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
 
     Attributes
     ----------
@@ -90,10 +92,11 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
     def __init__(self, pretrained='medium', n_estimators=1, device='auto', random_state=42, max_support=None, max_features=500,
-                 cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None):
+                 cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None, column_types=None):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.calibrate, self.processor_params = support_strategy, calibrate, processor_params
+        self.column_types = column_types
 
     task = 'classification'
     def _reset_calibration(self): self.temperature_ = self._find_temperature()

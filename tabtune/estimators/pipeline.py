@@ -87,6 +87,8 @@ class TabularPipeline(LateMethods, ClassifierMixin, BaseEstimator):
         parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
 
     Attributes
     ----------
@@ -97,10 +99,10 @@ class TabularPipeline(LateMethods, ClassifierMixin, BaseEstimator):
     tuning_report_ : dict; what was kept, and by how much it was better (after tuning)
     """
     def __init__(self, model_name='Mitra', task_type='classification', tuning_strategy='inference', tuning_params=None,
-                 processor_params=None, model_params=None, model_checkpoint_path=None, finetune_mode='meta-learning'):
+                 processor_params=None, model_params=None, model_checkpoint_path=None, finetune_mode='meta-learning', column_types=None):
         self.model_name, self.task_type, self.tuning_strategy = model_name, task_type, tuning_strategy
         self.tuning_params, self.processor_params, self.model_params = tuning_params, processor_params, model_params
-        self.model_checkpoint_path, self.finetune_mode = model_checkpoint_path, finetune_mode
+        self.model_checkpoint_path, self.finetune_mode, self.column_types = model_checkpoint_path, finetune_mode, column_types
 
     def __sklearn_is_fitted__(self): return hasattr(self, 'estimator_')
 
@@ -154,7 +156,7 @@ def _check(self: TabularPipeline) -> CheckedSettings:
         raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
     given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)}
     est = ESTIMATORS[self.task_type](None, device=tuning.device, random_state=params.get('seed', 42),
-                                     processor_params=self.processor_params, **given)
+                                     processor_params=self.processor_params, column_types=self.column_types, **given)
     if isinstance(self.tuning_params, Mapping) and 'dropout' in self.tuning_params:
         params = {'dropout': self.tuning_params['dropout']} | params
     return CheckedSettings(strategy, params, tuning, est, est._check_settings())

@@ -81,6 +81,8 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     cache_budget : bytes that may be kept between calls, so that later predictions skip the support
     support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a support for each region)
     processor_params : dict of optional steps before the model, see `TableProcessor`
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
 
     Attributes
     ----------
@@ -89,10 +91,10 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
     def __init__(self, pretrained='medium-regression', n_estimators=1, device='auto', random_state=42, max_support=None,
-                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None):
+                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None, column_types=None):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
-        self.support_strategy, self.processor_params = support_strategy, processor_params
+        self.support_strategy, self.processor_params, self.column_types = support_strategy, processor_params, column_types
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
