@@ -37,8 +37,8 @@ def is_text(
     "Whether texts are to be taken apart, rather than to be levels of a category."
     return len(keys) >= 20 and 2 * len(keys) > n or list_separator(keys) != ''
 
-# %% ../../nbs/data/02c_text.ipynb #ae7dac45
-_N_WORDS, _N_CHARS, _N_FIT, _N_COLUMNS, _LONGEST = 1000, 2000, 10_000, 20, 400
+# %% ../../nbs/data/02c_text.ipynb #9fbdcd50
+_N_WORDS, _N_CHARS, _N_FIT, _N_COLUMNS, _LONGEST, _WORD_WEIGHT = 1000, 2000, 10_000, 12, 400, 4.
 
 def _analyzers():
     from sklearn.feature_extraction.text import CountVectorizer  # imported late, with the first column of text
@@ -111,7 +111,7 @@ class TextColumn(Column):
         "What can be said of a text that was reduced to numbers."
         return np.where(np.isnan(z), None, '(text)')
 
-# %% ../../nbs/data/02c_text.ipynb #2a301c66
+# %% ../../nbs/data/02c_text.ipynb #313d9427
 @patch
 def _fit_axes(self: TextColumn, keys):
     "Weights of the parts, directions of the SVD and the scale of its coordinates."
@@ -124,6 +124,7 @@ def _fit_axes(self: TextColumn, keys):
     from sklearn.decomposition import TruncatedSVD
     x = count_parts(keys, self.words, self.chars)
     self.idf = np.log((1 + len(keys)) / (1 + np.bincount(x.indices, minlength=n_parts))) + 1
+    self.idf[:len(self.words)] *= _WORD_WEIGHT
     k = max(1, min(_N_COLUMNS, n_parts - 1, len(keys) // 10))
     x = tf_idf(x, self.idf)
     with warnings.catch_warnings(action='ignore'): svd = TruncatedSVD(k, random_state=0).fit(x) if n_parts > 1 else None
@@ -154,7 +155,7 @@ def note(self: TextColumn) -> str:
     what = f'lists, divided by {self.separator!r}' if self.separator else 'text'
     return '; '.join(filter(None, [f'{what}: {len(self.words)} words, {len(self.chars)} character sequences' if len(self.axes) else '', Column.note(self)]))
 
-# %% ../../nbs/data/02c_text.ipynb #7ad00c06
+# %% ../../nbs/data/02c_text.ipynb #5d89fab7
 _MAX_SCORES = 10
 
 def _targets(y) -> np.ndarray:  # (n, scores) float64
@@ -167,7 +168,7 @@ def _targets(y) -> np.ndarray:  # (n, scores) float64
 def _ridge(x, t) -> np.ndarray:  # (parts + 1, scores): the last row is the intercept
     "Linear scores for targets."
     from sklearn.linear_model import Ridge
-    r = Ridge(1., solver='sparse_cg', tol=1e-3).fit(x, t)
+    r = Ridge(3., solver='sparse_cg', tol=1e-3).fit(x, t)
     return np.r_[r.coef_.reshape(t.shape[1], -1).T, np.atleast_1d(r.intercept_)[None]]
 
 @patch
