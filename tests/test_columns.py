@@ -49,9 +49,9 @@ FRAMES = {
     'currency code': lambda v: f'{v:,.2f} USD', 'code before': lambda v: f'CHF {v:,.2f}'.replace(',', "'"), 'apostrophe': lambda v: f'{v:,.2f}'.replace(',', '\u2019'),
     'no-break blank': lambda v: f'{v:,.2f}'.replace(',', '\u00a0').replace('.', ','), 'thin blank': lambda v: f'{v:,.2f}'.replace(',', '\u202f'), 'blank': lambda v: f'{v:,.2f}'.replace(',', ' '),
     'parentheses': lambda v: f'({-v:,.2f})' if v < 0 else f'{v:,.2f}', 'dollar in parentheses': lambda v: f'(${-v:,.2f})' if v < 0 else f'${v:,.2f}',
-    'unicode minus': lambda v: f'{v:,.2f}'.replace('-', '\u2212'), 'trailing minus': lambda v: f'{abs(v):,.2f}' + '-' * (v < 0), 'plus': lambda v: f'{v:+,.2f}',
+    'unicode minus': lambda v: f'{v:,.2f}'.replace('-', '\u2212'), 'trailing minus': lambda v: f'{abs(v):,.2f}' + '-' * int(v < 0), 'plus': lambda v: f'{v:+,.2f}',
     'decimal comma': lambda v: f'{v:.2f}'.replace('.', ','), 'thousands only': lambda v: f'{v:,.2f}', 'exponent': lambda v: f'{v:.6e} J', 'per mille': lambda v: f'{v:.2f} ‰',
-    'about': lambda v: f'~{v:.2f}', 'real': lambda v: 'R$ ' + swapped(f'{v:,.2f}'), 'some without a unit': lambda v: f'{v:.2f}' + ' mg' * (v % 1 > .1), 'half magnitudes': lambda v: f'{v / 1000:.5f}k' if abs(v) > 500 else f'{v:.2f}'}
+    'about': lambda v: f'~{v:.2f}', 'real': lambda v: 'R$ ' + swapped(f'{v:,.2f}'), 'some without a unit': lambda v: f'{v:.2f}' + ' mg' * int(v % 1 > .1), 'half magnitudes': lambda v: f'{v / 1000:.5f}k' if abs(v) > 500 else f'{v:.2f}'}
 
 @pytest.mark.parametrize('name', FRAMES)
 def test_a_number_in_a_frame_is_a_number(name):

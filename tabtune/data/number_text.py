@@ -21,7 +21,7 @@ def to_numbers(
     "Texts as numbers."
     return pd.to_numeric(pd.Series(keys, dtype=object), errors='coerce').to_numpy(dtype=np.float64, na_value=np.nan)
 
-# %% ../../nbs/data/02a_number_text.ipynb #15db45cf
+# %% ../../nbs/data/02a_number_text.ipynb #f719d64d
 _PLAIN_SIGNS = {ord(c): p for p, signs in ((' ', '\u00a0\u2002\u2003\u2005\u2007\u2008\u2009\u200a\u202f\u3000'), ('-', '\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d'),
                                            ("'", '\u2019\u2018\u00b4`\u02bc\u2032'), ('', '\u200b\u200e\u200f\u202a\u202c\ufeff')) for c in signs}
 _SYMBOLS = '$€£¥₹₽₩₺₪₫₴₦₱฿₡₲₵₸₼₾¢'
@@ -32,7 +32,7 @@ _BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than
                                  (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least'))) for m in marks}
 _PARTS = re.compile(
     rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*([^\d\s+\-().,\'<>≤≥][^\d+\-()<>,]{{0,6}}?)?\s*([-+])?\s*'
-    r"(\d+(?:[.,' ]\d+)*[.,]?|[.,]\d+)(?:(?:e|\s?[x×*]\s?10\^?)([-+]?\d{1,3}))?"
+    r"(\d+(?:[.,' ]\d+)*[.,]?|[.,]\d+)(?:(?:e|\s?[x×*·]\s?10\^)([-+]?\d{1,3}))?"
     rf'\s*(\+)?\s*((?:[^\W\d_]|[%‰°"Ω{_SYMBOLS}])[^()\d<>;:,|]{{0,20}}?[23]?|(?:/|of|out of)\s*\d+|[^\W\d_]+/\d+\s?[^\W\d_]+)?\s*([-+]|-{{2}})?\s*(\))?',
     re.I)
 
@@ -143,7 +143,7 @@ def find_number_format(
     decimal, open_ = decimal_mark([v for _, v, _ in kept], [w for *_, w in kept])
     return dict(before=fronts, units=_units(after), decimal=decimal, undecided=open_ and next(p.digits for p, v, _ in kept if v[2] == '?') or '', low=-math.inf, high=math.inf)
 
-# %% ../../nbs/data/02a_number_text.ipynb #d90c119d
+# %% ../../nbs/data/02a_number_text.ipynb #455fa65c
 def read_numbers(
     keys,  # texts
     format: dict,  # from `find_number_format`
@@ -157,12 +157,12 @@ def read_numbers(
             elif key.strip().casefold() in _INFINITE: out[:, i] = float(key), 0
             continue
         if p.after not in units or (p.before and p.before not in format['before']): continue
-        if (v := digit_values(p.digits)) is not None: out[:, i] = p.sign * v[comma] * 10. ** int(p.exponent or 0) * units[p.after], p.bound
+        if (v := digit_values(p.digits)) is not None: out[:, i] = p.sign * v[comma] * float(f'1e{p.exponent or 0}') * units[p.after], p.bound
     return np.where(np.isfinite(out[0]) | [k.strip().casefold() in _INFINITE for k in keys], out[0], np.nan), out[1]
 
 _INFINITE = {'inf', '-inf', '+inf', 'infinity', '-infinity'}
 
-# %% ../../nbs/data/02a_number_text.ipynb #59e6f784
+# %% ../../nbs/data/02a_number_text.ipynb #f2f5f01d
 def number_texts(
     keys: list,  # distinct texts
     weights=None,  # cells of each; None: one
@@ -174,7 +174,7 @@ def number_texts(
     plain = np.unique(x[bounds == 0])
     if len(plain) < 2 and not (len(plain) == 1 and (np.isnan(bounds) | (bounds == 0)).all()) and (len(np.unique(bounds[~np.isnan(bounds)])) != 1 or len(np.unique(x)) < 3):
         return np.zeros(len(keys), dtype=bool)
-    return np.zeros(len(keys), dtype=bool) if _are_codes(keys, x) else ~np.isnan(x)
+    return np.zeros(len(keys), dtype=bool) if _are_codes(keys, x) else ~np.isnan(bounds)
 
 def _are_codes(keys, x):
     "Whether grouped numbers look like telephone numbers: long, whole and all of one length."
