@@ -7,7 +7,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/'tools')]
-from check import PACKAGES, place
+from chapters import PACKAGES, place
 from clean import notebooks
 from readme import visible
 

@@ -263,7 +263,7 @@ def test_explanations_of_numbers(fitted):
             np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
             np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
             predicted = reg._query_members(0, reg.encoder_.transform(X[120:126]))[member]
-            watched = type(predicted)(PREDICTIVE_HEADS[reg.model_.config.answer].distribution(torch.tensor(maps.logits)[None].double()), predicted.scale, predicted.sign)
+            watched = type(predicted)(PREDICTIVE_HEADS[reg.model_.config.output_kind].distribution(torch.tensor(maps.logits)[None].double()), predicted.scale, predicted.sign)
             np.testing.assert_allclose(watched.mean(), predicted.mean(), rtol=1e-3)  # what was watched is what is predicted
     pipe = TabularPipeline(task_type='regression').fit(X[:120], y[:120])
     rows = pipe.similar_rows(X[120:121], n=4, table=X[:120])

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..core.config import check_choice, did_you_mean
 from ..core.shapes import ConfigError, InputError
 from .columns import KINDS, column_from_state
-from .frames import check_table, column_names, has_column_names, unique_names
+from .frames import validate_table, column_names, has_column_names, unique_names
 from .kinds import DateColumn, NumberColumn, column_kinds, fit_numbers
 from .scaling import apply_scale, fit_scale, stack_scales
 from .text import TextColumn
@@ -68,7 +68,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
     def fit(self, X, y=None, *, feature_names=None):
         "Learn each column's kind, levels and scale. `feature_names` names the columns of an array."
-        df = check_table(X, y)
+        df = validate_table(X, y)
         if feature_names is not None:
             if len(feature_names) != df.shape[1]:
                 raise InputError(f'{len(feature_names)} feature_names for {df.shape[1]} columns')
@@ -236,7 +236,7 @@ def blocks(self: TableEncoder,
 ):  # float32 matrices: a list of one, or made one after another
     "Encode a table block by block."
     check_is_fitted(self, 'columns_')
-    df = check_table(X)
+    df = validate_table(X)
     names, named = column_names(df), has_column_names(df)
     where = align([c.name for c in self.columns_], names, hasattr(self, 'feature_names_in_'), named)
     blocks = self._encode_blocks(df, where, n_rows or len(df))
@@ -250,7 +250,7 @@ def transform(self: TableEncoder, X):
 
 @patch
 def fit_rows(self: TableEncoder,
-    df: pd.DataFrame,  # the training rows, as `check_table` gave them
+    df: pd.DataFrame,  # the training rows, as `validate_table` gave them
     y,  # their class codes (integers) or numbers (floats), which columns of text learn from; None: they don't
 ) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
     "Learn from a table that was checked already, and encode its rows."

@@ -22,7 +22,7 @@ from ..core.config import check_keys, check_settings, setting
 from ..core.shapes import ConfigError, InputError
 from .columns import KINDS
 from .encode import TableEncoder
-from .frames import check_table
+from .frames import validate_table
 
 # %% ../../nbs/data/05_processing.ipynb #ba2dc4e1
 log = logging.getLogger('tabtune')
@@ -263,7 +263,7 @@ _STEPS = dict(imputation_strategy=Impute, categorical_encoding=Categories, scali
 
 @patch
 def fit_rows(self: TableProcessor,
-    df: pd.DataFrame,  # the training rows, as `check_table` gave them
+    df: pd.DataFrame,  # the training rows, as `validate_table` gave them
     y,  # (n,) class codes, or numbers for a regression
 ) -> tuple:  # (matrix (n', F) float32, labels (n',))
     "Learn all steps, and return the training rows as the model will see them, resampled if that is set."
@@ -301,7 +301,7 @@ def _outputs(self: TableProcessor, m):
 @patch
 def fit(self: TableProcessor, X, y):
     "Learn all steps from the training rows and their class codes."
-    self.fit_rows(check_table(X, y), np.asarray(y))
+    self.fit_rows(validate_table(X, y), np.asarray(y))
     return self
 
 @patch

@@ -14,7 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 from sklearn.base import ClassifierMixin
 
-from ..data.frames import check_table, encode_labels
+from ..data.frames import check_rows, encode_labels, validate_table
 from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
                                      outputs_in_chunks, seed_from)
 from ..model.mitra import Mitra
@@ -180,7 +180,7 @@ def fit(
 ):
     "Keep the table as support. No training."
     steps = self._check_settings()
-    return self._fit(check_table(X, y), y, steps)
+    return self._fit(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cd82f86
 @patch
@@ -201,6 +201,12 @@ def predict(
     if is_dask(X): return by_partition(X, self, partition_labels)
     proba = self.predict_proba(X)
     return self.classes_[proba.argmax(1)]
+
+@patch
+def score(self: MitraClassifier, X, y, sample_weight=None) -> float:
+    "Accuracy."
+    check_rows(X, y)
+    return super(MitraClassifier, self).score(X, y, sample_weight)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #16fc8dc2
 def partition_probabilities(df: pd.DataFrame, est: MitraClassifier) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from ..core.late_methods import LateMethods, attach_late_methods
 from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, check_model_params
 from ..core.files import write_atomic
 from ..core.shapes import CheckpointError, ConfigError, InputError
-from ..data.frames import check_table, check_target
+from ..data.frames import check_rows, check_target, validate_table
 from ..data.processing import PROCESSOR_KEYS, processing_summary
 from .base import InContextEstimator, accept_any_table
 from .classifier import MitraClassifier
@@ -172,7 +172,7 @@ def fit(
     settings = self._check()
     est = settings.estimator
     est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
-    df = check_table(X, y)
+    df = validate_table(X, y)
     self._adopt(est._fit(df, y, settings.steps))
     return self._tune(settings, len(df)) if settings.strategy.trains else self
 
@@ -215,6 +215,7 @@ def evaluate(
 ):
     "Accuracy, F1, ROC AUC, precision, recall, MCC, Brier score, log loss; for numbers see `regression_metrics`."
     check_choice('output_format', output_format, ['dict', 'frame'])
+    check_rows(X, y)
     if self.task_type == 'regression':
         full = self.predict(X, output='full')
         scores = regression_metrics(y, full['mean'], full['quantiles'], interval=full['interval'])
@@ -237,6 +238,7 @@ def predict_interval(
 def score(self: TabularPipeline, X, y, sample_weight=None) -> float:
     "Accuracy, or R² for a regression."
     from sklearn.metrics import accuracy_score, r2_score
+    check_rows(X, y)
     y, measure = (check_target(y), r2_score) if self.task_type == 'regression' else (y, accuracy_score)
     return float(measure(y, self.predict(X), sample_weight=sample_weight))
 
@@ -394,6 +396,7 @@ def evaluate_calibration(
     ax=None,  # where to draw
 ) -> dict:  # ece, mce, brier_score; bins: a DataFrame; ax, if drawn
     "Expected and maximum calibration error, Brier score, and a reliability diagram."
+    check_rows(X, y)
     p = self.predict_proba(X)
     out = calibration_metrics(y, p, self.classes_, n_bins)
     return out | dict(ax=plot_reliability(y, p, self.classes_, n_bins, ax)) if plot or ax is not None else out
@@ -407,7 +410,10 @@ def evaluate_fairness(
     sensitive_features,  # the name of a column of X or a list of them, or the group of each row
 ) -> dict:  # demographic_parity, equalised_odds, accuracy: largest differences; by_group: DataFrame
     "How differently groups are treated."
-    return fairness_metrics(y, self.predict_proba(X), self.classes_, named_groups(X, sensitive_features))
+    groups = named_groups(X, sensitive_features)
+    check_rows(X, y)
+    check_rows(X, groups, 'sensitive_features')
+    return fairness_metrics(y, self.predict_proba(X), self.classes_, groups)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #34049ef7
 CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability)
@@ -426,6 +432,7 @@ def plot(
     plots = REGRESSION_PLOTS if self.task_type == 'regression' else CLASSIFICATION_PLOTS
     kind = kind or next(iter(plots))
     check_choice('kind', kind, list(plots))
+    check_rows(X, y)
     if self.task_type != 'regression': return plots[kind](y, self.predict_proba(X), self.classes_, ax=ax, **kwargs)
     full = self.predict(X, output='full')
     return plots[kind](y, full['mean'], full['interval'], ax=ax, **kwargs)

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range
 from ..core.shapes import InputError
-from ..data.frames import check_table, check_target
+from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
                                      seed_from)
@@ -104,7 +104,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 @patch
 def _set_support(self: MitraRegressor, model, *, y_support, **support):
     "Take over a support: the arguments of `_keep_support`."
-    self.scale_ = PREDICTIVE_HEADS[model.config.answer].fit_scale(torch.tensor(y_support)[None])
+    self.scale_ = PREDICTIVE_HEADS[model.config.output_kind].fit_scale(torch.tensor(y_support)[None])
     if y_support.min() == y_support.max():
         warnings.warn(f'y has one value only, {y_support[0]!r}: every prediction will be that value')
     self._keep_support(model, y_support=y_support, **support)
@@ -126,7 +126,7 @@ def fit(
 ):
     "Keep the table as support. No training."
     steps = self._check_settings()
-    return self._fit(check_table(X, y), y, steps)
+    return self._fit(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #b5fbd7f3
 @patch
@@ -138,7 +138,7 @@ def scaled_targets(
     "The targets of support rows as the model takes them; every other member sees them mirrored."
     sign = -1. if member % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
-    scale = PREDICTIVE_HEADS[self.model_.config.answer].fit_scale(y)
+    scale = PREDICTIVE_HEADS[self.model_.config.output_kind].fit_scale(y)
     return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 @patch
@@ -148,7 +148,7 @@ def _query_member(self: MitraRegressor, member: Member, region: int, x_query: np
         scale, sign, y = self.scaled_targets(member.index, member.rows)
         return y, (scale, sign)
     outputs, (scale, sign) = self._outputs((member.index, region), member, x_query, targets, fill=32)
-    mixture = PREDICTIVE_HEADS[self.model_.config.answer].distribution(outputs[None])
+    mixture = PREDICTIVE_HEADS[self.model_.config.output_kind].distribution(outputs[None])
     return PredictiveDistribution(LogisticMixture(*(t.double() for t in vars(mixture).values())), scale, sign)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #0acf9c6b
@@ -228,6 +228,12 @@ def predict(
     "The mean of each row's distribution, its median, some of its quantiles, or all of them."
     check_choice('output', output, OUTPUTS)
     return self._read_output(X, output, quantiles, coverage)
+
+@patch
+def score(self: MitraRegressor, X, y, sample_weight=None) -> float:
+    "R², the share of the variance that the predictions explain."
+    check_rows(X, y)
+    return super(MitraRegressor, self).score(X, y, sample_weight)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #a891ce6e
 N_FOLDS = 5
