@@ -446,14 +446,15 @@ def show_processing_summary(self: TabularPipeline) -> pd.DataFrame:  # one row p
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch
 def describe(self: TabularPipeline) -> dict:
-    "Sizes: parameters in all and trained, support rows, columns, classes, device; after tuning, what was kept and why."
+    "Sizes: parameters in all and trained, support rows, columns, classes, device; notes on columns; after tuning, what was kept and why."
     e, r = self._fitted(), getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
         model=self.model_name, strategy=self.tuning_strategy, trained=r.get('trained_parameters', 0),
         parameters=r.get('total_parameters') or sum(p.numel() for p in e.model_.parameters()),
         support_rows=len(e.member_rows_[0]), rows=len(e.x_support_), columns=self.n_features_in_, inputs=e.x_support_.shape[1],
-        classes=len(self.classes_) if hasattr(self, 'classes_') else None, members=len(e.member_rows_), device=str(e.device_))
+        classes=len(self.classes_) if hasattr(self, 'classes_') else None, members=len(e.member_rows_), device=str(e.device_),
+        notes={c.name: note for c in e.encoder_.columns_ if (note := c.note())})
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #765b573c
 @patch
