@@ -79,7 +79,7 @@ def tf_idf(
     from sklearn.preprocessing import normalize
     return normalize(x.multiply(idf).tocsr())
 
-# %% ../../nbs/data/02c_text.ipynb #9620e3e9
+# %% ../../nbs/data/02c_text.ipynb #fac1a252
 class TextColumn(Column):
     "The parts of texts, reduced to a few columns."
     kind = 'text'
@@ -97,6 +97,7 @@ class TextColumn(Column):
         self.n_distinct, self.separator = len(full), list_separator(full)
         sample = full[::-(-len(full) // _N_FIT)] if full else []
         self.words, self.chars = text_parts(sample)
+        if self.separator and self.words: self.chars = []  # the items say it all
         self._fit_axes(sample)
         return np.where(np.array([is_blank(k) for k in keys] + [True])[codes], np.nan, 0.)
 
@@ -111,7 +112,7 @@ class TextColumn(Column):
         "What can be said of a text that was reduced to numbers."
         return np.where(np.isnan(z), None, '(text)')
 
-# %% ../../nbs/data/02c_text.ipynb #313d9427
+# %% ../../nbs/data/02c_text.ipynb #87d8260b
 @patch
 def _fit_axes(self: TextColumn, keys):
     "Weights of the parts, directions of the SVD and the scale of its coordinates."
@@ -125,7 +126,7 @@ def _fit_axes(self: TextColumn, keys):
     x = count_parts(keys, self.words, self.chars)
     self.idf = np.log((1 + len(keys)) / (1 + np.bincount(x.indices, minlength=n_parts))) + 1
     self.idf[:len(self.words)] *= _WORD_WEIGHT
-    k = max(1, min(_N_COLUMNS, n_parts - 1, len(keys) // 10))
+    k = max(1, min(_N_COLUMNS, n_parts, len(keys) // 10))
     x = tf_idf(x, self.idf)
     with warnings.catch_warnings(action='ignore'): svd = TruncatedSVD(k, random_state=0).fit(x) if n_parts > 1 else None
     self.axes = np.ones((1, 1), np.float32) if svd is None else svd.components_.astype(np.float32)
