@@ -17,7 +17,7 @@ from fastcore.script import call_parse
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.model_selection import train_test_split
 
-from .core.shapes import CheckpointError
+from .core.shapes import CheckpointError, short_errors
 from .estimators.classifier import MitraClassifier
 from .estimators.metrics import classification_metrics
 from .leaderboard.registry import make_model
@@ -225,7 +225,8 @@ def main(
     pretrained: str = 'medium',  # weights: a bundled name or a directory
 ):
     "Compare Mitra with scikit-learn's classics on three real tables; print the scores and draw them."
-    start, out, curve, card = time.perf_counter(), Path(out), read_curve(pretrained), read_card(pretrained)
+    start, out = time.perf_counter(), Path(out)
+    with short_errors('tabtune demo'): curve, card = read_curve(pretrained), read_card(pretrained)
     result = compare(load_tables(), pretrained)
     print(report(result))
     out.parent.mkdir(parents=True, exist_ok=True)

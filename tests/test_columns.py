@@ -308,7 +308,7 @@ def test_scores_are_learnt_only_from_targets_and_survive_saving(tmp_path):
     cells, y = comments(np.random.default_rng(0), 200)
     df = pd.DataFrame(dict(a=cells, b=np.arange(200.)))
     enc = TableEncoder()
-    z, _ = enc.fit_rows(df, y)
+    z, _ = enc.fit_rows(df, y, 'classification')
     assert enc.columns_[0].outputs()[-1] == 'a_score1' and z.shape[1] == len(enc.get_feature_names_out())
     assert not np.array_equal(z[:, -2], enc.transform(df)[:, -2])  # training rows: from models that have not seen them
     np.testing.assert_array_equal(np.delete(z, -2, 1), np.delete(enc.transform(df), -2, 1))
@@ -323,7 +323,7 @@ def test_scores_are_learnt_only_from_targets_and_survive_saving(tmp_path):
 def test_missing_and_empty_text():
     cells, y = comments(np.random.default_rng(0), 100)
     cells[3], cells[4] = None, ''
-    enc = TableEncoder(); z, _ = enc.fit_rows(pd.DataFrame(dict(a=cells)), y)
+    enc = TableEncoder(); z, _ = enc.fit_rows(pd.DataFrame(dict(a=cells)), y, 'classification')
     assert np.isnan(z).all(1).nonzero()[0].tolist() == [3, 4] and np.isfinite(enc.transform(pd.DataFrame(dict(a=['never seen words'])))).all()
 
 CATEGORIES = {'towns': ['Ulm', 'Bonn', 'Köln'] * 40, 'small and all different': [f'w{i}' for i in range(15)], 'many levels': [f'level {i % 40}' for i in range(400)], 'pairs': ['Ulm, Germany', 'Lyon, France'] * 40}

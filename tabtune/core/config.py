@@ -196,6 +196,17 @@ def check_settings(obj):
             fine = type(value) is m['kind'] and m['low'] <= value <= (math.inf if m['high'] is None else m['high'])
             if not fine: check_range(name, value, m['low'], m['high'], m['kind'])
 
+# %% ../../nbs/core/01_config.ipynb #e659cecc
+def settings_from(
+    cls,  # a dataclass of settings
+    params,  # an object of it, dict or None
+    name: str,  # of the argument, for messages
+):  # of `cls`, checked
+    "The settings that a user gave, with defaults for the others."
+    if isinstance(params, cls): return params
+    check_keys(params, [f.name for f in fields(cls)], name)
+    return cls(**(params or {}))
+
 # %% ../../nbs/core/01_config.ipynb #6ab94f50
 @dataclass(frozen=True)
 class ModelSettings:
@@ -204,7 +215,7 @@ class ModelSettings:
     d_ff: int = setting(None, 'width of the feed-forward; automatic: 2 × d_model', 64, 512, kind=int)
     num_heads: int = setting(None, 'attention heads; automatic: d_model / 16', 2, 8, kind=int)
     num_layers: int = setting(None, 'blocks: more see finer structure and cost more; automatic: 2', 1, 4, kind=int)
-    dropout: float = setting(None, 'in training only; more against overfitting; automatic: 0.1', 0.0, 0.3, kind=float)
+    dropout: float = setting(None, 'in training only; more against overfitting; automatic: 0 in tuning, 0.1 in pre-training', 0.0, 0.3, kind=float)
     seed: int = setting(42, 'the same seed gives the same result; None: another one each time', 0, optional=True)
     n_estimators: int = setting(1, 'members whose probabilities are averaged: slower, often a little better', 1, 32)
     max_support: int = setting(None, 'maximum number of support rows; default: as many as fit into memory', 1, kind=int)
@@ -214,6 +225,7 @@ class ModelSettings:
     support_strategy: str = setting('sample', 'rows beyond max_support: sampled at random, or the nearest to the queries',
                                     choices=('sample', 'nearest'))
     calibrate: bool = setting(False, 'fit a temperature on held-out rows')
+    class_weight: object = setting(None, "weights of classes: 'balanced' or a dict; their probabilities are multiplied by it", kind=object)
 
     def __post_init__(self):
         check_choice('calibrate', self.calibrate, (True, False))
@@ -273,16 +285,14 @@ class LoraSettings:
     @classmethod
     def from_params(cls, params):  # a `LoraSettings`, dict or None
         "Check the keys of a `peft_config`."
-        if isinstance(params, cls): return params
-        check_keys(params, [f.name for f in fields(cls)], 'peft_config')
-        return cls(**(params or {}))
+        return settings_from(cls, params, 'peft_config')
 
 # %% ../../nbs/core/01_config.ipynb #74695118
 _DEVICE_NAMES = ('auto', 'cpu', 'cuda', 'mps')
 _PRECISION_ALIASES = {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16'}
-_MODE_ALIASES = {'meta_learning': 'meta-learning', 'episodic': 'meta-learning'}
+MODE_ALIASES = {'meta_learning': 'meta-learning', 'episodic': 'meta-learning'}
 
-def _also_known(aliases: dict, value):
+def also_known(aliases: dict, value):
     "The first of several names of an option."
     return aliases.get(value, value) if isinstance(value, (str, bool)) else value
 
@@ -298,25 +308,28 @@ def _check_callbacks(callbacks):
 class TuningConfig:
     "Everything that decides how a model is tuned (`tuning_params`)."
     device: str = setting('auto', 'where to train: auto, cpu, cuda or mps', kind=str)
-    epochs: int = setting(3, 'passes of steps_per_epoch steps; the model is validated after each', 1, 10_000, slider=(1, 20))
-    learning_rate: float = setting(1e-5, 'peak rate after warm-up', 1e-8, 1.0, slider=(1e-6, 1e-2), log=True)
+    epochs: int = setting(None, 'passes of steps_per_epoch steps; the model is validated after each', 1, 10_000, slider=(1, 20), kind=int)
+    learning_rate: float = setting(None, "peak rate after warm-up; automatic: the rate measured for this model's size", 1e-8, 1.0, slider=(1e-6, 1e-2),
+                                   log=True, kind=float)
     optimizer: str = setting('adamw', 'update rule', choices=('adamw', 'adam', 'sgd'))
-    weight_decay: float = setting(0.01, 'decay of weight matrices towards zero; more against overfitting', 0.0, 1.0, slider=(0.0, 0.3))
-    support_size: int = setting(128, 'support rows of an episode', 1, 100_000, slider=(16, 1024))
-    query_size: int = setting(128, 'query rows of an episode', 1, 100_000, slider=(16, 1024))
-    n_episodes: int = setting(500, 'upper bound of episodes in all', 1, 10_000_000, slider=(50, 5000))
-    steps_per_epoch: int = setting(50, 'optimiser steps of an epoch', 1, 1_000_000, slider=(5, 200))
-    batch_size: int = setting(4, 'episodes of one forward pass; keep it small', 1, 1024, slider=(1, 8))
-    gradient_accumulation_steps: int = setting(1, 'forward passes of one optimiser step', 1, 1024, slider=(1, 16))
-    warmup_steps: int = setting(None, 'steps of linear warm-up, then cosine; None: a tenth of all', 0, 1_000_000, slider=(0, 100),
+    weight_decay: float = setting(None, 'decay of weight matrices towards zero; more against overfitting', 0.0, 1.0, slider=(0.0, 0.3), kind=float)
+    support_size: int = setting(None, 'support rows of an episode', 1, 100_000, slider=(16, 1024), kind=int)
+    query_size: int = setting(None, 'query rows of an episode', 1, 100_000, slider=(16, 1024), kind=int)
+    n_episodes: int = setting(None, 'upper bound of episodes in all; automatic: as many as the epochs take', 1, 10_000_000, slider=(50, 5000), kind=int)
+    steps_per_epoch: int = setting(None, 'optimiser steps of an epoch', 1, 1_000_000, slider=(5, 200), kind=int)
+    batch_size: int = setting(None, 'episodes of one forward pass; keep it small', 1, 1024, slider=(1, 8), kind=int)
+    gradient_accumulation_steps: int = setting(None, 'forward passes of one optimiser step', 1, 1024, slider=(1, 16), kind=int)
+    warmup_steps: int = setting(None, 'steps of linear warm-up, then cosine; automatic: a tenth of all', 0, 1_000_000, slider=(0, 100),
                                 kind=int)
     max_grad_norm: float = setting(1.0, 'gradients with a larger norm are clipped to it', 1e-6, 1e6, slider=(0.1, 10.0))
     early_stopping: bool = setting(True, 'end when the validation loss stops improving')
-    patience: int = setting(3, 'epochs without improvement before that end', 1, 10_000, slider=(1, 10))
+    patience: int = setting(4, 'epochs without improvement before that end', 1, 10_000, slider=(1, 10))
     mixed_precision: str = setting('auto', 'bf16 matrix products, or not; auto: on GPUs that support them well',
                                    choices=('auto', 'bf16', 'no'))
     peft_config: LoraSettings = setting(None, 'settings of the adapters: r, lora_alpha, lora_dropout, target_modules',
                                         kind=LoraSettings)
+    keep: str = setting('better', 'better: the tuned model if it is better on held-out rows; tuned: in any case; last: the last weights',
+                        choices=('better', 'tuned', 'last'))
     show_progress: bool = setting(True, 'a bar in a terminal, a live view in a notebook')
     callbacks: list = setting([], 'your own callbacks', kind=list)
     checkpoint_dir: str = setting(None, 'directory to save every epoch in', kind=str)
@@ -324,13 +337,15 @@ class TuningConfig:
     finetune_mode: str = setting('meta-learning', 'episodes, or one fixed support', choices=('meta-learning', 'sft'))
 
     def __post_init__(self):
-        _assign(self, mixed_precision=_also_known(_PRECISION_ALIASES, self.mixed_precision),
-                finetune_mode=_also_known(_MODE_ALIASES, self.finetune_mode), peft_config=LoraSettings.from_params(self.peft_config))
+        _assign(self, mixed_precision=also_known(_PRECISION_ALIASES, self.mixed_precision),
+                finetune_mode=also_known(MODE_ALIASES, self.finetune_mode),
+                peft_config=self.peft_config if self.peft_config is None else LoraSettings.from_params(self.peft_config))
         check_settings(self)
         check_choice('device', str(self.device).split(':')[0], _DEVICE_NAMES)
         _check_callbacks(self.callbacks)
         if not isinstance(self.checkpoint_dir, (str, os.PathLike, type(None))):
             raise ConfigError(f'checkpoint_dir={self.checkpoint_dir!r} must be a path')
+        if self.checkpoint_dir is not None: _assign(self, checkpoint_dir=os.path.expanduser(self.checkpoint_dir))
         if self.resume and self.checkpoint_dir is None:
             raise ConfigError('resume=True needs checkpoint_dir, the directory to continue from')
 
@@ -344,8 +359,4 @@ def tuning_config(
     "Check `tuning_params` and fill in defaults."
     if isinstance(params, TuningConfig): return params
     check_keys(params, TUNING_KEYS, 'tuning_params')
-    config = TuningConfig(**defaults | dict(params or {}))
-    if config.batch_size > 8:
-        log.warning('batch_size=%d is large for 2D attention; if memory runs out, prefer gradient_accumulation_steps '
-                    '(the same effective batch)', config.batch_size)
-    return config
+    return TuningConfig(**defaults | dict(params or {}))

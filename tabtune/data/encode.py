@@ -22,7 +22,8 @@ from ..core.config import check_choice, did_you_mean
 from ..core.shapes import ConfigError, InputError
 from .columns import KINDS, column_from_state
 from .frames import validate_table, column_names, has_column_names, unique_names
-from .kinds import DateColumn, NumberColumn, column_kinds, fit_numbers
+from .kinds import CategoryColumn, DateColumn, NumberColumn, column_kinds, fit_numbers
+from .level_effects import level_effects
 from .scaling import apply_scale, fit_scale, stack_scales
 from .text import TextColumn
 
@@ -248,19 +249,6 @@ def transform(self: TableEncoder, X):
     "float32 matrix of shape (n_rows, n_outputs), NaN where a cell is missing, unreadable, or a level that fit never saw."
     return self.blocks(X)[0]
 
-@patch
-def fit_rows(self: TableEncoder,
-    df: pd.DataFrame,  # the training rows, as `validate_table` gave them
-    y,  # their class codes (integers) or numbers (floats), which columns of text learn from; None: they don't
-) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
-    "Learn from a table that was checked already, and encode its rows."
-    self._fit(df)
-    scores = {} if y is None else {i: c.learn_target(df.iloc[:, i], y) for i, c in enumerate(self.columns_) if isinstance(c, TextColumn) and c.missing < 1}
-    z = self._encode(df, list(range(df.shape[1])), [])
-    for i, score in scores.items():
-        if score.shape[1]: z[:, np.flatnonzero(self.sources_ == i)[-score.shape[1]:]] = score
-    return z, y
-
 # %% ../../nbs/data/04_encode.ipynb #37a02e42
 @patch
 def get_feature_names_out(self: TableEncoder, input_features=None):
@@ -284,7 +272,7 @@ def sources_(self: TableEncoder) -> np.ndarray:
 @patch(as_prop=True)
 def categorical_mask_(self: TableEncoder) -> np.ndarray:
     "(n_outputs,) bool, True for codes of levels."
-    return np.array([KINDS[c.kind].categorical for c in self.columns_ for _ in c.outputs()] + [False] * len(self.differences_))
+    return np.array([KINDS[c.kind].categorical and i == 0 for c in self.columns_ for i in range(len(c.outputs()))] + [False] * len(self.differences_))
 
 # %% ../../nbs/data/04_encode.ipynb #32f7de28
 @patch
@@ -302,6 +290,45 @@ def decode(self: TableEncoder,
     "The cells of encoded rows."
     first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
     return pd.DataFrame({c.name: c.decode(z[:, i]) for c, i in zip(self.columns_, first)})
+
+# %% ../../nbs/data/04_encode.ipynb #33460f28
+@patch
+def _learn_effects(self: TableEncoder,
+    z: np.ndarray,  # (n, n_outputs) the encoded training rows
+    y,  # (n,) class codes, or numbers
+    task: str,  # 'classification' or 'regression'
+) -> np.ndarray:  # the same with an output beside the code of each column whose levels tell something
+    "Learn what levels say about the target, and add it to the training rows, cross-fitted."
+    first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
+    at = [i for i, c in enumerate(self.columns_) if isinstance(c, CategoryColumn) and c.missing < 1]
+    if not at: return z
+    sizes = [len(self.columns_[i].levels) for i in at]
+    found = level_effects(z[:, ~self.categorical_mask_], z[:, first[at]], sizes, np.asarray(y), task)
+    places, more = [], []
+    for i, pairs in zip(at, found):
+        self.columns_[i].effects = [levels.tolist() for levels, _ in pairs]
+        places, more = places + [first[i] + 1] * len(pairs), more + [rows.astype(np.float32) for _, rows in pairs]
+    return np.insert(z, places, np.stack(more, 1), axis=1) if more else z
+
+# %% ../../nbs/data/04_encode.ipynb #38cde26a
+@patch
+def _learn_scores(self: TableEncoder, df, y) -> dict:  # position of a column of text -> (n, scores), cross-fitted
+    "Learn what texts say about the target."
+    return {i: c.learn_target(df.iloc[:, i], y) for i, c in enumerate(self.columns_) if isinstance(c, TextColumn) and c.missing < 1}
+
+@patch
+def fit_rows(self: TableEncoder,
+    df: pd.DataFrame,  # the training rows, as `validate_table` gave them
+    y,  # (n,) class codes, or numbers for a regression
+    task: str = None,  # 'classification' or 'regression': learn what levels and texts say about the target; None: don't
+) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
+    "Learn from a table that was checked already, and encode its rows."
+    self._fit(df)
+    scores = self._learn_scores(df, y) if task is not None else {}
+    z = self._encode(df, list(range(df.shape[1])), [])
+    for i, score in scores.items():
+        if score.shape[1]: z[:, np.flatnonzero(self.sources_ == i)[-score.shape[1]:]] = score
+    return (z if task is None else self._learn_effects(z, y, task)), y
 
 # %% ../../nbs/data/04_encode.ipynb #954f8e5e
 @patch

@@ -186,6 +186,7 @@ class CategoryColumn(Column):
     "Levels, as codes 0, 1, 2, ...; an empty text and a question mark are missing cells, 'none' may be a level."
     kind = 'category'
     rare = 0.  # share of the cells whose level occurred once
+    effects = ()  # of the levels on the target: a list of numbers for each input beside the code
     n_distinct = property(lambda self: len(self.levels))
 
     spellings = {}  # other spelling of a level -> the level
@@ -238,6 +239,20 @@ def _level_codes(self: CategoryColumn, keys, codes, unreadable) -> list:
         n = int(np.isin(codes, at).sum()) if at else 0
         if n: unreadable.append(Finding(self.name, n, keys[at[0]], what, .1 + self.rare if what == 'unseen' else 0.))
     return found
+
+# %% ../../nbs/data/03_kinds.ipynb #9ad63422
+@patch
+def outputs(self: CategoryColumn):
+    "The code, then the effects."
+    more = [''] if len(self.effects) == 1 else range(1, len(self.effects) + 1)
+    return [self.name] + [f'{self.name}_effect{i}' for i in more]
+
+@patch
+def encode(self: CategoryColumn, s, unreadable):
+    "The code of each row's level, then the level's effects; all are missing for a level that `fit` never saw."
+    code, = super(CategoryColumn, self).encode(s, unreadable)
+    at = np.where(np.isnan(code), -1, code).astype(int) if self.effects else None
+    return [code, *[np.append(np.float32(e), np.float32(np.nan))[at] for e in self.effects]]
 
 # %% ../../nbs/data/03_kinds.ipynb #57abcc59
 @patch

@@ -100,7 +100,7 @@ def check_support(
                               'save it again')
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
-FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 1
+FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 2
 
 def write_parts(
     path,  # the file
@@ -135,7 +135,8 @@ def opened(path: Path):
                               'or give a .joblib name to a joblib file') from e
 
 # %% ../../nbs/estimators/04_saving.ipynb #ba4e0684
-MIGRATIONS = {}  # format version -> function (manifest, state) -> (manifest, state) of the next version
+# format version -> function (manifest, state) -> (manifest, state) of the next version
+MIGRATIONS = {1: lambda manifest, state: (manifest, state)}  # since 2, categories may have effects of their levels; without, all is as before
 
 def check_version(
     manifest: dict,
@@ -170,6 +171,7 @@ def read_estimator(
     kind: type,  # `MitraClassifier` or `MitraRegressor`
     settings: dict,  # for it, as the manifest has them
     state: dict,  # as `read_contents` gave it
+    warn: bool = True,  # of a device that is not there
 ):  # fitted
     "The estimator in a file."
     with tempfile.TemporaryDirectory() as tmp:
@@ -179,7 +181,7 @@ def read_estimator(
     est = kind(model, **settings)
     est._check_settings()
     check_support(state['support'], kind.task, path)
-    est._set_encoder(encoder_from_state(state['encoder']))
+    est._set_encoder(encoder_from_state(state['encoder']), warn)
     return est._set_support(model, **state['support'])
 
 # %% ../../nbs/estimators/04_saving.ipynb #fffa476b

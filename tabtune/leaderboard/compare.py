@@ -6,45 +6,19 @@
 __all__ = ['default_models', 'main']
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #f085364e
-import lzma
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import pandas as pd
 from fastcore.script import call_parse
 from sklearn.model_selection import train_test_split
 
-from ..core.shapes import ConfigError, InputError, TabTuneError
+from ..core.shapes import ConfigError, InputError, short_errors
+from ..data.reading_files import read_table
 from ..estimators.pipeline import TabularPipeline
 from .leaderboard import TabularLeaderboard
 from .registry import find_model, installed, model_names
 from .report import display_table
-
-# %% ../../nbs/leaderboard/05_compare.ipynb #e40dc70e
-def _read_csv(path):
-    "Columns between commas, or between semicolons."
-    head = ','.join(map(str, pd.read_csv(path, nrows=0).columns))
-    if head.count(';') <= head.count(','): return pd.read_csv(path)
-    both = [pd.read_csv(path, sep=';', decimal=d) for d in '.,']
-    return max(both, key=lambda t: t.select_dtypes('number').shape[1])  # the decimal sign that makes more numbers
-
-_TRUNCATED = EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile  # what compressed files that were cut off raise
-_READERS = dict(csv=_read_csv, tsv=lambda p: pd.read_csv(p, sep='\t'), parquet=pd.read_parquet, json=pd.read_json)
-
-# %% ../../nbs/leaderboard/05_compare.ipynb #09d65aab
-def _read_table(
-    path,  # .csv, .tsv (also compressed), .parquet or .json
-) -> pd.DataFrame:
-    "A table from a file; `InputError` with the reader's reason where it can't be read."
-    path = Path(path)
-    if not path.is_file(): raise InputError(f"no file '{path}'")
-    kind = next((s[1:] for s in path.suffixes[::-1] if s[1:] in _READERS), None)
-    if kind is None: raise InputError(f"'{path}' ends in none of: {', '.join('.' + k for k in _READERS)}")
-    try: return _READERS[kind](path)
-    except (ValueError, OSError, ImportError, *_TRUNCATED) as e:
-        raise InputError(f"'{path}' can't be read as .{kind}: {type(e).__name__}: {str(e).strip()}") from e
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #4c8030e3
 def _check_classes(y: pd.Series, task: str):
@@ -96,9 +70,9 @@ def _leaderboard(df, target, task, test_size, cv, seed, **options) -> TabularLea
 # %% ../../nbs/leaderboard/05_compare.ipynb #f2becf82
 def _output_path(out, data='') -> Path:
     "Where to write, without a suffix; its folder is created, and the data file is protected."
-    out = Path(out)
+    out = Path(out).expanduser()
     if out.suffix in ('.csv', '.html', '.png'): out = out.with_suffix('')
-    if Path(f'{out}.csv').resolve() == Path(data).resolve():
+    if Path(f'{out}.csv').resolve() == Path(data).expanduser().resolve():
         raise ConfigError(f"--out '{out}' would write over '{data}': give another name")
     try: out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ConfigError(f"--out '{out}': its folder can't be made ({e.strerror})") from e
@@ -108,7 +82,7 @@ def _output_path(out, data='') -> Path:
 # %% ../../nbs/leaderboard/05_compare.ipynb #f8c66ec8
 @call_parse
 def main(
-    data: str,  # a .csv, .tsv, .parquet or .json file
+    data: str,  # a file that `read_table` reads: .csv, .tsv, .txt, .xlsx, .parquet, .json, ...
     target: str = None,  # the column to predict
     models: str = None,  # names, separated by commas; default: Mitra and every baseline that is installed
     rank_by: str = None,  # score to rank by; default: accuracy, or r2 for regression
@@ -122,13 +96,12 @@ def main(
     out: str = 'compare',  # name of the files that are written: compare.csv, .html and .png
 ):
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
-    try:
+    with short_errors('tabtune compare'):
         out, rank_by = _output_path(out, data), rank_by or ('accuracy' if task == 'classification' else 'r2')
         lb = _leaderboard(_read_table(data), target, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir)
         names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
         for name in names: lb.add_model(name)
         results = lb.run(rank_by)
-    except TabTuneError as e: raise SystemExit(f'tabtune compare: {e}') from e
     print(_terminal_text(lb))
     results.to_csv(f'{out}.csv')
     lb.to_html(f'{out}.html', title=f'{Path(data).name}: {target}')

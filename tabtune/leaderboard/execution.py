@@ -91,7 +91,7 @@ def results_folder(
 ):  # Path or None
     "The folder of results, created where it does not exist; `InputError` where it can't be."
     if folder is None: return None
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise InputError(f"results_dir='{folder}' is no folder and can't be made one ({e.strerror}); give another") from e
     return folder

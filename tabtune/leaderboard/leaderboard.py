@@ -374,7 +374,7 @@ def to_html(
     about = f'{rows:,} training rows, {columns} columns{classes}; ranked by {metric}; {runs} run(s) of each model'
     page = html_page(title, about, self.results_, self.figure())
     if path is not None:
-        path = Path(path)
+        path = Path(path).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, lambda p: p.write_text(page, encoding='utf-8'))
     return page

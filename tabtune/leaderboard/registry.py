@@ -10,6 +10,7 @@ __all__ = ['MODEL_KINDS', 'MODELS', 'PlainTable', 'Adapted', 'ModelSpec', 'regis
 import importlib
 import inspect
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #105df09a
 from ..core.config import check_choice, check_keys
+from ..core.records import check_record
 from ..core.shapes import ConfigError, InputError
 from ..data.columns import KINDS
 from ..data.encode import TableEncoder, align
@@ -124,10 +126,10 @@ class ModelSpec:
     target: object  # 'package.module:Class', or a function or class that makes the estimator
     task: str = 'classification'  # or 'regression'
     kind: str = 'baseline'  # one of `MODEL_KINDS`: 'peer' for another foundation model, 'mitra' for Mitra itself
-    form: str = 'frame'  # 'frame', 'codes' or 'dense'; None: the model takes any table itself
+    form: str | None = 'frame'  # 'frame', 'codes' or 'dense'; None: the model takes any table itself
     package: str = None  # import name of the package it needs; None: the first part of `target`
     install: str = None  # what pip installs
-    seed: str = 'random_state'  # the model's parameter for the seed, None: it has none
+    seed: str | None = 'random_state'  # the model's parameter for the seed, None: it has none
     device: str = None  # its parameter for the device
     weights: str = None  # its parameter for a path to weights
     defaults: dict = field(default_factory=dict)  # parameters, unless a user gives others
@@ -152,7 +154,11 @@ MODELS = {}  # (task, name) -> ModelSpec
 def register_model(
     *specs: ModelSpec,  # one of the same task and name replaces the one before
 ):
-    "Add models to the registry."
+    "Add models to the registry; `InputError` for what is no such record."
+    for s in specs:
+        check_record(s, ModelSpec)
+        if not callable(s.target) and not re.fullmatch(r'[\w.]+:\w+', str(s.target)):
+            raise InputError(f"target={s.target!r} of {s.name} must be a class, a function that makes an estimator, or a text 'package.module:Class'")
     MODELS.update({(s.task, s.name): s for s in specs})
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #07af9b35

@@ -174,7 +174,7 @@ def ridge(
     targets: Tensor,  # (B, S, K) centred, rows of padding 0
 ) -> tuple:  # leave-one-out predictions (B, S, K), coefficients (B, M, K)
     "Ridge regression with the best of `RIDGES`, by leave-one-out error."
-    gram, zt, eye, tried = z.transpose(1, 2) @ z, z.transpose(1, 2) @ targets, torch.eye(z.shape[2], device=z.device), []
+    gram, zt, eye, tried = z.transpose(1, 2) @ z, z.transpose(1, 2) @ targets, torch.eye(z.shape[2], device=z.device, dtype=z.dtype), []
     for strength in RIDGES:
         root = torch.linalg.cholesky(gram + strength * eye)
         coef = torch.cholesky_solve(zt, root)
@@ -192,7 +192,7 @@ def _solve_dual(own, root, jitter, marks, targets):
     inverse, targets, tried, diagonal = torch.cholesky_inverse(root), gather_rows(targets, marks.rows), [], torch.diag_embed(jitter)
     gram = own - diagonal + inverse * jitter[:, None] * jitter[..., None]
     for strength in RIDGES:
-        root = torch.linalg.cholesky(gram + strength * torch.eye(own.shape[1], device=own.device))
+        root = torch.linalg.cholesky(gram + strength * torch.eye(own.shape[1], device=own.device, dtype=own.dtype))
         coef = torch.cholesky_solve(targets, root)
         tried.append((targets - strength * coef, 1 - strength * torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2), coef))
     loo, coef = _best_ridge(*zip(*tried), targets)
@@ -207,7 +207,7 @@ def _solve_primal(numbers, targets, row_mask, marks, weights):
     d = d.clamp_min(0)
     rotation = axes * (d / (d + _jitter(m.square().sum(-1), marks.exists))).sqrt()[:, None]
     loo, coef = ridge(a @ rotation, targets)
-    return loo, torch.eye(f * n, device=a.device).view(-1, f, n).expand(b, -1, -1, -1), rotation @ coef * scale
+    return loo, torch.eye(f * n, device=a.device, dtype=a.dtype).view(-1, f, n).expand(b, -1, -1, -1), rotation @ coef * scale
 
 # %% ../../nbs/model/00_experts.ipynb #8107eba0
 _MANY_ROWS = 4  # rows for each landmark from which on a table is read in pieces
@@ -283,7 +283,7 @@ def fit_inverse_temperature(
     row_mask = one_hot.sum(1)
     loss = lambda b: (((prior + b * loo).logsumexp(1) - own_prior - b * own).clamp_max(20) * row_mask).sum(1) / row_mask.sum(1)
     losses = torch.stack([loss(b) for b in INVERSE_TEMPERATURES])
-    return torch.tensor(INVERSE_TEMPERATURES, device=loo.device)[losses.argmin(0)], losses.amin(0)
+    return torch.tensor(INVERSE_TEMPERATURES, device=loo.device, dtype=loo.dtype)[losses.argmin(0)], losses.amin(0)
 
 # %% ../../nbs/model/00_experts.ipynb #ba50401f
 class NoExperts(nn.Module):
@@ -318,8 +318,8 @@ EXPERTS = dict(none=NoExperts, kernel=KernelExperts)  # by `experts` of a config
 def _prepare(numbers, support_mask, feature_mask):
     "Numbers in float32, 0 in columns of padding; which rows (B, S) and which columns (B, F) are real, as 1 and 0."
     x, (b, s, f) = numbers[..., :3].float(), numbers.shape[:3]
-    row_mask = torch.ones(b, s, device=x.device) if support_mask is None else support_mask.float()
-    column_mask = torch.ones(b, f, device=x.device) if feature_mask is None else feature_mask.float()
+    row_mask = torch.ones(b, s, device=x.device, dtype=torch.float32) if support_mask is None else support_mask.float()
+    column_mask = torch.ones(b, f, device=x.device, dtype=torch.float32) if feature_mask is None else feature_mask.float()
     return x * column_mask[:, None, :, None], row_mask, column_mask
 
 # %% ../../nbs/model/00_experts.ipynb #4b2a967a

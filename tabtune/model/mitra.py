@@ -90,7 +90,7 @@ class FourierCell(ValueRankCell):
 
     def forward(self, x_BNF, stats):
         three = super().forward(x_BNF, stats)
-        angle = three[..., 1:2] * (math.pi * 2.0 ** torch.arange(-1, 3, device=x_BNF.device))
+        angle = three[..., 1:2] * (math.pi * 2.0 ** torch.arange(-1, 3, device=x_BNF.device, dtype=three.dtype))
         sines = torch.cat([angle.sin(), angle.cos()], -1) * (1 - three[..., 2:])
         return torch.cat([three, sines], -1)  # (B, N, F, 11)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
 
+from ..core.config import check_keys, check_range
 from .priors import RandomSource, Tables, sample_tables
 from ..core.shapes import Episode, InputError
 from ..data.targets import robust_scale
@@ -82,6 +83,8 @@ def curriculum(
     return max(1, round(cells / ((s + q) * (f + 1)))), s, q, f
 
 # %% ../../nbs/training/01_episodes.ipynb #c1282780
+_SIZES = dict(cells=(100,), max_support=(10,), max_features=(3,), min_support=(2,), late=(0.0, 1.0, float))  # ranges of what `curriculum` takes
+
 class PriorEpisodes:
     "An endless, seeded stream of synthetic episodes; `progress` determines the sizes."
     def __init__(
@@ -94,6 +97,8 @@ class PriorEpisodes:
         task: str = 'classification',  # or 'regression'
         **sizes,  # passed to `curriculum`
     ):
+        check_keys(sizes, _SIZES, 'sizes')
+        for name, size in sizes.items(): check_range(name, size, *_SIZES[name])
         self.rng, self.mixture, self.max_classes, self.prefetch = RandomSource(seed, device), mixture, max_classes, prefetch
         self.seed, self.device, self.task, self.sizes, self.progress, self.buffer = seed, device, task, sizes, 0.0, []
 

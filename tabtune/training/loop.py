@@ -32,13 +32,14 @@ _DEVICES = dict(cuda=lambda: torch.cuda.is_available(), mps=lambda: torch.backen
 
 def select_device(
     device: str = 'auto',  # 'auto', 'cuda', 'mps', 'cpu'
+    warn: bool = True,  # of a device that is not there
 ) -> torch.device:
     "The device to use; one that this machine lacks is replaced by the CPU, with a warning. `ConfigError` for an unknown name."
     name, *index = str(device).split(':')
     if name == 'auto': return torch.device(next(d for d, is_available in _DEVICES.items() if is_available()))
     if name not in _DEVICES: raise ConfigError(f"device='{device}' is unknown: {did_you_mean(name, ['auto', *_DEVICES])}")
     if _DEVICES[name](): return torch.device(str(device))
-    warnings.warn(f"device='{device}' is not available on this machine; using the CPU")
+    if warn: warnings.warn(f"device='{device}' is not available on this machine; using the CPU")
     return torch.device('cpu')
 
 # %% ../../nbs/training/02_loop.ipynb #33286b55
@@ -302,12 +303,15 @@ def _reduce_across_processes(self: Trainer):
 @patch
 def run_validation(self: Trainer):
     "Validate, and notify the callbacks."
+    start = time.perf_counter()
     self.model.eval()
     with torch.inference_mode(): self.state.val_loss = float(self.validate(self.raw_model))
+    self.state.info['validation_seconds'] = self.state.info.get('validation_seconds', 0.0) + time.perf_counter() - start
     self.model.train(); self.notify('on_validate')
 
 # %% ../../nbs/training/02_loop.ipynb #1690f2d3
 @patch
+@torch.inference_mode(False)  # gradients, also where a caller has switched them off
 def run(self: Trainer) -> TrainState:
     "Train to the end, or until stopped."
     s, state = self.settings, self.state

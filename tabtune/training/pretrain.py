@@ -21,11 +21,11 @@ from tqdm import tqdm
 from fastcore.basics import patch
 
 from ..model.checkpoints import load_checkpoint, save_checkpoint
-from ..core.config import PRESETS, MitraConfig, check_choice
+from ..core.config import PRESETS, MitraConfig, check_choice, check_range
 from .episodes import SPLITS, PriorEpisodes
 from ..model.mitra import Mitra, neighbour_init
 from .priors import PRIORS, RandomSource, default_mixture, sample_tables
-from ..core.shapes import ConfigError
+from ..core.shapes import ConfigError, short_errors
 from ..core.files import write_atomic
 from .callbacks import History, PeriodicCall, ProgressBar, StopOnSignal
 from .loop import LOSSES, Callback, LoopSettings, Trainer, select_device
@@ -215,7 +215,8 @@ class Pretraining:
         **sizes,  # cells, min_support, max_support, max_features, late of `curriculum`
     ):
         self.out, self.seed, self.config, self.sizes = Path(out), seed, config, sizes
-        self.out.mkdir(parents=True, exist_ok=True)
+        try: self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as e: raise ConfigError(f"out='{out}': this directory can't be made ({e.strerror}); give another one") from e
         torch.manual_seed(seed)
         self.mixture, self.init = mixture or default_mixture(), init
         self.validation = validation_set(task=config.task, priors=default_mixture() | self.mixture)
@@ -323,14 +324,16 @@ def main(
     quiet: store_true = False,  # no progress bar
 ):
     "Pre-train a Mitra on synthetic tables. Ctrl-C or SIGTERM leaves a usable checkpoint; --resume continues the run."
-    if threads: torch.set_num_threads(threads)
-    config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
-                         experts=experts, task=task)
-    settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
-                            bf16=bf16, device=select_device(device).type, validate_every=500)
-    sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late)
-    run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes)
-    state = run.run(resume)
+    with short_errors('tabtune pretrain'):
+        for name, value in dict(threads=threads, seed=seed).items(): check_range(name, value, 0)
+        if threads: torch.set_num_threads(threads)
+        config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
+                             experts=experts, task=task)
+        settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
+                                bf16=bf16, device=select_device(device).type, validate_every=500)
+        sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late)
+        run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, **sizes)
+        state = run.run(resume)
     outcome = 'stopped' if state.stopped else 'done'
     if run.main:
         message = f'{outcome} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}'

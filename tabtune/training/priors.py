@@ -16,7 +16,8 @@ from torch import Tensor
 from fastcore.basics import patch
 
 from ..core.config import did_you_mean
-from ..core.shapes import ConfigError
+from ..core.records import check_record
+from ..core.shapes import ConfigError, InputError
 
 # %% ../../nbs/training/00_priors.ipynb #ba25cded
 class RandomSource:
@@ -49,6 +50,7 @@ class Prior:
 
     def __post_init__(self):
         if not str(self.description).strip(): raise ConfigError(f"prior '{self.name}' has no description: say in one line how the class comes about")
+        check_record(self, Prior)
         if not 0 <= self.weight < math.inf: raise ConfigError(f"prior '{self.name}': weight={self.weight} must be 0 or more")
 
 PRIORS = {}  # name -> Prior, in the order of registration
@@ -60,6 +62,7 @@ def register_prior(
     **options,  # other fields of `Prior`
 ):
     "Decorator that enters a drawing function into `PRIORS`, under the function's name."
+    if not isinstance(description, str): raise InputError("register_prior needs a description: write @register_prior('how the class comes about')")
     def add(draw):
         PRIORS[draw.__name__] = Prior(draw.__name__, draw, description, weight, **options)
         return draw

@@ -19,7 +19,7 @@ import torch
 from fastcore.basics import patch
 
 from ..model.checkpoints import bundled
-from ..core.config import PRESETS, MitraConfig, check_choice, check_model_params
+from ..core.config import PRESETS, MitraConfig, TuningConfig, check_choice, check_model_params
 from ..data.frames import validate_table
 from ..model.mitra import Mitra
 from .loop import select_device
@@ -71,9 +71,9 @@ def rule_inputs(
     return RuleInputs(n_rows, n_columns, len(counts), smallest, device.type, _machine_memory(device), strategy, goal, model, task)
 
 # %% ../../nbs/training/06_recommend.ipynb #509867f2
-_SIZES = pd.DataFrame([('small', 30_000, 'medium', 4, 128, 500), ('medium', 250_000, 'medium', 4, 256, 1000),
-                       ('large', math.inf, 'large', 2, 512, 2000)],
-                      columns=['size', 'up_to', 'model', 'batch_size', 'support_size', 'n_episodes']).set_index('size')
+_SIZES = pd.DataFrame([('small', 30_000, 'medium', 1, 512, 80), ('medium', 250_000, 'medium', 1, 768, 160),
+                       ('large', math.inf, 'large', 1, 1024, 320)],
+                      columns=['size', 'up_to', 'model', 'batch_size', 'support_size', 'steps']).set_index('size')
 
 def _size_class(inputs: RuleInputs) -> str:
     "'small', 'medium' or 'large', by the number of rows."
@@ -111,49 +111,56 @@ def _model_rules(inputs: RuleInputs) -> list:  # (setting, value, reason)
              'pre-trained weights have learned from many synthetic tables; one table alone teaches a random start too little'), dropout]
 
 # %% ../../nbs/training/06_recommend.ipynb #3283ffbc
+_CELLS_ON_CPU = 60_000  # of an episode at most: a step of the medium model then takes about a second of one core
+
+def _largest_episode(inputs: RuleInputs) -> int:
+    "Support rows at most, so that a step on a CPU stays short: half of the rows that `_CELLS_ON_CPU` allows."
+    return max(64, _CELLS_ON_CPU // (2 * (min(inputs.columns, 100) + 1))) if inputs.device == 'cpu' else math.inf
+
 def _support_size(inputs, settings):
     "Support rows of an episode."
-    wanted = {'memory': 64, 'accuracy': 512}.get(inputs.goal, 64 if inputs.saves_memory else _by_size(inputs, 'support_size'))
-    if inputs.device == 'cpu' and inputs.goal != 'accuracy': wanted = min(wanted, 256)
-    most = max(8, int(0.45 * inputs.rows))
-    if most < wanted: return most, f'{inputs.rows} rows are too few for {wanted}: not quite half are support, a quarter are queries'
-    why = 'memory grows with every support row' if inputs.saves_memory else \
-        f'a {_size_class(inputs)} table: more rows carry more of its pattern'
-    return wanted, why
+    wanted = {'memory': 64, 'accuracy': 1024}.get(inputs.goal, 64 if inputs.saves_memory else _by_size(inputs, 'support_size'))
+    most = max(8, int(0.35 * inputs.rows))
+    if most < wanted: return most, f'{inputs.rows} rows are too few for {wanted}: a third are support, a quarter are queries'
+    if (fits := _largest_episode(inputs)) < wanted: return fits, f'{inputs.columns} columns make each row dear on a CPU'
+    return wanted, 'memory grows with every support row' if inputs.saves_memory else 'the model learns to predict from as many rows as later'
 
 def _query_size(inputs, settings):
     "Query rows of an episode."
-    most, wanted = max(4, inputs.rows // 4), min(settings['support_size'], 256)
+    most, wanted = max(4, inputs.rows // 4), settings['support_size']
     return min(wanted, most), 'as many queries as support rows give a steady gradient' if wanted <= most else 'a quarter of the table'
 
 # %% ../../nbs/training/06_recommend.ipynb #94467dbc
+_QUERIES_OF_A_STEP = 512
+
 def _batch_size(inputs, settings):
     "Episodes of one forward pass."
-    if inputs.saves_memory: return 2, 'the smallest batch that still averages; 2D attention costs memory for every cell'
-    return _by_size(inputs, 'batch_size'), 'keep it small: memory grows with it, and accumulation gives the same gradient'
+    n = min(4, max(1, _QUERIES_OF_A_STEP // settings['query_size']))
+    if inputs.saves_memory: return min(n, 2), 'the smallest batch that still averages; 2D attention costs memory for every cell'
+    return n, 'keep it small: memory grows with it' if n > 1 else 'one large episode has queries enough for a steady gradient'
 
 def _accumulation(inputs, settings):
     "Forward passes of one step."
-    n = max(1, 4 // settings['batch_size'])
-    return n, 'four episodes in a step, in parts' if settings['batch_size'] < 4 else 'one forward pass has enough episodes'
+    n = max(1, min(4 // settings['batch_size'], _QUERIES_OF_A_STEP // (settings['batch_size'] * settings['query_size'])))
+    return n, 'queries enough for a step, in parts' if n > 1 else 'one forward pass has queries enough'
 
 # %% ../../nbs/training/06_recommend.ipynb #c06f6113
-def _n_episodes(inputs, settings):
-    "Episodes at most."
-    if inputs.rows < 500: return 200, 'a small table is soon memorised: few steps'
-    n = _by_size(inputs, 'n_episodes') * (2 if inputs.goal == 'accuracy' else 1)
-    return n, f'enough for a {_size_class(inputs)} table; early stopping ends it sooner'
-
 def _steps_per_epoch(inputs, settings):
     "Steps between two validations."
-    if inputs.rows < 2000: return 10, 'a table this small is validated often, so that training stops in time'
-    return 25, 'validation costs little beside 25 steps'
+    return 10, 'validated often, so that training stops in time'
 
 def _epochs(inputs, settings):
     "Passes of `steps_per_epoch`."
-    steps = settings['n_episodes'] / (settings['batch_size'] * settings['gradient_accumulation_steps'])
-    n = max(1, math.ceil(steps / settings['steps_per_epoch']))
-    return n, 'as many as the episodes last; with more, the table is memorised'
+    per_step = settings['batch_size'] * settings['gradient_accumulation_steps']
+    if settings.get('n_episodes'): steps, why = settings['n_episodes'] / per_step, 'as many as the episodes last'
+    elif inputs.rows < 1000: steps, why = 40, 'a small table is soon memorised: few steps'
+    else: steps, why = _by_size(inputs, 'steps') * (1 + (inputs.goal == 'accuracy')), f'enough for a {_size_class(inputs)} table; early stopping ends it sooner'
+    return max(1, math.ceil(steps / settings['steps_per_epoch'])), why
+
+def _n_episodes(inputs, settings):
+    "Episodes at most: those that the epochs take."
+    steps = settings['epochs'] * settings['steps_per_epoch']
+    return steps * settings['batch_size'] * settings['gradient_accumulation_steps'], 'epochs × steps_per_epoch × episodes of a step'
 
 # %% ../../nbs/training/06_recommend.ipynb #4a18fee5
 def _learning_rate(inputs, settings):
@@ -184,7 +191,7 @@ _FIXED = dict(
 
 _RULES = dict(
     support_size=_support_size, query_size=_query_size, batch_size=_batch_size, gradient_accumulation_steps=_accumulation,
-    n_episodes=_n_episodes, steps_per_epoch=_steps_per_epoch, epochs=_epochs, learning_rate=_learning_rate,
+    steps_per_epoch=_steps_per_epoch, epochs=_epochs, n_episodes=_n_episodes, learning_rate=_learning_rate,
     warmup_steps=_warmup_steps, weight_decay=_weight_decay)
 
 # %% ../../nbs/training/06_recommend.ipynb #3a626a93
@@ -192,7 +199,7 @@ ARRAYS_PER_BLOCK = 24  # of the size of all tokens, that a block keeps for its g
 
 def _n_tokens(inputs: RuleInputs, settings: dict) -> int:
     "Tokens of one forward pass."
-    return settings['batch_size'] * (settings['support_size'] + settings['query_size']) * (min(inputs.columns, 500) + 1)
+    return settings['batch_size'] * (settings['support_size'] + settings['query_size']) * (min(inputs.columns, 100) + 1)
 
 def memory_needed(
     inputs: RuleInputs,
@@ -279,19 +286,59 @@ def apply_rules(
 ) -> Recommendation:
     "Apply all rules."
     model, strategy = _model_rules(inputs), find_strategy(inputs.strategy)
-    reasons, s, rules = list(model), {k: v for k, v, _ in model}, _rules_for(strategy)
+    rules = _rules_for(strategy)
+    reasons, s = list(model), {k: v for k, v, _ in model} | {k: v for k, v in given.items() if k in rules and v is not None}
     for key, rule in rules.items():
-        s[key], why = (given[key], 'as you decided') if key in given else rule(inputs, s)
+        s[key], why = (given[key], 'as you decided') if given.get(key) is not None else rule(inputs, s)
         reasons.append((key, s[key], why))
     s['device'] = inputs.device
     _fit_into_memory(inputs, s, reasons, given)
     tuning_params = {k: s[k] for k in [*rules, 'device']}
     strategy.config(tuning_params)  # checks them
     model_params = check_model_params({k: v for k, v, _ in model if inputs.model is None or k == 'dropout'})
-    cells = s['n_episodes'] * (s['support_size'] + s['query_size']) * (min(inputs.columns, 500) + 1)
+    cells = s['n_episodes'] * (s['support_size'] + s['query_size']) * (min(inputs.columns, 100) + 1)
     seconds = cells / tokens_per_second(s['d_model'], s['num_layers'], inputs.device) if timed else None
     memory_gb = memory_needed(inputs, s, s['d_model'], s['num_layers']) / 1e9
     return Recommendation(model_params, tuning_params, strategy.name, reasons, inputs, memory_gb, seconds)
+
+# %% ../../nbs/training/06_recommend.ipynb #caaf3a65
+def given_settings(
+    params,  # `tuning_params`: dict, `TuningConfig`, 'auto' or None
+) -> dict:
+    "The settings that a user gave: not None and, in a `TuningConfig`, not the default."
+    if not isinstance(params, TuningConfig): return {k: v for k, v in ({} if params == 'auto' else params or {}).items() if v is not None}
+    return {k: v for k, v in vars(params).items() if v != getattr(TuningConfig(), k)}
+
+def complete_tuning(
+    params,  # `tuning_params`: dict, `TuningConfig`, 'auto' or None
+    inputs: RuleInputs,  # of a table and a machine
+) -> tuple:  # `TuningConfig`, `Recommendation`
+    "The settings of a run: those that were given, and for each that was not what `recommend` says."
+    strategy = find_strategy(inputs.strategy)
+    given = strategy.defaults | given_settings(params)
+    rec = apply_rules(inputs, timed=False, **given)
+    follow = dict(n_episodes=None, warmup_steps=None)  # these two follow from the others
+    return strategy.config(rec.tuning_params | follow | given), rec
+
+# %% ../../nbs/training/06_recommend.ipynb #e2c398c9
+def contradictions(
+    c: TuningConfig,  # complete
+    given: dict,  # from `given_settings`
+) -> list:  # of messages
+    "What is odd about settings that a user gave."
+    per_step = c.batch_size * c.gradient_accumulation_steps
+    wanted, out = c.epochs * c.steps_per_epoch, []
+    steps = min(wanted, max(1, (c.n_episodes or math.inf) // per_step))
+    if {'epochs', 'n_episodes'} <= set(given) and steps < wanted:
+        out.append(f'n_episodes={c.n_episodes} ends training after {steps / c.steps_per_epoch:.3g} of {c.epochs} epochs; '
+                   'n_episodes=None lasts as long as the epochs')
+    if (c.warmup_steps or 0) > steps:
+        out.append(f'warmup_steps={c.warmup_steps} is more than the {steps} steps of this run: the rate stays below '
+                   f'{c.learning_rate * steps / c.warmup_steps:.2g}; warmup_steps=None is a tenth of the steps')
+    if c.max_grad_norm > 100: out.append(f'max_grad_norm={c.max_grad_norm:g} clips nothing, as if clipping were off: 1.0 is usual')
+    if c.batch_size > 8: out.append(f'batch_size={c.batch_size} is large for 2D attention; if memory runs out, prefer '
+                                    'gradient_accumulation_steps (the same effective batch)')
+    return out
 
 # %% ../../nbs/training/06_recommend.ipynb #53258c50
 def recommend(
@@ -344,6 +391,7 @@ def remedy(
     check_choice('problem', problem, REMEDIES)
     model, tuning, reasons = dict(self.model_params), dict(self.tuning_params), {r[0]: r for r in self.reasons}
     for key, change, why in REMEDIES[problem]:
+        if key == 'gradient_accumulation_steps' and tuning['batch_size'] == self.tuning_params['batch_size']: continue  # no batch was halved
         params = model if key in model else tuning
         if key not in params: continue  # the model is given
         params[key] = _limit_rows(key, change(params[key]), self.inputs)

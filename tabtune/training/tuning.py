@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import signal
+import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,15 +24,16 @@ import torch
 from torch import nn
 from fastcore.basics import patch
 
-from ..core.config import TuningConfig
+from ..core.config import TuningConfig, check_model_params
 from ..core.progress import in_notebook, progress_view
 from ..core.shapes import CheckpointError
 from ..model.checkpoints import save_checkpoint
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
-from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows
+from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows, verdict
 from .loop import LOSSES, Callback, LoopSettings, Trainer, select_device
-from .recommend import ARRAYS_PER_BLOCK
+from .recommend import ARRAYS_PER_BLOCK, apply_rules, complete_tuning, contradictions, given_settings, rule_inputs
 from .strategies import DEFAULT_STRATEGY, find_strategy
+from .threads import FastestThreads
 
 # %% ../../nbs/training/08_tuning.ipynb #ba2dc4e1
 log = logging.getLogger('tabtune')
@@ -50,7 +52,8 @@ def loop_settings(
     "The settings of the loop that some tuning parameters describe."
     c, device = config, select_device(config.device)
     per_step = c.batch_size * c.gradient_accumulation_steps * world_size
-    n_steps = max(1, min(c.epochs * c.steps_per_epoch, c.n_episodes // per_step))
+    n_steps = c.epochs * c.steps_per_epoch
+    if c.n_episodes is not None: n_steps = max(1, min(n_steps, c.n_episodes // per_step))
     warmup = max(1, round(0.1 * n_steps)) if c.warmup_steps is None else c.warmup_steps
     return LoopSettings(n_steps=n_steps, learning_rate=c.learning_rate, warmup_steps=warmup, optimizer=c.optimizer,
                         device=device.type, weight_decay=c.weight_decay, max_grad_norm=c.max_grad_norm,
@@ -100,26 +103,40 @@ class Tuning:
         model,  # a `Mitra`; it is not changed
         x,  # (n, F) float32, NaN = missing cell
         y,  # (n,) class codes or numbers
-        config: TuningConfig,
+        config,  # `TuningConfig`, dict of tuning parameters, 'auto' or None
         strategy: str,  # name of a strategy that trains
-        dropout: float,  # in training only
-        seed: int,
+        dropout: float = None,  # in training only; None: as recommended
+        seed: int = 42,
         callbacks=(),  # more callbacks
         repeat: int = 0,  # each repeat holds out other rows
     ):
+        self.started, self.trained_before = time.perf_counter(), 0.0
         self.untuned, self.x, self.y, self.seed = model, x, y, seed
         self.strategy, self.task = find_strategy(strategy, 'strategy', tunes=True), TUNING_TASKS[model.config.task]
-        self.dropout, self.callbacks = dropout, list(callbacks)
+        self.callbacks, self.repeat, self.dropout = list(callbacks), repeat, dropout
+        self.device = select_device(getattr(config, 'device', None) or (config if isinstance(config, dict) else {}).get('device', 'auto'))
+        self._settle(config)
+        self.threads = FastestThreads(self.device)
         self.train_rows, self.val_rows, self.test_rows = split_rows(self.task.groups(y), seed, repeat=repeat)
-        self.device = select_device(config.device)  # called once: it may warn
-        self.config = replace(config, device=str(self.device))
         model.to(self.device).eval()
-        self.val, self.test = self._held_out(self.val_rows, 512), self._held_out(self.test_rows, 1000)
+        self.val, self.test = self._held_out(self.val_rows), self._held_out(self.test_rows)
 
-    def _held_out(self, rows, n_support: int) -> list:
-        "Episodes that query some held-out rows."
-        episodes = self.task.held_out(self.x, self.y, self.train_rows, rows, n_support, self.seed, self.untuned)
+    def _held_out(self, rows) -> list:
+        "Episodes that query some held-out rows, with a support as large as in prediction, up to 1,000 rows."
+        episodes = self.task.held_out(self.x, self.y, self.train_rows, rows, 1000, self.seed, self.untuned)
         return [ep.to(self.device) for ep in episodes]
+
+# %% ../../nbs/training/08_tuning.ipynb #a436cabc
+@patch
+def _settle(self: Tuning, config):
+    "Complete the settings, and say what is odd about them."
+    if self.repeat: self.config = config; return
+    inputs = rule_inputs(self.x, self.y, str(self.device), self.strategy.name, model=self.untuned.config)
+    complete, self.recommendation = complete_tuning(config, inputs)
+    self.config = replace(complete, device=str(self.device))
+    for message in contradictions(self.config, given_settings(config)): log.warning(message)
+    if self.dropout is None: self.dropout = self.recommendation.model_params['dropout']
+    check_model_params(dict(dropout=self.dropout))
 
 # %% ../../nbs/training/08_tuning.ipynb #4e1a4852
 @patch
@@ -130,7 +147,7 @@ def _all_callbacks(self: Tuning) -> list:
     export = lambda to: save_checkpoint(self.strategy.to_plain(self.tuned), to)
     self.saver = Checkpoints(dir, self._state_dict, export) if dir and main else None
     self.history = History(dir / 'metrics.jsonl' if self.saver else None)
-    out = [self.best, EarlyStopping(c.patience if c.early_stopping else 10 ** 9), self.history, MemoryWatch()]
+    out = [self.best, EarlyStopping(c.patience if c.early_stopping else 10 ** 9), self.history, MemoryWatch(), self.threads]
     if self.saver: out.append(self.saver)
     if c.show_progress and main: out.append(_progress_callback())
     return [*out, *self.callbacks, *c.callbacks, StopOnSignal([signal.SIGINT])]
@@ -152,8 +169,8 @@ def _prepare(self: Tuning):
     self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}
 
 # %% ../../nbs/training/08_tuning.ipynb #3909dc80
-_MAY_CHANGE_ON_RESUME = ('device', 'epochs', 'n_episodes', 'early_stopping', 'patience', 'show_progress', 'callbacks', 'checkpoint_dir',
-                         'resume')
+_MAY_CHANGE_ON_RESUME = ('device', 'epochs', 'n_episodes', 'early_stopping', 'patience', 'keep', 'show_progress', 'callbacks',
+                         'checkpoint_dir', 'resume')
 
 @patch
 def _identity(self: Tuning) -> dict:
@@ -174,7 +191,10 @@ def _resume(self: Tuning):
     c = self.config
     if c.checkpoint_dir is None: return
     path = Path(c.checkpoint_dir) / 'state.pt'
-    if c.resume and path.exists(): return self.trainer.load_state_dict(self._read_state(path))
+    if c.resume and path.exists():
+        self.trainer.load_state_dict(self._read_state(path))
+        self.trained_before = self.trainer.state.seconds
+        return
     if c.resume: log.warning("nothing to resume in '%s' yet: training begins", c.checkpoint_dir)
     elif path.exists():
         log.warning("'%s' held an earlier run, which is replaced; resume=True would have gone on with it", c.checkpoint_dir)
@@ -203,7 +223,6 @@ def _interpolate_weights(self: Tuning, share: float, best: dict):
 @patch
 def _choose_interpolation(self: Tuning):
     "Keep the interpolated weights with the least validation loss."
-    self.interpolation = 1.0
     if not self.best.step: return  # the weights are those of the start
     best, losses = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}, {}
     for share in _INTERPOLATION_SHARES:
@@ -215,8 +234,8 @@ def _choose_interpolation(self: Tuning):
 # %% ../../nbs/training/08_tuning.ipynb #fd228679
 @patch
 def train(self: Tuning):  # the `TrainState` at the end
-    "Train, and restore the best weights."
-    with torch.random.fork_rng():
+    "Train, and restore the best weights, unless the last ones were asked for."
+    with torch.random.fork_rng(), self.threads:
         torch.manual_seed(self.seed)
         self._prepare()
         torch.manual_seed(self.seed + self.trainer.accelerator.process_index)
@@ -224,7 +243,8 @@ def train(self: Tuning):  # the `TrainState` at the end
             self._resume()
             state = self.trainer.run()
             if stopped_by_user(state) and state.step: self.trainer.run_validation()  # stopped between two validations
-    self.tuned.eval(); self.best.restore(); self._choose_interpolation()
+        self.tuned.eval(); self.interpolation = 1.0
+        if self.config.keep != 'last': self.best.restore(); self._choose_interpolation()
     return state
 
 # %% ../../nbs/training/08_tuning.ipynb #cb25fde4
@@ -241,8 +261,9 @@ class _StopWith(Callback):
 
 @patch
 def _test_scores(self: Tuning) -> tuple:  # of the untuned and of the tuned model
-    "Scores of both models on the comparison rows."
-    return tuple(self.task.scores(m, self.test) for m in (self.untuned, self.tuned))
+    "Scores of both models on the comparison rows; they are the same where no step was better than the start."
+    untuned = self.task.scores(self.untuned, self.test)
+    return untuned, untuned if self.config.keep != 'last' and not self.best.step else self.task.scores(self.tuned, self.test)
 
 @patch
 def _repeat(self: Tuning, repeat: int) -> 'Tuning':
@@ -256,12 +277,12 @@ def _repeat(self: Tuning, repeat: int) -> 'Tuning':
 # %% ../../nbs/training/08_tuning.ipynb #96b31df5
 @patch
 def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
-    "Repeat the run until it is clear which model is better."
+    "Repeat the run until it is clear which model is better, if that decides which one is kept."
     pairs, stopped = [self._test_scores()], stopped_by_user(state)
     state.stopped = False  # from now on only a user stops, not the validation loss
     for repeat in range(1, MAX_REPEATS):
         report = compare_repeats(pairs, self.task.measure)
-        if stopped or not inconclusive(report): break
+        if stopped or self.config.keep != 'better' or not inconclusive(report): break
         log.info('a gain of %.4f on %d rows: the run is repeated with other rows held out', report['gain'], report['compared_rows'])
         other = self._repeat(repeat)
         stopped = stopped_by_user(other.train())
@@ -272,33 +293,69 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
 @patch
 def _summary(self: Tuning, state) -> dict:
     "What was done, in numbers."
-    ended = 'early stopping' if state.info.get('early') else 'stopped' if state.stopped and state.progress < 1 else 'complete'
+    ended = 'complete' if state.progress >= 1 or not state.stopped else 'early stopping' if state.info.get('early') else 'stopped'
     n = {k: len(getattr(self, k)) for k in ('train_rows', 'val_rows')}
     peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
+    best = state.step if self.config.keep == 'last' else self.best.step
     return dict(strategy=self.strategy.name, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
-                best_step=self.best.step, interpolation=self.interpolation, episodes=state.tables, seconds=round(state.seconds, 2),
-                micro_batches=self.trainer.micro_batches, learning_rate=self.config.learning_rate) | n | _count_parameters(self.tuned) | peak
+                best_step=best, interpolation=self.interpolation, episodes=state.tables, micro_batches=self.trainer.micro_batches,
+                learning_rate=self.config.learning_rate) | n | _count_parameters(self.tuned) | peak
+
+@patch
+def _times(self: Tuning, state, comparison: float) -> dict:
+    "The whole wait in seconds, and its parts."
+    parts = dict(training=state.seconds - self.trained_before, validation=state.info.get('validation_seconds', 0.0), comparison=comparison)
+    whole = time.perf_counter() - self.started
+    parts['other'] = whole - sum(parts.values())
+    return dict(seconds=round(whole, 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
+
+# %% ../../nbs/training/08_tuning.ipynb #de45caf2
+@patch
+def _advice(self: Tuning, report: dict) -> str:
+    "What may help after a run that gained nothing."
+    if report['loss_untuned'] < 0.01 and self.task.measure == 'auc': return 'nothing: the untuned model predicts these rows as well as can be'
+    c, usual = self.config, apply_rules(self.recommendation.inputs, timed=False).tuning_params
+    factor = c.learning_rate / usual['learning_rate']
+    if not 0.3 < factor < 3: return f"learning_rate={usual['learning_rate']:g}, measured for models of this size, instead of {c.learning_rate:g}"
+    if c.support_size < 0.5 * usual['support_size']: return f"support_size={usual['support_size']} instead of {c.support_size}"
+    if report['ended'] == 'complete' and report['best_step'] == report['steps']: return f'epochs={2 * c.epochs}: the loss was still falling'
+    few = 'small tables seldom gain; ' if len(self.y) < 1000 else ''
+    return f"{few}model_params={{'n_estimators': 4}} without tuning, or keep='tuned' to use the tuned weights all the same"
+
+@patch
+def _tell(self: Tuning, report: dict) -> str:
+    "The line at the end: printed, or logged; a run without a gain is logged as a warning."
+    line = verdict(report, self.config.keep, self._advice(report))
+    if report['kept'] == 'untuned': log.warning(line)
+    elif self.config.show_progress and self.trainer.accelerator.is_main_process: print(line)
+    else: log.info(line)
+    return line
 
 # %% ../../nbs/training/08_tuning.ipynb #5a0caf0f
 @dataclass
 class TuneResult:
     "The result of a tuning run."
-    model: nn.Module  # the better one, in eval mode
+    model: nn.Module  # the one to use, in eval mode
     history: pd.DataFrame  # losses, rate, memory: one row per step and per validation
     report: dict  # what was kept and why, sizes, time, memory
     adapted: nn.Module = None  # of a strategy with adapters: the model with its adapters (switched off where they did not help)
+    not_kept: nn.Module = None  # a `Mitra` with the tuned weights, on the CPU, where the untuned model was kept
+    recommendation: object = None  # what is recommended for the settings that were left open
 
 @patch
 def _finalize(self: Tuning, state) -> TuneResult:
-    "Compare, and keep the better model."
-    summary = self._summary(state)  # before the run is repeated
-    report = self._compare(state) | summary
-    kept = report['kept'] == 'tuned'
-    log.info('%s kept: held-out log loss %.4f untuned, %.4f tuned (difference %.4f, its error %.4f) on %d rows',
-             report['kept'], *(report[k] for k in ('loss_untuned', 'loss_tuned', 'gain', 'gain_error', 'compared_rows')))
-    adapted = self.tuned if self.strategy.adapters else None
+    "Compare, decide which model is kept, and say so."
+    summary, start = self._summary(state), time.perf_counter()  # before the run is repeated
+    with self.threads: report = self._compare(state)
+    report |= dict(better=report['kept'] == 'tuned', keep=self.config.keep) | summary
+    if self.config.keep != 'better': report['kept'] = 'tuned'
+    report |= self._times(state, time.perf_counter() - start)
+    report['verdict'] = self._tell(report)
+    kept, adapted = report['kept'] == 'tuned', self.tuned if self.strategy.adapters else None
+    not_kept = None if kept else self.strategy.to_plain(self.tuned).eval().cpu()
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
-    return TuneResult(self.tuned if kept or adapted is not None else self.untuned, self.history.frame(), report, adapted)
+    model = self.tuned if kept or adapted is not None else self.untuned
+    return TuneResult(model, self.history.frame(), report, adapted, not_kept, self.recommendation)
 
 # %% ../../nbs/training/08_tuning.ipynb #15965ea6
 @patch
@@ -318,15 +375,15 @@ def tune(
     model,  # a `Mitra`; it is not changed
     x: np.ndarray,  # (n, F) float32, NaN = missing
     y: np.ndarray,  # (n,) class codes, or numbers for a regression
-    config=None,  # `TuningConfig` or a dict of tuning parameters
+    config=None,  # `TuningConfig`, dict of tuning parameters, 'auto' or None; what is left open is as recommended
     strategy: str = DEFAULT_STRATEGY,  # or another one of `STRATEGIES` that trains
-    dropout: float = 0.1,  # in training only
+    dropout: float = None,  # in training only; None: as recommended
     seed: int = 42,
     callbacks=(),  # more callbacks
-) -> TuneResult:  # the better of the tuned and the untuned model
+) -> TuneResult:  # the model that `keep` asks for: unless told otherwise, the better one
     "Tune a model on a table and keep the better one."
     record = find_strategy(strategy, 'strategy', tunes=True)
-    config = record.config(config)
+    if config != 'auto': record.config(config)  # checks it
     x, y = np.asarray(x, np.float32), np.asarray(y, TUNING_TASKS[model.config.task].dtype)
     run = Tuning(model, x, y, config, record.name, dropout, seed, callbacks)
     if sum(ep.y_query.numel() for ep in run.test) >= _MIN_COMPARED_ROWS and run.val: return run.run()
@@ -334,4 +391,4 @@ def tune(
                   'the model stays as it is')
     return TuneResult(run.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']),
                       dict(kept='untuned', ended='too few rows', strategy=record.name, steps=0, gain=0.0, trained_parameters=0,
-                           total_parameters=_count_parameters(model)['total_parameters']))
+                           total_parameters=_count_parameters(model)['total_parameters']), recommendation=run.recommendation)

@@ -25,6 +25,19 @@ from .run_control import fit_job
 from .training_view import TrainingDashboard
 from .view import OutputSlots, View, plain_data, png_data
 
+# %% ../../nbs/widgets/08_builder.ipynb #a9cd0ad0
+def _check_builder_table(df, target):
+    "Refuse what the code of the form could not name, with the line that mends it."
+    kind = type(df)
+    if not isinstance(df, pd.DataFrame):
+        line = 'df.collect().to_pandas()' if hasattr(df, 'collect') else 'df.to_pandas()' if hasattr(df, 'to_pandas') else 'pd.DataFrame(df)'
+        raise InputError(f'PipelineBuilder takes a DataFrame of pandas, not a {kind.__module__.split(".")[0]} {kind.__name__}: '
+                         f'PipelineBuilder({line}, ...)')
+    if isinstance(target, (pd.Series, pd.Index, list)) or hasattr(target, '__array__') and not isinstance(target, str):
+        raise InputError("target is the name of a column of the table, not its values: PipelineBuilder(X.assign(target=y), 'target')")
+    if df.columns.has_duplicates: raise InputError(f'the table has several columns of the same name, {list(df.columns[df.columns.duplicated()])[:5]}. '
+        'Number them first: from tabtune.data.frames import column_names; df.columns = column_names(df)')
+
 # %% ../../nbs/widgets/08_builder.ipynb #0e362dc1
 _TABS = ['Data', 'Processing', 'Model', 'Tuning', 'Training', 'Results']
 
@@ -37,7 +50,7 @@ class PipelineBuilder(View):
         target=None,  # column to predict; None: the last
         name: str = 'df',  # what the table is called in the code
     ):
-        if not isinstance(df, pd.DataFrame): raise InputError(f'PipelineBuilder takes a DataFrame, not a {type(df).__name__}')
+        _check_builder_table(df, target)
         if len(df.columns) < 2:
             raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
         target = df.columns[-1] if target is None else target
@@ -195,7 +208,7 @@ def state(self: PipelineBuilder) -> dict:
 def _changed(self: PipelineBuilder):
     "Bring the form up to date after a change."
     if self.updating: return
-    self._default_rate()
+    self._recommended_defaults()
     c = self.form_state(); wrong = c.mistakes(self.df)
     self._show_notes(c, wrong); self._update_visibility(c, wrong); self._estimate(c, wrong)
     if self.code_box.layout.display is None: self._update_code()
@@ -221,11 +234,15 @@ def _update_visibility(self: PipelineBuilder, c: FormState, wrong: dict):
 
 # %% ../../nbs/widgets/08_builder.ipynb #c48fcc7b
 @patch
-def _default_rate(self: PipelineBuilder):
-    "The default learning rate of the strategy, unless another one was chosen."
-    f, rate = self.tuning['learning_rate'], find_strategy(self.strategy.value).config().learning_rate
-    untouched = not f.is_changed(); f.set_default(rate)
-    if untouched: self.updating = True; f.set(rate); self.updating = False
+def _recommended_defaults(self: PipelineBuilder):
+    "What is recommended is the default of each field of the tuning; a field that nobody changed shows it."
+    c = self.form_state()
+    r = self._recommendation(c) if c.record().trains else None
+    for name, value in (r.tuning_params if r else {}).items():
+        f = self.tuning.get(name)
+        if f is None or f.setting['optional']: continue
+        untouched = not f.is_changed(); f.set_default(value)
+        if untouched: self.updating = True; f.set(value); self.updating = False
 
 @patch
 def _recommendation(self: PipelineBuilder, c: FormState):  # `Recommendation`, or None
@@ -242,14 +259,14 @@ def _recommendation(self: PipelineBuilder, c: FormState):  # `Recommendation`, o
 def _recommended_changes(self: PipelineBuilder, c: FormState) -> dict:  # setting -> (value, reason)
     "The settings where `recommend` would choose otherwise."
     r, fields = self._recommendation(c) if c.record().trains else None, self._fields()
-    return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value != v} if r else {}
+    return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value not in (v, None)} if r else {}
 
 @patch
 def apply_recommendation(self: PipelineBuilder):
     "Set everything as recommended."
     if not find_strategy(self.strategy.value).trains: self.strategy.value = DEFAULT_STRATEGY
     if (r := self._recommendation(self.form_state())) is None: return
-    tuning = {k: v for k, v in r.tuning_params.items() if k in self.tuning}
+    tuning = {k: v for k, v in r.tuning_params.items() if k in self.tuning and not self.tuning[k].setting['optional']}
     self.set(**r.model_params | tuning | (r.tuning_params.get('peft_config') or {}))
 
 # %% ../../nbs/widgets/08_builder.ipynb #0600d832

@@ -18,14 +18,14 @@ from ..core.config import (MODEL_RANGES, LoraSettings, ModelSettings, MitraConfi
                                  settings_table)
 from ..estimators.pipeline import TabularPipeline
 from ..data.processing import ProcessorSettings, check_processor_params
-from ..training.recommend import RuleInputs, memory_needed, tokens_per_second
+from ..training.recommend import RuleInputs, apply_rules, complete_tuning, memory_needed, tokens_per_second
 from ..training.strategies import TuningStrategy, find_strategy
 from ..core.shapes import ConfigError, TabTuneError
 from ..training.loop import select_device
 from ..training.tuning import loop_settings
 
 # %% ../../nbs/widgets/02_form_state.ipynb #93e532b8
-_MODEL_DEFAULTS = dict(d_model=64, num_layers=2, dropout=0.1, seed=42, n_estimators=1)  # where the form has no empty field
+_MODEL_DEFAULTS = dict(d_model=64, num_layers=2, dropout=0.0, seed=42, n_estimators=1)  # where the form has no empty field
 _MODEL_SLIDERS = dict(seed=(0, 100), max_support=(100, 10_000), max_features=(10, 500))
 _MODEL_OPTIONS = ('use_synthetic_prior', 'support_strategy', 'calibrate', 'pretrained')  # those that are not numbers
 
@@ -39,9 +39,13 @@ def model_table() -> dict:  # name -> default, kind, low, high, slider, help, ..
 
 _NOT_IN_TABLE = ('device', 'peft_config', 'show_progress', 'callbacks')  # have a control of their own, or none
 
+_FOLLOW = ('n_episodes', 'warmup_steps')  # automatic in any case: they follow from the others
+
 def tuning_table() -> dict:
-    "The settings of `tuning_params`."
-    return {k: v for k, v in settings_table(TuningConfig).items() if k not in _NOT_IN_TABLE}
+    "The settings of `tuning_params`, with what is recommended for a table of middle size as defaults."
+    usual = {k: v for k, v in apply_rules(RuleInputs(10_000, 10), timed=False).tuning_params.items() if k not in _FOLLOW}
+    table = {k: v for k, v in settings_table(TuningConfig).items() if k not in _NOT_IN_TABLE}
+    return {k: v | (dict(default=usual[k], optional=False) if k in usual else {}) for k, v in table.items()}
 
 def lora_table() -> dict:
     "The settings of `tuning_params['peft_config']`."
@@ -185,7 +189,7 @@ _MEASURED_SPEED = {}  # (d_model, num_layers, device) -> tokens per second, of r
 
 def _training_speed(m: MitraConfig, device: str) -> float:  # tokens per second
     "Training speed of the last real run, or of one small step."
-    name = select_device(device).type
+    name = select_device(device, warn=False).type
     if (m.d_model, m.num_layers, name) in _MEASURED_SPEED: return _MEASURED_SPEED[m.d_model, m.num_layers, name]
     try: return tokens_per_second(m.d_model, m.num_layers, name)
     except ConfigError: return tokens_per_second(64, m.num_layers, name)  # a width that needs other heads
@@ -198,7 +202,7 @@ def record_speed(
 ):
     "Remember how fast a real run was."
     if row.get('cells') and row.get('seconds'):
-        _MEASURED_SPEED[m.d_model, m.num_layers, select_device(device).type] = row['cells'] / row['seconds']
+        _MEASURED_SPEED[m.d_model, m.num_layers, select_device(device, warn=False).type] = row['cells'] / row['seconds']
 
 # %% ../../nbs/widgets/02_form_state.ipynb #1365bad4
 @patch
@@ -214,9 +218,10 @@ def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
 @patch
 def _training_cost(self: FormState, m, tokens, train, speed, predict_s) -> dict:
     "The estimate of a run that trains."
-    c = self.record().config(self.tuning_params())
+    inputs = RuleInputs(train, tokens - 1, device=select_device(self.device, warn=False).type, strategy=self.record().name, model=m, task=self.task)
+    c, _ = complete_tuning(self.tuning_params(), inputs)
     s = dict(batch_size=c.batch_size, support_size=min(c.support_size, train // 2), query_size=min(c.query_size, train // 2))
     steps = loop_settings(c).n_steps
     per_step = s['batch_size'] * (s['support_size'] + s['query_size']) * tokens * c.gradient_accumulation_steps
-    memory = memory_needed(RuleInputs(train, tokens - 1, strategy=self.strategy), s, m.d_model, m.num_layers)
+    memory = memory_needed(inputs, s, m.d_model, m.num_layers)
     return dict(steps=steps, seconds=predict_s + steps * per_step / speed, memory_mib=memory / 2 ** 20)
