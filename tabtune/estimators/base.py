@@ -24,7 +24,7 @@ from ..core.forks import prepare_for_forks
 from ..core.nested_params import NestedParams
 from ..core.shapes import InputError
 from ..data.checkup import quick_findings
-from ..data.encode import TableEncoder
+from ..data.encode import TableEncoder, check_column_types
 from ..data.processing import TableProcessor, check_processor_params
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
@@ -196,6 +196,7 @@ def _check_settings(self: InContextEstimator) -> dict:  # the processing steps, 
     if not isinstance(self.random_state, (type(None), np.random.RandomState)): check_range('random_state', self.random_state, 0)
     check_choice('support_strategy', self.support_strategy, ['sample', 'nearest'])
     check_choice('calibrate', self.calibrate, [True, False])
+    check_column_types(self.column_types)
     return check_processor_params(self.processor_params)
 
 @patch
@@ -215,7 +216,8 @@ def _fit_encoder(
     seed: int,
 ) -> tuple:  # matrix (n', F) and targets (n',) of the training rows
     "Learn to read the table, with the processing steps."
-    encoder = TableProcessor(**steps, random_state=seed, task=self.task) if steps else TableEncoder()
+    types = self.column_types
+    encoder = TableProcessor(**steps, column_types=types, random_state=seed, task=self.task) if steps else TableEncoder(types)
     rows = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
     self._set_encoder(encoder)
     x, y = rows

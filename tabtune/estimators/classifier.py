@@ -88,6 +88,8 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on), None, or a list of 'trees' and
         scikit-learn classifiers
     processor_params : dict of optional steps before the model, see `TableProcessor`
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
 
     Attributes
     ----------
@@ -100,11 +102,11 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     """
     def __init__(self, pretrained='medium', n_estimators=1, device='auto', random_state=42, max_support=None, max_features=500,
                  cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None,
-                 class_weight=None, n_landmarks=None, experts='auto'):
+                 class_weight=None, n_landmarks=None, experts='auto', column_types=None):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.calibrate, self.processor_params = support_strategy, calibrate, processor_params
-        self.class_weight, self.n_landmarks, self.experts = class_weight, n_landmarks, experts
+        self.class_weight, self.n_landmarks, self.experts, self.column_types = class_weight, n_landmarks, experts, column_types
 
     task = 'classification'
     def _reset_calibration(self): self.temperature_ = self._find_temperature(); self._fit_blend()

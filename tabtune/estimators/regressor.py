@@ -105,6 +105,8 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     cache_budget : bytes that may be kept between calls, so that later predictions skip the support
     support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a support for each region)
     processor_params : dict of optional steps before the model, see `TableProcessor`
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on), None, or a list of 'trees' and
         scikit-learn regressors
@@ -117,11 +119,12 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
     def __init__(self, pretrained='medium-regression', n_estimators=1, device='auto', random_state=42, max_support=None,
-                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None, n_landmarks=None, experts='auto'):
+                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None, n_landmarks=None, experts='auto',
+                 column_types=None):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.processor_params = support_strategy, processor_params
-        self.n_landmarks, self.experts = n_landmarks, experts
+        self.n_landmarks, self.experts, self.column_types = n_landmarks, experts, column_types
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
