@@ -56,10 +56,11 @@ lab: setup ## open the notebooks in JupyterLab (LAB_ARGS='--port 8890 ...')
 	@echo "lab: JupyterLab on nbs/"
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb $(LAB_ARGS)
 
-export: setup ## notebooks to modules; clean the notebooks; write README.md
-	@echo "export: nbs/ to tabtune/, clean notebooks, README.md"
+export: setup ## notebooks to modules; clean the notebooks; tables of chapters; README.md
+	@echo "export: nbs/ to tabtune/, clean notebooks, tables of chapters, README.md"
 	@$(BIN)/nbdev_export
 	@$(BIN)/python tools/clean.py
+	@$(BIN)/python tools/chapters.py
 	@$(BIN)/python tools/readme.py
 
 readme: setup ## write README.md from nbs/index.ipynb

@@ -41,6 +41,7 @@ setup(
     license='Apache-2.0',
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
+    package_dir={'': '.'},  # an editable install then puts the clone on the path, so the clone's own folder, seen from its parent, hides nothing
     packages=find_packages(include=['tabtune', 'tabtune.*']),
     package_data={'tabtune': ['weights/**', 'examples/**']},
     install_requires=cfg['requirements'].split(),

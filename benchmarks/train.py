@@ -3,7 +3,7 @@
     python benchmarks/train.py [--sizes 64x2 128x4] [--batches 5] [--threads 1] [--compile] [--out benchmarks/train.csv]
 
 A batch is what `tabtune pretrain` sees (12,000 cells at the start). The ways take turns, after four batches to warm up;
-those that draw equally far ahead see the same batches. Times are those of the processor, so that other work on the machine
+those that prefetch equally many batches see the same batches. Times are those of the processor, so that other work on the machine
 matters less. A step is the drawing of the tables, forward, backward and the optimiser. The kernel is measured with each set of
 instructions that this machine can run; the last rows are predictions of 1,000 rows by 1,000 with 20 columns, in which the kernel
 has no part. `ratio` is to the first row of a size, `kernel_ratio` to the same way without the kernel.
@@ -47,11 +47,11 @@ def timed(instructions, f):
     out = f()
     return time.process_time() - start, out
 
-def stepper(size, variant, bf16, ahead, change, instructions):
+def stepper(size, variant, bf16, prefetch, change, instructions):
     "A function that does one step and returns (seconds, cells)."
     model = model_of(size, variant)
     if change: change(model)
-    opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, ahead=ahead, cells=12_000)
+    opt, stream = torch.optim.AdamW(model.parameters(), lr=1e-3), PriorEpisodes(0, prefetch=prefetch, cells=12_000)
     def step():
         ep = next(stream)
         with torch.autocast('cpu', torch.bfloat16, enabled=bf16): loss = episode_loss(model, ep)

@@ -7,7 +7,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/'tools')]
-from check import PACKAGES, place
+from chapters import PACKAGES, place
 from clean import notebooks
 from readme import visible
 
@@ -24,13 +24,13 @@ def write(name, text):
     path.write_text(text, encoding='utf-8')
     return name
 
-SHOWN = ('image/png', 'text/html', 'text/plain')  # kinds of output that a page shows; widgets are code without a kernel
+SHOWN = ('image/png', 'text/html', 'text/plain')  # kinds of output that a page shows
 
 def shown(output):
     "An output of a cell as it should stand on a page, or None."
     if output.output_type not in ('display_data', 'execute_result'): return output if output.get('name') == 'stdout' else None
-    if any('widget' in kind for kind in output.data): return None
-    kinds = [k for k in SHOWN if k in output.data]
+    live = any('widget' in kind for kind in output.data)  # a page has no kernel: of a widget, the static picture is shown and not its repr
+    kinds = [k for k in SHOWN if k in output.data and not (live and k == 'text/plain')]
     output.data, output.metadata = {k: output.data[k] for k in kinds if k != 'text/plain' or len(kinds) == 1}, {}
     return output if kinds else None
 

@@ -1,19 +1,21 @@
 "A notebook-first toolkit for tabular foundation models. Everything public is imported when it is first asked for."
 __version__ = "0.1.0"
 
+import builtins
 from importlib import import_module
 
-from .core.late_methods import attach_late_methods, register_late_methods
+from .core.late_methods import attach_late_methods
 from .core.progress import register_progress_view
+from .explain import methods as _methods  # registers the methods that come with explanations
 
 _HOMES = dict(  # public name -> the module that defines it
-    TabularPipeline='estimators.pipeline', TabularLeaderboard='leaderboard.leaderboard',
+    TabularPipeline='estimators.pipeline', check_table='data.checkup', TabularLeaderboard='leaderboard.leaderboard',
     MitraClassifier='estimators.classifier', MitraRegressor='estimators.regressor',
     load_checkpoint='model.checkpoints', save_checkpoint='model.checkpoints', Mitra='model.mitra',
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
-    TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning', recommend='training.recommend',
+    read_table='data.reading_files', TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning',
+    recommend='training.recommend',
     feature_importance='explain.importance', similar_rows='explain.importance', get_attention_weights='explain.attention_maps')
-_EXPLANATIONS = ('get_attention_weights', 'feature_importance', 'shap_values', 'similar_rows', 'embed', 'embed_support')  # methods from `explain`
 _DOORS = ('dashboard', 'metrics', 'priors')  # short names of modules
 
 __all__ = [*_HOMES]
@@ -26,7 +28,14 @@ def __getattr__(name):
     if name in ('Mitra', 'load_checkpoint'): attach_late_methods()  # a bare model looks nothing up
     return value
 
+class _Names(dict):
+    "Python's own names, and behind them the public ones of this module."
+    def __missing__(self, name):
+        if name in _HOMES or name in _DOORS: return __getattr__(name)
+        raise KeyError(name)
+
+__builtins__ = _Names(vars(builtins))  # so that `eval('MitraClassifier()', vars(tabtune))` finds what is imported late
+
 def __dir__(): return sorted({*globals(), *__all__, *_DOORS})
 
 register_progress_view(lambda: import_module(f'{__name__}.widgets.training_view').live_callback())
-register_late_methods(_EXPLANATIONS, lambda: import_module(f'{__name__}.explain.importance'))

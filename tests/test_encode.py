@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal as same
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tabtune.data.encode import TableEncoder
-from tabtune.data.frames import check_table, encode_labels, match_labels
+from tabtune.data.frames import validate_table, encode_labels, match_labels
 from tabtune.core.shapes import InputError
 
 def obj(*v):
@@ -186,10 +186,10 @@ def test_forms():
     pytest.param(np.ones((2, 2, 2)), ValueError, 'dim 3', id='3d array')])
 def test_not_a_table(X, error, text):
     with pytest.raises(error, match=text): TableEncoder().fit(X)
-    with pytest.raises(error, match=text): check_table(X)
+    with pytest.raises(error, match=text): validate_table(X)
 
 def test_rows_of_X_and_y():
-    with pytest.raises(InputError, match=r'inconsistent numbers of samples: \[3, 2\]'): check_table(DF, [0, 1])
+    with pytest.raises(InputError, match=r'inconsistent numbers of samples: \[3, 2\]'): validate_table(DF, [0, 1])
 
 @parametrize_with_checks([TableEncoder()])
 def test_sklearn(estimator, check): check(estimator)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_wine
 from torch.overrides import TorchFunctionMode
 
 from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, TabularPipeline
-from tabtune.explain.importance import make_known_importance
+from tabtune.explain.importance import feature_importance, make_known_importance
 from tabtune.explain.attention_maps import AttentionRecorder, attention_weights, member_tensors
 from tabtune.core.shapes import ConfigError, InputError
 
@@ -178,6 +178,17 @@ def test_importance_of_a_table_whose_truth_is_known():
     pytest.importorskip('shap')
     by_shap = pipe.feature_importance(X[400:], 'shap', n_rows=8, n_permutations=1)
     assert min(by_shap.strong, by_shap.weak, by_shap[['pair_a', 'pair_b']].mean()) > by_shap.noise
+
+def test_labels_and_method_are_taken_in_either_order(wine, caplog):
+    X, y = wine[2][:30], wine[3][:30]
+    clf = MitraClassifier(model()).fit(wine[0], wine[1])
+    expected = feature_importance(clf, X, method='permutation', y=y, n_repeats=1)
+    for args, named in (((y,), dict(method='permutation')), ((y, 'permutation'), {}), (('permutation', y), {}), (('permutation',), dict(y=y))):
+        for result in (feature_importance(clf, X, *args, n_repeats=1, **named), clf.feature_importance(X, *args, n_repeats=1, **named)):
+            pd.testing.assert_series_equal(result, expected)
+    assert not caplog.messages
+    pd.testing.assert_series_equal(clf.feature_importance(X, y), clf.feature_importance(X))
+    assert [m for m in caplog.messages if "y is not used by the method 'attention'" in m]
 
 def test_strings_and_missing_cells_in_every_method():
     pytest.importorskip('shap')

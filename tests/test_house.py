@@ -3,11 +3,12 @@ import json, shutil
 
 import pytest
 
-import check, readme
+import chapters, check, readme
 
 NB, MODULE = 'nbs/core/00_shapes.ipynb', 'tabtune/core/shapes.py'
 
-INDEX = json.dumps(dict(cells=[dict(cell_type='markdown', id='a', metadata={}, source=['# Small\n', '\n', '[shapes](core/00_shapes.ipynb)'])],
+INDEX = json.dumps(dict(cells=[dict(cell_type='markdown', id=id, metadata={}, source=[text]) for id, text in dict(
+                            a='# Small\n\nAn `Episode`; TabTuneError, InputError, ConfigError and CheckpointError.', b=chapters.OPENING).items()],
                         metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5))
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def project(root, tmp_path):
     for name in ('settings.ini', NB): shutil.copy(root/name, tmp_path/name)
     (tmp_path/'nbs'/'index.ipynb').write_text(INDEX)
     for name in (NB, 'nbs/index.ipynb'): (tmp_path/name).write_text(check.cleaned((tmp_path/name).read_text()))
+    (tmp_path/'nbs'/'index.ipynb').write_text(chapters.indexed(tmp_path))
     (tmp_path/'README.md').write_text(readme.readme(tmp_path))
     (tmp_path/'tabtune').mkdir()
     shutil.copy(root/'tabtune/__init__.py', tmp_path/'tabtune')
@@ -63,6 +65,13 @@ def test_old_version_is_caught(project):
 def test_stale_readme_is_caught(project):
     edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][0]['source'].append(' Another line.'))
     assert only_problem(project).startswith('README.md: differs from nbs/index.ipynb')
+
+def test_stale_tables_of_chapters_are_caught(project):
+    edit(project/'nbs/index.ipynb', lambda nb: nb['cells'][1].update(source=[chapters.OPENING]))
+    found = check.problems(project)
+    assert found[0] == 'nbs/index.ipynb: its tables differ from the chapters in nbs/. Mend: make export', found
+    (project/'nbs'/'index.ipynb').write_text(chapters.indexed(project))
+    assert check.problems(project) == []
 
 @pytest.mark.parametrize('words, change', [
     pytest.param('outputs', lambda nb: first_code(nb).update(outputs=[dict(output_type='stream', name='stdout', text=['hi\n'])]), id='outputs'),
@@ -113,10 +122,20 @@ def test_a_cell_that_is_too_long_is_caught(tmp_path):
     found = [*check.import_problems(tmp_path)]
     assert len(found) == 1 and found[0].startswith('nbs/data/30_cellar.ipynb: 61 lines in the cell "y0 = 0"')
 
+def test_a_public_name_that_no_user_meets_is_caught(tmp_path):
+    chapter(tmp_path, 'core/03_cellar', 'def stair(): pass', 'lamp = 1')
+    (tmp_path/'tabtune'/'core').mkdir(parents=True)
+    (tmp_path/'tabtune'/'core'/'cellar.py').write_text("__all__ = ['stair', 'lamp']\n")
+    chapter(tmp_path, 'core/04_attic', 'from tabtune.core.cellar import lamp, stair')  # another chapter is no user
+    (tmp_path/'docs'/'pages').mkdir(parents=True)
+    (tmp_path/'docs'/'pages'/'light.md').write_text('Switch the `lamp` on.')
+    found = [*check.public_problems(tmp_path)]
+    assert len(found) == 1 and found[0].startswith('nbs/core/03_cellar.ipynb: no tutorial, page, test or benchmark has the public name stair.')
+
 def test_imports_are_among_the_problems(root, monkeypatch):
-    for part in ('module_problems', 'readme_problems', 'notebook_problems', 'link_problems', 'collection_problems'): monkeypatch.setattr(check, part, lambda root: [])
+    for part in ('module', 'index', 'readme', 'notebook', 'public', 'link', 'collection'): monkeypatch.setattr(check, f'{part}_problems', lambda root: [])
     assert check.problems(root) == []
-    monkeypatch.setattr(check, 'PACKAGES', check.PACKAGES[::-1])
+    monkeypatch.setattr(chapters, 'PACKAGES', chapters.PACKAGES[::-1])
     assert any(p.startswith('nbs/training/09_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
 
 def collected(root, *lines):
@@ -155,7 +174,7 @@ def test_a_link_that_leads_nowhere_and_a_chapter_without_a_link_are_caught(tmp_p
     text = '[a](data/03_cellar.ipynb) [b](https://b.org) [c](#c) <img src="none.png"> [d](data/03_cellar.ipynb#part)'
     (tmp_path/'nbs'/'index.ipynb').write_text(writes(new_notebook(cells=[new_markdown_cell(text)])))
     assert [*check.link_problems(tmp_path)] == ['nbs/index.ipynb: nothing at none.png. Mend: correct the link',
-                                                'nbs/data/04_attic.ipynb: not in nbs/index.ipynb. Mend: add it to the row of its package']
+                                                'nbs/data/04_attic.ipynb: not in nbs/index.ipynb. Mend: make export; without a table of chapters, link it']
 
 def test_readme_hides_directives_and_moves_links():
     from nbformat.v4 import new_code_cell, new_notebook

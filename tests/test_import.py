@@ -64,3 +64,11 @@ def test_explanations_are_found_in_a_process_that_never_imported_them(way, tmp_p
     names = ['get_attention_weights'] if way == 'model' else ['get_attention_weights', 'feature_importance', 'similar_rows', 'embed']
     code = LATE[way].format(file=tmp_path/'p.joblib') + f'\nprint(all(hasattr(p, n) for n in {names}), hasattr(p, "no_such_method"))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split() == ['True', 'False']
+
+
+@pytest.mark.parametrize('namespace', ["vars(tabtune)", "{**vars(tabtune), 'seed': 0}"], ids=['own', 'copied'])
+def test_an_expression_is_evaluated_in_the_namespace_of_the_package(namespace):
+    """Benchmarks name a model as 'tabtune:MitraClassifier(random_state=0)'; names that are imported late are found there too."""
+    code = f"import tabtune; m = eval('MitraClassifier(random_state=3)', {namespace}); print(m.random_state, eval('len([1])', {namespace}))"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.split() == ['3', '1']
+    with pytest.raises(NameError): eval('MitraKlassifier()', vars(__import__('tabtune')))

@@ -84,7 +84,7 @@ def test_when_the_pool_breaks_the_others_go_on(iris, serial, monkeypatch):
     import tabtune.leaderboard.execution as execution
     tried, run_job = [], execution.run_job
     def lost(job):
-        if job.entry.name != 'Fails': return run_job(job)
+        if job.candidate.name != 'Fails': return run_job(job)
         tried.append(job.key)
         raise BrokenPipeError('worker lost\nand more')
     monkeypatch.setattr(execution, 'run_job', lost)

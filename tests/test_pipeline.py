@@ -254,3 +254,61 @@ def test_a_saved_pipeline_loads_where_its_strategy_is_not_registered(tmp_path):
     loaded = TabularPipeline.load(path)
     np.testing.assert_array_equal(loaded.predict_proba(X), pipe.predict_proba(X))
     with pytest.raises(ConfigError, match="tuning_strategy='only here' is unknown"): loaded.fit(X, X.b)
+
+# --- what surrounds a fit: grids, other defaults of PyTorch, homes of users, forks
+
+def test_grid_search_reaches_into_the_dictionaries():
+    X, y = people(90)
+    search = GridSearchCV(TabularPipeline(), {'model_params__n_estimators': [1, 2], 'model_params__pretrained': ['small']}, cv=2).fit(X, y)
+    assert len(search.best_estimator_.estimator_.member_rows_) == search.best_params_['model_params__n_estimators']
+    step = make_pipeline(MitraClassifier()).set_params(mitraclassifier__processor_params__scaling_strategy='power')
+    assert step[0].processor_params == dict(scaling_strategy='power')
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+@pytest.mark.parametrize('task', ['classification', 'regression'])
+def test_predictions_do_not_depend_on_the_default_dtype(request, task):
+    X, y = people(60)
+    target = y if task == 'classification' else X.age.fillna(40)
+    def values(): return TabularPipeline(task_type=task).fit(X, target).estimator_
+    want = values(); want = want.predict_proba(X) if task == 'classification' else want.predict(X, output='quantiles')
+    request.getfixturevalue('double')
+    got = values(); dtypes = {p.dtype for p in got.model_.parameters()}
+    got = got.predict_proba(X) if task == 'classification' else got.predict(X, output='quantiles')
+    assert dtypes == {torch.float32} and np.array_equal(got, want)
+
+@pytest.mark.parametrize('switched_off', [torch.no_grad, torch.inference_mode], ids=['no_grad', 'inference_mode'])
+def test_tuning_has_gradients_where_the_caller_has_none(switched_off):
+    X, y = people(80)
+    quick = dict(device='cpu', epochs=1, steps_per_epoch=2, support_size=32, query_size=16, batch_size=1, show_progress=False)
+    with switched_off():
+        pipe = TabularPipeline(tuning_strategy='base-ft', tuning_params=quick, model_params=dict(d_model=32, num_layers=1)).fit(X, y)
+    assert pipe.history_.step.max() == 2
+
+def test_a_tilde_is_the_home_of_the_user(fitted, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert fitted.save('~/m.tabtune') == tmp_path / 'm.tabtune'
+    X, _ = people(20, seed=2)
+    assert np.array_equal(TabularPipeline.load('~/m.tabtune').predict_proba(X), fitted.predict_proba(X))
+
+FORK = """
+import multiprocessing, sys, numpy as np, torch
+from tabtune import MitraClassifier
+torch.set_num_threads(2)
+X = np.random.default_rng(0).normal(size=(300, 8)); y = X[:, 0] > 0
+clf = MitraClassifier('small').fit(X, y)
+here = clf.predict_proba(X)  # warm, with two threads
+with multiprocessing.get_context('fork').Pool(2) as pool:
+    there = pool.map_async(clf.predict_proba, [X, X]).get(timeout=90)
+print(max(abs(here - p).max() for p in there))
+"""
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no fork')
+def test_a_forked_worker_predicts():
+    out = subprocess.run([sys.executable, '-c', FORK], capture_output=True, text=True, timeout=180)
+    assert out.returncode == 0, out.stderr[-500:]
+    assert float(out.stdout) < 1e-6

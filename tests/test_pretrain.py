@@ -106,3 +106,17 @@ def test_two_processes_do_as_one_with_both_batches(tmp_path):
     two = weights(tmp_path/'two')
     for k, v in one.trainer.raw_model.state_dict().items(): assert torch.allclose(two[k], v, atol=2e-4), k
     assert max((v - start[k]).abs().max() for k, v in two.items()) > 4e-3  # it did train
+
+@pytest.mark.parametrize('options, words', [
+    pytest.param(['--arch', 'medum'], "arch='medum' is unknown: did you mean 'medium'", id='arch'), pytest.param(['--hours', '-1'], 'hours=-1.0 must lie in', id='hours'),
+    pytest.param(['--init', 'nowhere'], "no checkpoint 'nowhere'", id='init'), pytest.param(['--out', '/dev/null/x'], "can't be made", id='out'),
+    pytest.param(['--threads', '-2'], 'threads=-2 must lie in 0 or more', id='threads'), pytest.param(['--cells', '-5'], 'cells=-5 must lie in 100', id='cells'),
+    pytest.param(['--late', '3'], 'late=3.0 must lie in 0.0..1.0', id='late')])
+def test_a_wrong_option_is_one_line(options, words, tmp_path):
+    from tabtune.cli import main
+    with pytest.raises(SystemExit) as e: main(['pretrain', '--out', str(tmp_path/'x'), '--quiet', *options])
+    assert str(e.value).startswith('tabtune pretrain: ') and words in str(e.value) and '\n' not in str(e.value)
+
+def test_the_command_runs_as_a_module():
+    done = subprocess.run([sys.executable, '-m', 'tabtune.cli', 'compair'], capture_output=True, text=True)
+    assert done.returncode == 2 and "there is no command 'compair'; did you mean 'compare'?" in done.stderr

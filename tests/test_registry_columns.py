@@ -129,6 +129,12 @@ def test_a_toy_that_is_not_registered_can_not_be_loaded(rating, tmp_path):
     for load in (lambda: TableEncoder.from_state(state), lambda: TabularPipeline.load(path)):
         with pytest.raises(CheckpointError, match="column 'stars' is of kind 'rating', which is not registered"): load()
 
+def test_a_kind_that_has_gone_is_named(rating):
+    pipe = TabularPipeline(tuning_strategy='inference', model_params=dict(d_model=32, num_layers=1))
+    pipe.fit(pd.DataFrame(dict(stars=['★', '★★'] * 6, a=range(12))), [0, 1] * 6)
+    del KINDS['rating']
+    with pytest.raises(InputError, match="the kind of column 'rating' is not registered"): pipe.show_processing_summary()
+
 def test_a_kind_can_be_tried_before_another(rating):
     class Small(NumberColumn): kind = 'small'
     register_kind(ColumnKind(Small, 'whole numbers of one byte', numeric=True, dtype=lambda t: t == 'int8'), before='number')
@@ -139,8 +145,12 @@ def test_a_kind_can_be_tried_before_another(rating):
     assert list(KINDS).count('small') == 1 and KINDS['small'].description == 'bytes'
 
 def test_records_are_checked_when_they_are_registered():
-    for column in (dict, Column, 'number'):
+    for column in (dict, Column):
         with pytest.raises(InputError, match='must be a subclass of Column with a name'): register_kind(ColumnKind(column, 'nothing'))
     with pytest.raises(InputError, match="before='nothing' is unknown"): register_kind(ColumnKind(RatingColumn, 'stars'), before='nothing')
+    for wrong, words in ((RatingColumn, 'is no ColumnKind'), (ColumnKind('number', 'nothing'), "column='number' of a ColumnKind must be a class"),
+                         (ColumnKind(RatingColumn, 'stars', text='*'), r"text='\*' of a ColumnKind must be a function"),
+                         (ColumnKind(RatingColumn, 'stars', inferred='floating'), "inferred='floating' of a ColumnKind must be a tuple")):
+        with pytest.raises(InputError, match=words): register_kind(wrong)
     with pytest.raises(dataclasses.FrozenInstanceError): KINDS['number'].label = 'numbers'
     assert 'rating' not in KINDS

@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris
 from tabtune import TabularLeaderboard
 from tabtune.core.shapes import ConfigError
 from tabtune.leaderboard.compare import default_models, main
-from tabtune.leaderboard.evaluation import Entry, make_entry
+from tabtune.leaderboard.evaluation import Candidate, candidate_estimator
 from tabtune.leaderboard.registry import (FORMS, MODEL_KINDS, MODELS, ModelSpec, Adapted, find_model, installed, list_models, make_model,
                                           model_names, package_of, register_model, why_not)
 
@@ -39,7 +39,7 @@ def test_a_record_is_in_the_table_and_says_why_a_model_can_not_run(name):
 def test_a_model_has_the_parameters_that_its_record_names(name):
     spec = SPECS[name]
     if not installed(spec): pytest.skip(f'{spec.install} is not installed')
-    est = make_entry(Entry('x', spec.name), spec.task, seed=3)
+    est = candidate_estimator(Candidate('x', spec.name), spec.task, seed=3)
     assert isinstance(est, Adapted) == (spec.form is not None)
     if spec.form is None: return
     names = inspect.signature(est.make.cls.__init__).parameters

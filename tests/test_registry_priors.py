@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tabtune import MitraConfig, load_checkpoint
-from tabtune.core.shapes import ConfigError
+from tabtune.core.shapes import ConfigError, InputError
 from tabtune.model.checkpoints import read_card
 from tabtune.training.episodes import PriorEpisodes
 from tabtune.training.loop import LoopSettings
@@ -150,6 +150,10 @@ def test_a_new_prior_changes_no_mean_that_score_writes_into_a_card(toy, root, mo
     ids=['no description', 'negative weight', 'infinite weight'])
 def test_an_incomplete_record_is_refused(change, words):
     with pytest.raises(ConfigError, match=words): Prior(**dict(name='toy', draw=first_column, description='one column') | change)
+
+def test_a_decorator_without_a_description_is_refused():
+    with pytest.raises(InputError, match=r"write @register_prior\('how the class comes about'\)"): register_prior(first_column)
+    with pytest.raises(InputError, match="weight='much' of a Prior must be a number"): register_prior('one column', weight='much')(first_column)
 
 @pytest.mark.parametrize('mixture, words', [
     (dict(forrest=1), "did you mean 'forest'"), (dict(forest=0), 'at least one above 0'), ({}, 'at least one above 0'),

@@ -8,7 +8,7 @@ import torch
 
 from tabtune import Mitra, MitraConfig, TabularLeaderboard, TabularPipeline, TuningConfig, recommend
 from tabtune.core.config import TUNING_KEYS
-from tabtune.core.shapes import ConfigError
+from tabtune.core.shapes import ConfigError, InputError
 from tabtune.training.recommend import RuleInputs
 from tabtune.training.strategies import STRATEGIES, TuningStrategy, find_strategy, list_strategies, register_strategy
 
@@ -59,6 +59,24 @@ def test_names_are_unique_and_parameters_exist():
                            (record('mine', rules=dict(lerning_rate=None)), "did you mean 'learning_rate'")):
         with pytest.raises(ConfigError, match=message): register_strategy(wrong)
     assert 'mine' not in STRATEGIES
+
+@pytest.mark.parametrize('change, words', [
+    pytest.param(dict(name=None), 'name=None of a TuningStrategy must be a text', id='no name'),
+    pytest.param(dict(label=''), "label='' of a TuningStrategy must be a text that is not empty", id='no label'),
+    pytest.param(dict(aliases='mine'), r"aliases='mine' .* such as \('a', 'b'\)", id='aliases in a text'),
+    pytest.param(dict(prepare='lora'), "prepare='lora' of a TuningStrategy must be a function", id='prepare'),
+    pytest.param(dict(defaults=dict(epochs=-3)), 'epochs=-3 must lie in 1', id='value of a default'),
+    pytest.param(dict(defaults=['epochs']), 'defaults=.* must be a dict', id='defaults'),
+    pytest.param(dict(rates=(1e-3,)), 'must be two: at width 64', id='one rate'),
+    pytest.param(dict(rates=('fast', 'slow')), 'a tuple of which each is a number', id='rates in words'),
+    pytest.param(dict(rules=dict(epochs=3)), r"rules\['epochs'\]=3 must be a function", id='rule')])
+def test_a_record_that_can_not_be_used_is_refused(change, words):
+    fields = dict(name='mine', label='label', help='help', prepare=lambda model, config: model) | change
+    with pytest.raises((InputError, ConfigError), match=words): register_strategy(TuningStrategy(**fields))
+    assert fields['name'] not in STRATEGIES
+
+def test_what_is_no_record_is_refused():
+    with pytest.raises(InputError, match='is no TuningStrategy'): register_strategy(dict(name='mine'))
 
 # nobody else knows them
 

@@ -94,6 +94,9 @@ class Undocumented(Counter): pass
 def test_an_incomplete_record_is_refused(view, example, problem):
     with pytest.raises(InputError, match=problem): WidgetRecord(view, example)
 
+def test_what_is_no_record_is_refused():
+    with pytest.raises(InputError, match='is no WidgetRecord'): register_widget(Counter)
+
 def test_matplotlib_comes_with_the_first_picture(root):
     code = "import sys, tabtune.dashboard; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], cwd=root).returncode == 0

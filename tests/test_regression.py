@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from sklearn.base import clone, is_regressor
 from sklearn.datasets import make_friedman1
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
@@ -16,6 +17,7 @@ from tabtune import Mitra, MitraConfig, MitraRegressor, TabularPipeline, load_ch
 from tabtune.model.checkpoints import read_card
 from tabtune.core.shapes import ConfigError, InputError
 from tabtune.data.targets import PREDICTIVE_HEADS, bin_codes
+from tabtune.estimators.regressor import mixed_mean
 
 def houses(n=160, seed=0):
     r = np.random.default_rng(seed)
@@ -159,6 +161,64 @@ def test_an_outlier_leaves_the_others_alone():
     assert np.median(abs(mean - y[120:])) < np.std(y)  # near the wrong row it pulls the mean of the answers, as it may
     assert max(abs(reg.scaled_targets(0, reg.member_rows_[0])[2])) <= 8  # as far as in pre-training
 
+def noise(g, r): return r.normal(size=len(g))
+SKEWED = dict(exponential=lambda g, r: np.exp(g + 0.4 * noise(g, r)), lognormal=lambda g, r: np.exp(0.6 * g + noise(g, r)),
+              heavy_lognormal=lambda g, r: np.exp(0.8 * g + 1.5 * noise(g, r)),
+              wages=lambda g, r: 1e4 * np.exp(0.5 * g + 0.4 * noise(g, r)) * np.where(r.random(len(g)) < 0.02, 1 + 5 * r.pareto(1.5, len(g)), 1),
+              counts=lambda g, r: r.poisson(np.exp(g - 1)), amounts=lambda g, r: r.gamma(0.7, 100 * np.exp(0.8 * g)),
+              spending=lambda g, r: np.where(r.random(len(g)) < 1 / (1 + np.exp(1 - g)), np.exp(3 + 0.5 * g + noise(g, r)), 0),
+              left=lambda g, r: 100 - np.exp(0.7 * g + 0.8 * noise(g, r)), both_sides=lambda g, r: np.sinh(1.2 * g + noise(g, r)))
+
+def skewed_table(kind, n, seed):
+    r = np.random.default_rng([seed, sum(map(ord, kind))])
+    x = r.normal(size=(n, 5))
+    return x, SKEWED[kind]((np.sin(x[:, 0] + x[:, 1]) + x[:, 2] + 0.5 * x[:, 3] * (x[:, 1] > 0)) / 1.4, r)
+
+@pytest.mark.parametrize('rows, kinds', [(300, list(SKEWED)), (2000, ['lognormal', 'spending'])], ids=['300', '2000'])
+def test_the_mean_of_a_skewed_target(rows, kinds):
+    model, scores = load_checkpoint('medium-regression'), {}
+    for kind in kinds:
+        x, y = skewed_table(kind, rows + 1000, 0)
+        reg = MitraRegressor(model).fit(x[:rows], y[:rows])
+        out = reg.predict(x[rows:], output='full')
+        plain = mixed_mean(reg._query_members(0, reg.encoder_.transform(x[rows:])))
+        low, high = out['interval'].T
+        r2 = {name: r2_score(y[rows:], p) for name, p in dict(corrected=out['mean'], median=out['median'], plain=plain).items()}
+        scores[kind] = r2 | dict(coverage=((low <= y[rows:]) & (y[rows:] <= high)).mean())
+    scores = pd.DataFrame(scores).T
+    assert scores.corrected.min() > -0.02, scores
+    gain = scores.corrected - scores['median']
+    assert gain.median() > 0.01 and (gain < -0.01).sum() <= 1 and gain.min() > -0.05, scores  # 300 rows may hold too few of the tail to choose well
+    assert scores.corrected.mean() > scores[['median', 'plain']].mean().max(), scores
+    assert scores.coverage.mean() == pytest.approx(0.9, abs=0.03), scores
+
+def test_a_target_without_heavy_tails_has_the_mean_of_its_distributions(monkeypatch):
+    X, y = make_friedman1(160, noise=1., random_state=0)
+    reg = MitraRegressor(n_estimators=2).fit(X[:120], y[:120])
+    monkeypatch.setattr(MitraRegressor, '_held_out', lambda self: pytest.fail('rows were held out'))
+    np.testing.assert_array_equal(reg.predict(X[120:]), mixed_mean(reg._query_members(0, reg.encoder_.transform(X[120:]))))
+
+@pytest.mark.parametrize('suffix', ['.tabtune', '.joblib'])
+def test_the_corrected_mean_is_found_once_and_saved(suffix, tmp_path, monkeypatch):
+    x, y = skewed_table('spending', 260, 0)
+    pipe = TabularPipeline(task_type='regression').fit(x[:200], y[:200])
+    calls, hold_out = [], MitraRegressor._held_out
+    monkeypatch.setattr(MitraRegressor, '_held_out', lambda self: calls.append(1) or hold_out(self))
+    p = pipe.predict(x[200:])
+    pipe.predict(x[200:], output='full'); pipe.predict_interval(x[200:])
+    assert len(calls) == 1
+    with warnings.catch_warnings(action='ignore'): other = TabularPipeline.load(pipe.save(tmp_path/f'pipe{suffix}'))
+    np.testing.assert_array_equal(other.predict(x[200:]), p)
+    pipe.estimator_._reset_calibration()
+    np.testing.assert_array_equal(pipe.predict(x[200:]), p)
+    assert len(calls) >= 2
+
+def test_one_wild_row_does_not_choose_the_mean():
+    x, y = skewed_table('lognormal', 260, 0)
+    clean = MitraRegressor().fit(x[:200], y[:200]).predict(x[200:])
+    wild = MitraRegressor().fit(x[:200], np.where(np.arange(200) == np.argmax(y[:200]), 1e5, y[:200])).predict(x[200:])
+    assert np.median(abs(wild - clean)) < 0.5 * np.std(clean) and r2_score(y[200:], wild) > -0.02
+
 def test_few_rows_and_units(fitted):
     X, y = houses()
     with warnings.catch_warnings(action='ignore'):
@@ -263,14 +323,14 @@ def test_explanations_of_numbers(fitted):
             np.testing.assert_array_equal(maps.labels, y.to_numpy()[maps.support])
             np.testing.assert_allclose(maps.votes().sum(1), 1, atol=1e-4)
             predicted = reg._query_members(0, reg.encoder_.transform(X[120:126]))[member]
-            watched = type(predicted)(PREDICTIVE_HEADS[reg.model_.config.answer].distribution(torch.tensor(maps.logits)[None].double()), predicted.scale, predicted.sign)
+            watched = type(predicted)(PREDICTIVE_HEADS[reg.model_.config.output_kind].distribution(torch.tensor(maps.logits)[None].double()), predicted.scale, predicted.sign)
             np.testing.assert_allclose(watched.mean(), predicted.mean(), rtol=1e-3)  # what was watched is what is predicted
     pipe = TabularPipeline(task_type='regression').fit(X[:120], y[:120])
     rows = pipe.similar_rows(X[120:121], n=4, table=X[:120])
     np.testing.assert_array_equal(rows.label, y.to_numpy()[rows.index])
     assert pipe.embed(X[120:]).shape[0] == 40 and pipe.embed_support().shape[0] == 120
     assert set(pipe.feature_importance(X[120:]).index) == set(X)
-    assert pipe.feature_importance(X[120:], 'permutation', y=y[120:])['area'] > 0
+    assert pipe.feature_importance(X[120:], y[120:], method='permutation')['area'] > 0
     plot_similar(rows); plot_embedding(pipe.embed(X[120:]), y[120:])
     assert len(pipe.get_attention_weights(X[120:]).plot_rows(order=y[120:]).get_xticks()) == 5
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import make_classification, make_moons
 from sklearn.metrics import roc_auc_score
 
-from tabtune import MitraClassifier, TabularPipeline
+from tabtune import MitraClassifier, TabularPipeline, read_table
 from tabtune.core.shapes import InputError
 
 def small(n=80, seed=0):
@@ -206,3 +206,24 @@ def test_thousands_of_levels_and_columns_that_change_at_predict(fitted):
     for name in X:  # missing or constant in the query only
         assert np.isfinite(clf.predict_proba(X.assign(**{name: None}))).all()
         assert np.allclose(clf.predict_proba(X.assign(**{name: X[name].iloc[0]}))[0], want[0], atol=1e-5)
+
+# --- files
+
+@pytest.mark.parametrize('text, encoding, shape, types', [
+    ('a\tb\n1\t2,5\n3\t4,25\n', 'utf-8', (2, 2), 'if'), ('a|b|c\n1|x, y|2\n', 'utf-8', (1, 3), 'iOi'),
+    ('sep=;\na;b\n1;2\n', 'utf-8-sig', (1, 2), 'ii'), ('sep=\\t\na\tb\n1\t2\n', 'utf-16', (1, 2), 'ii'),
+    ('name;pay\nJosé;1.200,00\nZoë;999,90\n', 'latin-1', (2, 2), 'Of'), (' a , b \n1,2\n', 'utf-8', (1, 2), 'ii'),
+    ('"a;1","b"\n"x;y",2\n', 'utf-8', (1, 2), 'Oi'), ('a;b\n1.5;2\n2.5;3\n', 'utf-16-le', (2, 2), 'fi'),
+    ('id,note\n1,"a\nb"\n2,c\n', 'utf-8', (2, 2), 'iO'), ('€;x\n1;2\n', 'cp1252', (1, 2), 'ii'), ('x\n1\n2\n', 'utf-8', (2, 1), 'i')],
+    ids=['tab-comma', 'bar', 'sep-line-bom', 'sep-tab-utf16', 'latin1-thousands', 'padded', 'quoted-semicolon', 'utf16-le', 'line-in-quotes',
+         'cp1252', 'one-column'])
+def test_texts_as_people_have_them(tmp_path, text, encoding, shape, types):
+    (tmp_path / 't.csv').write_bytes(text.encode(encoding))
+    df = read_table(tmp_path / 't.csv')
+    assert df.shape == shape and all(str(c) == str(c).strip() for c in df)
+    assert ''.join('O' if t.kind in 'OTU' or str(t) == 'str' else t.kind for t in df.dtypes) == types, df.dtypes
+
+def test_thousands_and_decimals_are_told_apart(tmp_path):
+    (tmp_path / 't.txt').write_text('a;b;c\n1.234.567,5;12.345;1.5.2020\n0,25;999.000;2.5.2020\n')
+    df = read_table(tmp_path / 't.txt')
+    assert df.a.tolist() == [1234567.5, .25] and df.b.tolist() == [12345, 999000] and df.c.tolist() == ['1.5.2020', '2.5.2020']

@@ -1,18 +1,21 @@
 """The house rules that a machine can check. Nothing in the working tree is changed.
 
 1. Each module in tabtune/ is what its notebook exports.
-2. README.md is what nbs/index.ipynb gives.
+2. The tables of chapters in nbs/index.ipynb are what the chapters give, and README.md is what nbs/index.ipynb gives.
 3. Notebooks are clean: no outputs, no execution counts, no widget state.
 4. A module imports only from the packages before its own and from smaller numbers of its own package, also inside functions;
    no exported cell has more than 60 lines.
-5. Links in notebooks lead somewhere, and the index lists every chapter.
-6. Two processes collect the same tests in the same order (pytest-xdist needs that), and each parametrised test has an id that
+5. A name in a module's `__all__` is one that users meet: in a tutorial, the documentation, a test, a benchmark.
+6. Links in notebooks lead somewhere, and the index lists every chapter.
+7. Two processes collect the same tests in the same order (pytest-xdist needs that), and each parametrised test has an id that
    a person chose.
 """
 import ast, json, os, re, shutil, subprocess, sys, tempfile, time
+from fnmatch import fnmatch
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+from chapters import PACKAGES, indexed, library_notebooks, place
 from clean import cleaned, notebooks
 from readme import readme
 
@@ -58,6 +61,11 @@ def readme_problems(root):
     if not path.exists() or path.read_text(encoding='utf-8') != readme(root):
         yield 'README.md: differs from nbs/index.ipynb. Mend: edit the notebook, then make readme'
 
+def index_problems(root):
+    "The tables of chapters in nbs/index.ipynb, where they aren't what the chapters say of themselves."
+    if indexed(root) != (root/'nbs'/'index.ipynb').read_text(encoding='utf-8'):
+        yield 'nbs/index.ipynb: its tables differ from the chapters in nbs/. Mend: make export'
+
 def dirt(nb):
     "What a notebook holds that doesn't belong in git, in words."
     code = [c for c in nb['cells'] if c['cell_type'] == 'code']
@@ -75,21 +83,6 @@ def notebook_problems(root):
         elif cleaned(text) != text: yield f"{name}: isn't in nbdev_clean's form. Mend: python tools/clean.py {name}"
 
 LONGEST = 60  # lines of an exported cell
-PACKAGES = ('core', 'data', 'model', 'training', 'estimators', 'leaderboard', 'explain', 'widgets')  # each imports only from those before it
-
-def library_notebooks(root):
-    "Name of each library module, without `tabtune.` -> (its notebook, the sources of its exported cells)."
-    out = {}
-    for path in notebooks(root):
-        code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
-        names = [m[1] for s in code if (m := re.search(r'^\s*#\s*\|\s*default_exp\s+(\S+)', s, re.M))]
-        if names: out[names[0]] = path, [s for s in code if re.search(r'^\s*#\s*\|\s*exporti?\b', s, re.M)]
-    return out
-
-def place(path, root):
-    "Where a notebook stands in the order of imports: its package (those on top come last), then its number."
-    package = path.parent.relative_to(root/'nbs').as_posix()
-    return (PACKAGES.index(package) if package in PACKAGES else len(PACKAGES), path.name)
 
 def imported(source):
     "What a cell imports from tabtune, at its top or inside a function, by name or through importlib: dotted names without `tabtune.`"
@@ -120,6 +113,28 @@ def import_problems(root):
             lines = [line for line in cell.splitlines() if line.strip() and not line.lstrip().startswith('#|')]
             if len(lines) > LONGEST: yield f'{where}: {len(lines)} lines in the cell "{lines[0][:50]}". Mend: split it, at most {LONGEST}'
 
+UNSORTED = ('data.*', 'model.*', 'estimators.*', 'training.strategies', 'training.recommend', 'training.comparison',
+            'training.tuning')  # modules whose `__all__` still holds names of their own or of other modules; the aim is ()
+USERS = ('nbs/*.ipynb', 'nbs/tutorials/*.ipynb', 'docs/pages/*.md', 'docs/*.py', 'tests/**/*.py', 'benchmarks/*.py', 'benchmarks/*.md', '*.md')
+
+def public_names(path):
+    "What a module lists in its `__all__`."
+    lists = [n.value for n in ast.parse(path.read_text(encoding='utf-8')).body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == '__all__']
+    return [e.value for l in lists if isinstance(l, ast.List) for e in l.elts if isinstance(e, ast.Constant)]
+
+def public_problems(root):
+    "Names in `__all__` that no user meets: nothing but the library's own chapters uses them."
+    texts = {p: p.read_text(encoding='utf-8') for pattern in USERS for p in root.glob(pattern)
+             if p.name not in ('CHANGELOG.md', 'README.md')}  # README.md is nbs/index.ipynb once more
+    words = {p: {*re.findall(r'\w+', text)} for p, text in texts.items()}
+    for module, (path, _) in library_notebooks(root).items():
+        file = root/'tabtune'/f'{module.replace(".", "/")}.py'
+        if not file.exists() or any(fnmatch(module, u) for u in UNSORTED): continue
+        met = set().union(*(w for p, w in words.items() if p != path))
+        for name in public_names(file):
+            if name not in met: yield (f'{path.relative_to(root).as_posix()}: no tutorial, page, test or benchmark has the public name {name}. Mend: an underscore '
+                                       'if only this module uses it, `#| exporti` if other modules do; or show it to users')
+
 TARGET = re.compile(r'(?:\]\(|src=")(?![a-z]+:|[/#])([^)"#\s]+)')  # of a link or a picture, relative to its notebook
 
 def link_problems(root):
@@ -132,7 +147,7 @@ def link_problems(root):
             if path == root/'nbs'/'index.ipynb': listed.add(to)
             if not to.exists(): yield f'{path.relative_to(root).as_posix()}: nothing at {target}. Mend: correct the link'
     for path, _ in library_notebooks(root).values():
-        if path.resolve() not in listed: yield f'{path.relative_to(root).as_posix()}: not in nbs/index.ipynb. Mend: add it to the row of its package'
+        if path.resolve() not in listed: yield f'{path.relative_to(root).as_posix()}: not in nbs/index.ipynb. Mend: make export; without a table of chapters, link it'
 
 APART = 1.5  # seconds between the starts of two collections: a clock that counts seconds differs
 
@@ -172,7 +187,8 @@ def collection_problems(root):
 def problems(root):
     "All that is wrong in `root`, one line each."
     root = Path(root)
-    return [*module_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root), *link_problems(root), *collection_problems(root)]
+    return [*module_problems(root), *index_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root),
+            *public_problems(root), *link_problems(root), *collection_problems(root)]
 
 if __name__ == '__main__':
     found = problems(ROOT)

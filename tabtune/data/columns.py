@@ -18,6 +18,7 @@ import pandas as pd
 from pandas.api import types as pt
 from fastcore.basics import patch
 
+from ..core.records import Registry, check_record
 from ..core.shapes import CheckpointError, InputError
 from .frames import infer_dtype
 
@@ -160,7 +161,7 @@ class ColumnKind:
     categorical: bool = False  # the code stands for one of the column's `levels`, which have no distances
     numeric: bool = False  # baselines learn from its `numbers`, in their own units
     dtype: Callable = None  # dtype -> bool
-    inferred: tuple = ()  # what pandas calls a column of such Python objects
+    inferred: tuple[str, ...] = ()  # what pandas calls a column of such Python objects
     text: Callable = None  # list of distinct texts, none of them blank -> bool
     example: tuple = ()  # a few cells and a missing one, None: for documentation and tests
 
@@ -171,13 +172,14 @@ class ColumnKind:
     def name(self): return getattr(self.column, 'kind', None)
 
 # %% ../../nbs/data/02_columns.ipynb #976ea60d
-KINDS = {}  # name -> ColumnKind, in the order in which they are tried
+KINDS = Registry('kind of column')  # name -> ColumnKind, in the order in which they are tried
 
 def register_kind(
     kind: ColumnKind,
     before: str = None,  # name of the kind that it is tried before; None: it is tried last
 ):
     "Add a kind of column, or replace the one of the same name."
+    check_record(kind, ColumnKind)
     if not (isinstance(kind.column, type) and issubclass(kind.column, Column) and kind.name):
         raise InputError(f'{kind.column!r} must be a subclass of Column with a name in its attribute `kind`')
     if before is not None and before not in KINDS: raise InputError(f"before='{before}' is unknown: there are {', '.join(KINDS)}")

@@ -16,8 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core.shapes import InputError
 from .columns import KINDS, column_from_state
-from .frames import check_table, column_names, has_column_names, unique_names
-from .kinds import NumberColumn, column_kinds, fit_numbers
+from .frames import validate_table, column_names, has_column_names, unique_names
+from .kinds import CategoryColumn, NumberColumn, column_kinds, fit_numbers
+from .level_effects import level_effects
 from .scaling import apply_scale, stack_scales
 
 # %% ../../nbs/data/04_encode.ipynb #e8b44ee4
@@ -32,7 +33,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """
     def fit(self, X, y=None, *, feature_names=None):
         "Learn each column's kind, levels and scale. `feature_names` names the columns of an array."
-        df = check_table(X, y)
+        df = validate_table(X, y)
         if feature_names is not None:
             if len(feature_names) != df.shape[1]:
                 raise InputError(f'{len(feature_names)} feature_names for {df.shape[1]} columns')
@@ -150,7 +151,7 @@ def blocks(self: TableEncoder,
 ):  # float32 matrices: a list of one, or made one after another
     "Encode a table block by block."
     check_is_fitted(self, 'columns_')
-    df = check_table(X)
+    df = validate_table(X)
     names, named = column_names(df), has_column_names(df)
     where = align([c.name for c in self.columns_], names, hasattr(self, 'feature_names_in_'), named)
     blocks = self._encode_blocks(df, where, n_rows or len(df))
@@ -161,16 +162,6 @@ def blocks(self: TableEncoder,
 def transform(self: TableEncoder, X):
     "float32 matrix of shape (n_rows, n_outputs), NaN where a cell is missing, unreadable, or a level that fit never saw."
     return self.blocks(X)[0]
-
-@patch
-def fit_rows(self: TableEncoder,
-    df: pd.DataFrame,  # the training rows, as `check_table` gave them
-    y,  # their labels
-) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
-    "Learn from a table that was checked already, and encode its rows."
-    self._fit(df)
-    z, = self._encode_blocks(df, list(range(df.shape[1])), len(df))
-    return z, y
 
 # %% ../../nbs/data/04_encode.ipynb #37a02e42
 @patch
@@ -194,7 +185,7 @@ def sources_(self: TableEncoder) -> np.ndarray:
 @patch(as_prop=True)
 def categorical_mask_(self: TableEncoder) -> np.ndarray:
     "(n_outputs,) bool, True for codes of levels."
-    return np.array([KINDS[c.kind].categorical for c in self.columns_ for _ in c.outputs()])
+    return np.array([KINDS[c.kind].categorical and i == 0 for c in self.columns_ for i in range(len(c.outputs()))])
 
 # %% ../../nbs/data/04_encode.ipynb #32f7de28
 @patch
@@ -212,6 +203,37 @@ def decode(self: TableEncoder,
     "The cells of encoded rows."
     first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
     return pd.DataFrame({c.name: c.decode(z[:, i]) for c, i in zip(self.columns_, first)})
+
+# %% ../../nbs/data/04_encode.ipynb #33460f28
+@patch
+def _learn_effects(self: TableEncoder,
+    z: np.ndarray,  # (n, n_outputs) the encoded training rows
+    y,  # (n,) class codes, or numbers
+    task: str,  # 'classification' or 'regression'
+) -> np.ndarray:  # the same with an output beside the code of each column whose levels tell something
+    "Learn what levels say about the target, and add it to the training rows, cross-fitted."
+    first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
+    at = [i for i, c in enumerate(self.columns_) if isinstance(c, CategoryColumn) and c.missing < 1]
+    if not at: return z
+    sizes = [len(self.columns_[i].levels) for i in at]
+    found = level_effects(z[:, ~self.categorical_mask_], z[:, first[at]], sizes, np.asarray(y), task)
+    places, more = [], []
+    for i, pairs in zip(at, found):
+        self.columns_[i].effects = [levels.tolist() for levels, _ in pairs]
+        places, more = places + [first[i] + 1] * len(pairs), more + [rows.astype(np.float32) for _, rows in pairs]
+    return np.insert(z, places, np.stack(more, 1), axis=1) if more else z
+
+# %% ../../nbs/data/04_encode.ipynb #38cde26a
+@patch
+def fit_rows(self: TableEncoder,
+    df: pd.DataFrame,  # the training rows, as `validate_table` gave them
+    y,  # (n,) class codes, or numbers for a regression
+    task: str = None,  # 'classification' or 'regression': learn the effects of levels on the target; None: don't
+) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
+    "Learn from a table that was checked already, and encode its rows."
+    self._fit(df)
+    z, = self._encode_blocks(df, list(range(df.shape[1])), len(df))
+    return (z if task is None else self._learn_effects(z, y, task)), y
 
 # %% ../../nbs/data/04_encode.ipynb #954f8e5e
 @patch

@@ -127,6 +127,7 @@ def _is_no_level(key): return key.strip() in ('', '?')
 class CategoryColumn(Column):
     "Levels, as codes 0, 1, 2, ...; an empty text and a question mark are missing cells, 'none' may be a level."
     kind = 'category'
+    effects = ()  # of the levels on the target: a list of numbers for each input beside the code
     n_distinct = property(lambda self: len(self.levels))
 
     def _learn(self, s):
@@ -141,6 +142,20 @@ class CategoryColumn(Column):
         codes, keys = distinct(s)
         if not hasattr(self, '_codes'): self._codes = {k: i for i, k in enumerate(self.levels)}
         return [spread([self._codes.get(k, np.nan) for k in keys], codes).astype(np.float32)]
+
+# %% ../../nbs/data/03_kinds.ipynb #9ad63422
+@patch
+def outputs(self: CategoryColumn):
+    "The code, then the effects."
+    more = [''] if len(self.effects) == 1 else range(1, len(self.effects) + 1)
+    return [self.name] + [f'{self.name}_effect{i}' for i in more]
+
+@patch
+def encode(self: CategoryColumn, s, unreadable):
+    "The code of each row's level, then the level's effects; all are missing for a level that `fit` never saw."
+    code, = super(CategoryColumn, self).encode(s, unreadable)
+    at = np.where(np.isnan(code), -1, code).astype(int) if self.effects else None
+    return [code, *[np.append(np.float32(e), np.float32(np.nan))[at] for e in self.effects]]
 
 # %% ../../nbs/data/03_kinds.ipynb #57abcc59
 @patch

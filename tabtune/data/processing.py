@@ -18,11 +18,11 @@ from fastcore.basics import patch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ..core.config import check_keys, check_settings, setting
+from ..core.config import check_settings, setting, settings_from
 from ..core.shapes import ConfigError, InputError
 from .columns import KINDS
 from .encode import TableEncoder
-from .frames import check_table
+from .frames import validate_table
 
 # %% ../../nbs/data/05_processing.ipynb #ba2dc4e1
 log = logging.getLogger('tabtune')
@@ -81,9 +81,7 @@ def from_params(cls: ProcessorSettings,
     params,  # a `ProcessorSettings`, dict or None
 ) -> ProcessorSettings:
     "Check keys and values of `processor_params`."
-    if isinstance(params, cls): return params
-    check_keys(params, PROCESSOR_KEYS, 'processor_params')
-    return cls(**(params or {}))
+    return settings_from(cls, params, 'processor_params')
 
 # %% ../../nbs/data/05_processing.ipynb #324d4896
 def check_processor_params(
@@ -262,7 +260,7 @@ _STEPS = dict(imputation_strategy=Impute, categorical_encoding=Categories, scali
 
 @patch
 def fit_rows(self: TableProcessor,
-    df: pd.DataFrame,  # the training rows, as `check_table` gave them
+    df: pd.DataFrame,  # the training rows, as `validate_table` gave them
     y,  # (n,) class codes, or numbers for a regression
 ) -> tuple:  # (matrix (n', F) float32, labels (n',))
     "Learn all steps, and return the training rows as the model will see them, resampled if that is set."
@@ -270,7 +268,8 @@ def fit_rows(self: TableProcessor,
     if self.task == 'regression' and 'resampling_strategy' in params:
         raise ConfigError('resampling_strategy is for classes, not for numbers')
     self.encoder_, self.steps_ = TableEncoder(), {}
-    m = self._matrix(self.encoder_.fit_rows(df, y)[0])
+    task = None if 'categorical_encoding' in params else self.task  # an encoding that was asked for has the codes only
+    m = self._matrix(self.encoder_.fit_rows(df, y, task)[0])
     for key, Step in _STEPS.items():
         if key in params: m = self._step(key, Step, params).fit(m, y, self.task)
     self._outputs(m)
@@ -300,7 +299,7 @@ def _outputs(self: TableProcessor, m):
 @patch
 def fit(self: TableProcessor, X, y):
     "Learn all steps from the training rows and their class codes."
-    self.fit_rows(check_table(X, y), np.asarray(y))
+    self.fit_rows(validate_table(X, y), np.asarray(y))
     return self
 
 @patch
@@ -322,11 +321,13 @@ _LEVELS_BECAME = {'ordinal': 'codes', 'onehot': 'one-hot', 'target': 'mean targe
 _ON_LEVELS = dict(imputation_strategy=lambda choice: 'most frequent level for missing cells', categorical_encoding=_LEVELS_BECAME.get)
 _ON_NUMBERS = dict(imputation_strategy=lambda choice: f'{choice} for missing cells', scaling_strategy=lambda choice: f'{choice} scaling')
 
-def _done(kind, params, kept):
+def _done(column, params, kept):
     "What was done to a column of some kind."
     if not kept: return f"dropped by {params['feature_selection_strategy']} selection"
+    kind = KINDS[column.kind]
     steps = _ON_LEVELS if kind.categorical else _ON_NUMBERS
-    done = [kind.treatment, *[steps[k](v) for k, v in params.items() if k in steps]]
+    effects = ' and their effect on the target' if getattr(column, 'effects', ()) else ''
+    done = [kind.treatment + effects, *[steps[k](v) for k, v in params.items() if k in steps]]
     return ', '.join(t for t in done if t) or 'kept as it is'
 
 # %% ../../nbs/data/05_processing.ipynb #28ca9b00
@@ -337,7 +338,7 @@ def processing_summary(
     columns, n = encoder.columns_, np.bincount(encoder.sources_, minlength=encoder.n_features_in_)
     params = {k: v for k in PROCESSING_CHOICES if (v := encoder.get_params().get(k)) is not None}
     table = encoder.summary().drop(columns=['outputs', 'note'])
-    table['done'] = [_done(KINDS[c.kind], params, k) for c, k in zip(columns, n)]
+    table['done'] = [_done(c, params, k) for c, k in zip(columns, n)]
     table['inputs'], table['note'] = n, [c.note() for c in columns]
     return table
 

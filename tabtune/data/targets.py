@@ -8,7 +8,7 @@ __all__ = ['symlog', 'symexp', 'TargetScale', 'robust_scale', 'unit_scale', 'Log
 # %% ../../nbs/data/06_targets.ipynb #3f426724
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -56,6 +56,13 @@ class TargetScale:
         "The inverse of `to_model`, clamped to `low` and `high`."
         z = z_BN.maximum(self.low[:, None]).minimum(self.high[:, None])
         return symexp(z * self.std[:, None] + self.mean[:, None]) * self.width[:, None] + self.centre[:, None]
+
+# %% ../../nbs/data/06_targets.ipynb #0923bb78
+@patch
+def within(self: TargetScale, low: float, high: float) -> TargetScale:
+    "The same scale, clamped to targets from `low` to `high`."
+    low, high = self.to_model(torch.tensor([[low, high]], dtype=self.mean.dtype, device=self.mean.device)).unbind(1)
+    return replace(self, low=low, high=high)
 
 # %% ../../nbs/data/06_targets.ipynb #f360b419
 def robust_scale(
@@ -154,7 +161,7 @@ def target_mean(
     return (self.log_w.softmax(-1) * total).sum(-1) / slices  # softmax: weights that add up to 1, even for targets such as 1e9 + 1
 
 # %% ../../nbs/data/06_targets.ipynb #9de4047a
-def bin_edges(k: int, device=None) -> Tensor: return torch.linspace(-0.5, 1.5, k + 1, device=device)  # (k + 1,)
+def bin_edges(k: int, device=None) -> Tensor: return torch.linspace(-0.5, 1.5, k + 1, device=device, dtype=torch.float32)  # (k + 1,)
 
 def bin_codes(
     y: Tensor,  # targets, 0..1 in the support

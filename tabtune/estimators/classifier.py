@@ -8,15 +8,19 @@ __all__ = ['MitraClassifier']
 # %% ../../nbs/estimators/02_classifier.ipynb #65354f09
 import math
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from sklearn.base import ClassifierMixin
 
-from ..data.frames import check_table, encode_labels
-from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
-                                     outputs_in_chunks, seed_from)
+from ..core.shapes import ConfigError
+from ..data.checkup import warn_about_labels
+from ..data.frames import check_rows, encode_labels, validate_table
+from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask,
+                                     outputs_in_chunks, refuse_fit_params, seed_from)
+from .blending import blend_weights, expert_log_proba, normalised
 from ..model.mitra import Mitra
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8219cd72
@@ -52,7 +56,7 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.)), method='bounded').x))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #48ca3b39
-N_CODEWORDS = 8  # divisions into groups, for each member
+N_CODEWORDS, N_LONG_CODEWORDS = 4, 2  # divisions into groups, for each member; of long tables, where a pass costs more and the cells tell more
 
 def codebook(
     n_classes: int,
@@ -78,7 +82,11 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     max_features : columns at most; beyond that the most informative ones are kept
     cache_budget : bytes that may be kept between calls, so that later predictions skip the support
     support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a support for each region of the table)
-    calibrate : fit a temperature on held-out rows; more than ten classes have one in any case
+    calibrate : fit a temperature on held-out rows
+    class_weight : None, 'balanced' (as if all classes were equally frequent) or a dict from class to weight
+    n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows
+    experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on), None, or a list of 'trees' and
+        scikit-learn classifiers
     processor_params : dict of optional steps before the model, see `TableProcessor`
 
     Attributes
@@ -87,26 +95,46 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     model_ : the `Mitra` in use
     encoder_ : the fitted `TableEncoder` or `TableProcessor`
     temperature_ : what log-probabilities are divided by
+    blend_ : the fitted experts and their weights, or None
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
     def __init__(self, pretrained='medium', n_estimators=1, device='auto', random_state=42, max_support=None, max_features=500,
-                 cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None):
+                 cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None,
+                 class_weight=None, n_landmarks=None, experts='auto'):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.calibrate, self.processor_params = support_strategy, calibrate, processor_params
+        self.class_weight, self.n_landmarks, self.experts = class_weight, n_landmarks, experts
 
     task = 'classification'
-    def _reset_calibration(self): self.temperature_ = self._find_temperature()
+    def _reset_calibration(self): self.temperature_ = self._find_temperature(); self._fit_blend()
 
-# %% ../../nbs/estimators/02_classifier.ipynb #366c845d
-def looks_like_numbers(
-    classes: np.ndarray,  # distinct labels
-    n_rows: int,
-):
-    "Warn where the labels look like amounts rather than classes."
-    if len(classes) > 20 and 2 * len(classes) > n_rows and getattr(classes, 'dtype', np.dtype(object)).kind in 'iuf':
-        warnings.warn(f'y holds {len(classes)} different numbers in {n_rows} rows: this looks like a regression, but each number is taken '
-                      'as a class of its own. For amounts use a regressor, or cut them into classes, e.g. pandas.qcut(y, 4)')
+# %% ../../nbs/estimators/02_classifier.ipynb #3895c4bc
+def class_weights(
+    class_weight,  # None, 'balanced', or a dict from class to weight
+    classes,  # (K,) labels
+    counts,  # (K,) support rows of each
+) -> np.ndarray:  # (K,) or None
+    "The factor of each class's probability."
+    if class_weight is None: return None
+    if isinstance(class_weight, Mapping):
+        given, known = {str(k): v for k, v in class_weight.items()}, [str(c) for c in classes]  # a saved file holds strings
+        if unknown := [k for k in class_weight if str(k) not in known]:
+            raise ConfigError(f'class_weight names {unknown}, but y has the classes {list(classes)[:10]}')
+        w = np.array([given.get(k, 1.) for k in known], dtype=np.float64)
+        if not (np.isfinite(w) & (w > 0)).all(): raise ConfigError(f'class_weight={class_weight} must hold positive numbers')
+        return w
+    if isinstance(class_weight, str) and class_weight == 'balanced': return np.sum(counts) / (len(counts) * np.maximum(counts, 1))
+    raise ConfigError(f"class_weight={class_weight!r} must be None, 'balanced' or a dict such as {{{str(classes[0])!r}: 2}}")
+
+def shift_prior(
+    proba: np.ndarray,  # (n, K) probabilities
+    weights,  # (K,) or None
+) -> np.ndarray:  # (n, K)
+    "Probabilities with another prior."
+    if weights is None: return proba
+    p = proba * weights
+    return p / p.sum(1, keepdims=True)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9db6fe22
 @patch
@@ -119,21 +147,18 @@ def _query_member(self: MitraClassifier, member: Member, region: int, x_query: n
 
 @patch
 def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:  # (Q, K) log-probabilities, not normalised
-    "One member's prediction of more classes than the head has outputs."
-    width, y = self.model_.config.n_classes, self.y_support_[member.rows]
-    words = codebook(len(self.classes_), width, N_CODEWORDS, np.random.default_rng([self.seed_, member.index, 2]))
-    total = 0.
-    for i, word in enumerate(words):
-        outputs, _ = self._outputs((*key, i), member, x_query, lambda: (word[y], None))
-        total = total + np.maximum(_log_softmax(outputs, width), math.log(1e-9))[:, word]
-    return total / len(words)
+    "One member's prediction of more classes than there are label tokens."
+    k = len(self.classes_)
+    n_words = N_CODEWORDS if len(member.rows) <= 2 * N_LANDMARKS else N_LONG_CODEWORDS
+    words = codebook(k, self.model_.config.n_classes, n_words, np.random.default_rng([self.seed_, member.index, 2]))
+    each = [_log_softmax(self._outputs((*key, i), member, x_query, groups=word)[0], k)[:, member.codes] for i, word in enumerate(words)]
+    return sum(each) / len(words)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9e882046
 @patch
 def _combine(self: MitraClassifier, members: list) -> np.ndarray:  # (Q, K) log-probabilities
     "The mean over the members."
     if len(members) == 1: return members[0]
-    if len(self.classes_) > self.model_.config.n_classes: return sum(members) / len(members)
     return np.logaddexp.reduce(members) - math.log(len(members))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #ca14240c
@@ -141,14 +166,44 @@ def _combine(self: MitraClassifier, members: list) -> np.ndarray:  # (Q, K) log-
 def _find_temperature(self: MitraClassifier) -> float:
     "1, or what held-out rows suggest."
     k, codes = len(self.classes_), self.y_support_
-    many = k > self.model_.config.n_classes
-    if k == 1 or not (self.calibrate or many): return 1.
-    usual, rows = 0.75 if many else 1., self._calibration_rows()
+    if k == 1 or not self.calibrate: return 1.
+    rows = self._calibration_rows()
     held, kept = map(np.sort, np.split(rows, [min(MAX_HELD_OUT, len(rows) // 5)]))
     held = held[np.isin(codes[held], codes[kept])]
-    if len(held) < MIN_CALIBRATION_ROWS or len(np.unique(codes[kept])) < k: return usual
+    if len(held) < MIN_CALIBRATION_ROWS or len(np.unique(codes[kept])) < k: return 1.
     log_p = self._with_support(kept)._predict_rows(self.x_support_[held], self._combine)
-    return float(np.exp(np.average(np.log([fit_temperature(log_p, codes[held]), usual]), weights=[len(held), 40])))
+    return float(np.exp(np.average(np.log([fit_temperature(log_p, codes[held]), 1.]), weights=[len(held), 40])))
+
+# %% ../../nbs/estimators/02_classifier.ipynb #dae6c40b
+@patch
+def _can_blend(self: MitraClassifier) -> bool: return len(self.classes_) > 1
+
+@patch
+def _blend_targets(self: MitraClassifier): return self.y_support_
+
+@patch
+def _expert_answer(self: MitraClassifier, expert, x) -> np.ndarray: return expert_log_proba(expert, x, len(self.classes_))
+
+@patch
+def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-probabilities
+    "What Mitra alone predicts for encoded rows."
+    return normalised(est._predict_rows(x, est._combine) / self.temperature_)
+
+@patch
+def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
+    "Weights of Mitra and the experts, and the log losses that they come from."
+    y, log_p = self.y_support_[held], np.stack([np.concatenate(own), *answers])
+    weights = blend_weights(log_p, y)
+    loss = lambda p: round(float(-p[np.arange(len(y)), y].mean()), 4)
+    return weights, dict(mitra=loss(log_p[0]), experts=[loss(p) for p in log_p[1:]], blend=loss(normalised(np.tensordot(weights, log_p, 1))))
+
+# %% ../../nbs/estimators/02_classifier.ipynb #ccccf695
+@patch
+def _log_proba(self: MitraClassifier, x: np.ndarray) -> np.ndarray:  # (Q, K)
+    "Log-probabilities for encoded rows, with the experts."
+    log_p = self._predict_rows(x, self._combine, (len(self.classes_),)) / self.temperature_
+    if self.blend_ is None: return log_p
+    return np.tensordot(self.blend_.weights, np.stack([normalised(log_p), *self._expert_answers(x)]), 1)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch
@@ -157,14 +212,22 @@ def _set_support(self: MitraClassifier, model, *, classes, temperature=None, **s
     self.classes_ = classes
     if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
     self._keep_support(model, n_codes=len(classes), **support)
+    self._class_weights()  # raises where they don't fit the classes
     self.temperature_ = self._find_temperature() if temperature is None else temperature
+    self._fit_blend()
     return self
+
+@patch
+def _class_weights(self: MitraClassifier):  # (K,) or None
+    "The weights of the classes, from those of the parameters."
+    if self.class_weight is None: return None
+    return class_weights(self.class_weight, self.classes_, np.bincount(self.y_support_, minlength=len(self.classes_)))
 
 @patch
 def _fit(self: MitraClassifier, df, y, steps: dict):
     "`fit` with a checked table and checked settings."
     codes, classes = encode_labels(y)
-    looks_like_numbers(classes, len(codes))
+    warn_about_labels(classes, len(codes))
     seed = seed_from(self.random_state)
     x, codes = self._fit_encoder(df, codes, steps, seed)
     return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed)
@@ -174,10 +237,12 @@ def fit(
     self: MitraClassifier,
     X,  # table of shape (n_rows, n_columns): DataFrame, array, ...
     y,  # n_rows labels
+    **unsupported,  # a `sample_weight` gets an error that says what to do instead
 ):
     "Keep the table as support. No training."
+    refuse_fit_params(unsupported)
     steps = self._check_settings()
-    return self._fit(check_table(X, y), y, steps)
+    return self._fit(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cd82f86
 @patch
@@ -187,7 +252,7 @@ def predict_proba(
 ) -> np.ndarray:  # (n_rows, n_classes), in the order of `classes_`
     "Probability of each class for each row. A Dask table gives a Dask table, with the index of `X`."
     if is_dask(X): return by_partition(X, self, partition_probabilities)
-    return apply_temperature(self._predict_table(X, self._combine, (len(getattr(self, 'classes_', ())),)), self.temperature_)
+    return shift_prior(apply_temperature(self._predict_table(X, self._log_proba), 1.), self._class_weights())
 
 @patch
 def predict(
@@ -198,6 +263,12 @@ def predict(
     if is_dask(X): return by_partition(X, self, partition_labels)
     proba = self.predict_proba(X)
     return self.classes_[proba.argmax(1)]
+
+@patch
+def score(self: MitraClassifier, X, y, sample_weight=None) -> float:
+    "Accuracy."
+    check_rows(X, y)
+    return super(MitraClassifier, self).score(X, y, sample_weight)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #16fc8dc2
 def partition_probabilities(df: pd.DataFrame, est: MitraClassifier) -> pd.DataFrame:

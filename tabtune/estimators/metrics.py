@@ -16,7 +16,7 @@ import sklearn  # sklearn.metrics is imported with the first score that is wante
 
 from ..core.config import check_range
 from ..core.shapes import ConfigError, InputError
-from ..data.frames import as_series, check_table, check_target, match_labels
+from ..data.frames import as_series, validate_table, check_target, match_labels
 
 # %% ../../nbs/estimators/00_metrics.ipynb #04cae4c2
 def _check_rows(p):
@@ -151,7 +151,7 @@ def named_groups(
     given,  # the name of a column of X or a list of them, or the group of each row
 ):  # DataFrame, or `given`
     "Columns of `X` by name, or groups as they are."
-    df = check_table(X)
+    df = validate_table(X)
     if given is None or pd.api.types.is_scalar(given): given = [given]
     by_name = isinstance(given, (list, tuple)) and (len(given) == 1 or all(isinstance(g, str) for g in given))
     names = list(given) if by_name else None

@@ -13,11 +13,12 @@ import time
 import warnings
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from fastcore.basics import patch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import RegressorTags
@@ -26,10 +27,12 @@ from sklearn.utils.validation import check_is_fitted
 from ..core.late_methods import LateMethods, attach_late_methods
 from ..core.config import MODE_ALIASES, MODEL_KEYS, TUNING_KEYS, TuningConfig, also_known, check_choice, check_model_params
 from ..core.files import write_atomic
+from ..core.nested_params import NestedParams
 from ..core.shapes import CheckpointError, ConfigError, InputError
-from ..data.frames import check_table, check_target
+from ..data.checkup import TableFinding
+from ..data.frames import check_rows, check_target, validate_table
 from ..data.processing import PROCESSOR_KEYS, processing_summary
-from .base import InContextEstimator, accept_any_table
+from .base import InContextEstimator, accept_any_table, refuse_fit_params
 from .classifier import MitraClassifier
 from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups,
                                         plot_confusion, plot_intervals, plot_precision_recall, plot_predicted, plot_reliability,
@@ -47,7 +50,7 @@ log = logging.getLogger('tabtune')
 # %% ../../nbs/estimators/05_pipeline.ipynb #873fe8d9
 ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
 KEYS_OF = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)  # parameter -> its keys
-ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate']  # of model_params
+ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate', 'class_weight']  # of model_params
 
 def check_places(**given):  # each of the dictionaries, by name
     "Raise `ConfigError` for a key that belongs in another dictionary."
@@ -72,7 +75,7 @@ class for_classes:
         raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
-class TabularPipeline(LateMethods, ClassifierMixin, BaseEstimator):
+class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
     """A table in, evaluated predictions out.
 
     Parameters
@@ -85,7 +88,7 @@ class TabularPipeline(LateMethods, ClassifierMixin, BaseEstimator):
         is what `recommend` says for this table and machine
     processor_params : dict of optional steps before the model, see `TableProcessor`
     model_params : dict; sizes (d_model, d_ff, num_heads, num_layers, dropout), use_synthetic_prior, seed, pretrained; and
-        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate
+        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
 
@@ -170,6 +173,8 @@ def _check(self: TabularPipeline) -> CheckedSettings:
     tuning, params = strategy.config(self._tuning_params()), check_model_params(self._model_params())
     if self.task_type == 'regression' and params.get('calibrate'):
         raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
+    if self.task_type == 'regression' and params.get('class_weight') is not None:
+        raise ConfigError('class_weight is for classes, and this is a regression: leave it out')
     given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)}
     est = ESTIMATORS[self.task_type](None, device=tuning.device, random_state=params.get('seed', 42),
                                      processor_params=self.processor_params, **given)
@@ -182,19 +187,22 @@ def fit(
     self: TabularPipeline,
     X,  # table: DataFrame, array, ...
     y,  # labels, or numbers for a regression
+    **unsupported,  # a `sample_weight` gets an error that says what to do instead
 ):
     "Read the table and keep it as support; tune the model, unless `tuning_strategy` is 'inference'."
+    refuse_fit_params(unsupported)
     settings, start = self._check(), time.perf_counter()
     est = settings.estimator
-    est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
-    df = check_table(X, y)
-    self._adopt(est._fit(df, y, settings.steps))
-    return self._tune(settings, len(df), start) if settings.strategy.trains else self
+    with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
+        est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
+        df = validate_table(X, y)
+        self._adopt(est._fit(df, y, settings.steps))
+        return self._tune(settings, len(df), start) if settings.strategy.trains else self
 
 @patch
 def _adopt(self: TabularPipeline, est: InContextEstimator):
     "Take over a fitted estimator."
-    self.estimator_ = est
+    self.estimator_, self.findings_ = est, getattr(est, 'findings_', [])
     for name in ('history_', 'tuning_report_', 'recommendation_', 'adapted_', 'adapter_on_', 'not_kept_'): self.__dict__.pop(name, None)
     for name in ('classes_', 'n_features_in_', 'feature_names_in_'):
         if hasattr(est, name): setattr(self, name, getattr(est, name))
@@ -230,6 +238,7 @@ def evaluate(
 ):
     "Accuracy, F1, ROC AUC, precision, recall, MCC, Brier score, log loss; for numbers see `regression_metrics`."
     check_choice('output_format', output_format, ['dict', 'frame'])
+    check_rows(X, y)
     if self.task_type == 'regression':
         full = self.predict(X, output='full')
         scores = regression_metrics(y, full['mean'], full['quantiles'], interval=full['interval'])
@@ -252,6 +261,7 @@ def predict_interval(
 def score(self: TabularPipeline, X, y, sample_weight=None) -> float:
     "Accuracy, or R² for a regression."
     from sklearn.metrics import accuracy_score, r2_score
+    check_rows(X, y)
     y, measure = (check_target(y), r2_score) if self.task_type == 'regression' else (y, accuracy_score)
     return float(measure(y, self.predict(X), sample_weight=sample_weight))
 
@@ -328,7 +338,7 @@ def evaluate_checkpoints(
     "Scores of every checkpoint in `checkpoint_dir`."
     self._fitted()
     dir = self.tuning_params.get('checkpoint_dir') if isinstance(self.tuning_params, dict) else None
-    found = sorted(Path(dir).glob('epoch-*')) if dir else []
+    found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
     rows = {}
@@ -413,6 +423,7 @@ def evaluate_calibration(
     ax=None,  # where to draw
 ) -> dict:  # ece, mce, brier_score; bins: a DataFrame; ax, if drawn
     "Expected and maximum calibration error, Brier score, and a reliability diagram."
+    check_rows(X, y)
     p = self.predict_proba(X)
     out = calibration_metrics(y, p, self.classes_, n_bins)
     return out | dict(ax=plot_reliability(y, p, self.classes_, n_bins, ax)) if plot or ax is not None else out
@@ -426,7 +437,10 @@ def evaluate_fairness(
     sensitive_features,  # the name of a column of X or a list of them, or the group of each row
 ) -> dict:  # demographic_parity, equalised_odds, accuracy: largest differences; by_group: DataFrame
     "How differently groups are treated."
-    return fairness_metrics(y, self.predict_proba(X), self.classes_, named_groups(X, sensitive_features))
+    groups = named_groups(X, sensitive_features)
+    check_rows(X, y)
+    check_rows(X, groups, 'sensitive_features')
+    return fairness_metrics(y, self.predict_proba(X), self.classes_, groups)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #34049ef7
 CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability)
@@ -445,6 +459,7 @@ def plot(
     plots = REGRESSION_PLOTS if self.task_type == 'regression' else CLASSIFICATION_PLOTS
     kind = kind or next(iter(plots))
     check_choice('kind', kind, list(plots))
+    check_rows(X, y)
     if self.task_type != 'regression': return plots[kind](y, self.predict_proba(X), self.classes_, ax=ax, **kwargs)
     full = self.predict(X, output='full')
     return plots[kind](y, full['mean'], full['interval'], ax=ax, **kwargs)
@@ -458,14 +473,15 @@ def show_processing_summary(self: TabularPipeline) -> pd.DataFrame:  # one row p
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch
 def describe(self: TabularPipeline) -> dict:
-    "Sizes: parameters in all and trained, support rows, columns, classes, device; after tuning, what was kept and why."
+    "Sizes: parameters in all and trained, support rows, columns, classes, device; findings about the table; after tuning, what was kept."
     e, r = self._fitted(), getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
         model=self.model_name, strategy=self.tuning_strategy, trained=r.get('trained_parameters', 0),
         parameters=r.get('total_parameters') or sum(p.numel() for p in e.model_.parameters()),
         support_rows=len(e.member_rows_[0]), rows=len(e.x_support_), columns=self.n_features_in_, inputs=e.x_support_.shape[1],
-        classes=len(self.classes_) if hasattr(self, 'classes_') else None, members=len(e.member_rows_), device=str(e.device_))
+        classes=len(self.classes_) if hasattr(self, 'classes_') else None, members=len(e.member_rows_), device=str(e.device_),
+        findings=[str(f) for f in self.findings_])
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #765b573c
 @patch
@@ -493,7 +509,7 @@ def save(
 ) -> Path:
     "Save everything that prediction needs into one file."
     self._fitted()
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir(): raise InputError(f"'{path}' is a folder: give the name of a file in it, e.g. '{path / 'pipeline.tabtune'}'")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, self._write_joblib if path.suffix == '.joblib' else self._write)
@@ -509,7 +525,7 @@ def _write(self: TabularPipeline, path):
     "Write the zip."
     settings = {k: v for k, v in self.estimator_.get_params().items() if k != 'pretrained'}
     e = self.estimator_
-    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), **self._plain_tuning(),
+    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_], **self._plain_tuning(),
                     device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
     adapters = self.adapted_.peft_config if hasattr(self, 'adapted_') else ()
     with tempfile.TemporaryDirectory() as tmp:
@@ -537,7 +553,7 @@ def load(
     path,  # a file that `save` wrote
 ):  # `TabularPipeline`
     "Load what `save` wrote. A .joblib file is a pickle: load it only if you trust where it came from."
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"'{path}' is a folder; give the saved file" if path.is_dir() else f"no file '{path}'")
     if path.suffix == '.joblib': return load_joblib(path, cls)
@@ -550,4 +566,5 @@ def _read(cls: TabularPipeline, z, path: Path):
     pipe = cls(**manifest['pipeline'])
     pipe._check_choices()  # not the strategy: prediction needs none, and the one in the file need not be registered here
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
+    est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
     return pipe._adopt(est)._take_tuning(manifest, z)

@@ -100,7 +100,7 @@ def check_support(
                               'save it again')
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
-FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 1
+FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 2
 
 def write_parts(
     path,  # the file
@@ -135,7 +135,8 @@ def opened(path: Path):
                               'or give a .joblib name to a joblib file') from e
 
 # %% ../../nbs/estimators/04_saving.ipynb #ba4e0684
-MIGRATIONS = {}  # format version -> function (manifest, state) -> (manifest, state) of the next version
+# format version -> function (manifest, state) -> (manifest, state) of the next version
+MIGRATIONS = {1: lambda manifest, state: (manifest, state)}  # since 2, categories may have effects of their levels; without, all is as before
 
 def check_version(
     manifest: dict,

@@ -23,11 +23,11 @@ from ..core.config import check_choice, check_keys, check_range
 from ..core.files import write_atomic
 from ..core.shapes import ConfigError, InputError, TabTuneError
 from ..data.encode import align
-from ..data.frames import as_series, check_table, check_target, column_names, encode_labels
+from ..data.frames import as_series, check_rows, check_target, column_names, encode_labels, validate_table
 from ..estimators.metrics import axes_for
 from ..estimators.pipeline import TabularPipeline
-from .evaluation import (SCORE, Entry, Job, failed_record, file_stamp, hash_of, hash_table,
-                                            make_entry, score_names, version_of)
+from .evaluation import (SCORE, Candidate, Job, failed_record, file_stamp, hash_of, hash_table,
+                                            candidate_estimator, score_names, version_of)
 from .execution import load_record, results_folder, run_jobs, save_record
 from .registry import find_model, installed, list_models, model_names, why_not
 from .report import BOARD_PLOTS, html_page, html_table, mean_ranks, plot_board, results_table
@@ -78,7 +78,7 @@ class TabularLeaderboard:
     def __init__(self, X_train, X_test=None, y_train=None, y_test=None, task_type='classification', *, cv=None, seeds=1, n_jobs=1,
                  backend=None, results_dir=None, show_progress=True):
         check_choice('task_type', task_type, list(SCORE))
-        self.task_type, self.entries, self.records, self.stopping = task_type, [], {}, threading.Event()
+        self.task_type, self.candidates, self.records, self.stopping = task_type, [], {}, threading.Event()
         self.options = dict(cv=cv, seeds=seeds, n_jobs=n_jobs, backend=backend, results_dir=results_dir, show_progress=show_progress)
         self.results_ = self.rank_by_ = None
         self.jobs, self.reported = [], {}
@@ -90,12 +90,14 @@ def _set_data(self: TabularLeaderboard, X_train, X_test, y_train, y_test):
     "Check the four tables and store them."
     if X_test is not None and np.ndim(X_test) == 1:
         raise InputError('X_test has one dimension only; the order is X_train, X_test, y_train, y_test')
-    X = check_table(X_train)
+    X = validate_table(X_train)
+    check_rows(X_train, y_train, 'y_train')
     y = _labels(y_train, len(X), 'y_train', self.task_type)
     Xt = yt = None
     if X_test is not None:
-        Xt = check_table(X_test)
+        Xt = validate_table(X_test)
         align(column_names(X), column_names(Xt))
+        check_rows(X_test, y_test, 'y_test')
         yt = _labels(y_test, len(Xt), 'y_test', self.task_type)
     self.data, self.classes = (X, y, Xt, yt), encode_labels(y)[1] if self.task_type == 'classification' else None
 
@@ -103,7 +105,7 @@ def _set_data(self: TabularLeaderboard, X_train, X_test, y_train, y_test):
 @patch
 def _free_name(self: TabularLeaderboard, name, label, strategy):
     "A name for a row that no other row has."
-    taken = {e.name for e in self.entries}
+    taken = {e.name for e in self.candidates}
     if name in taken: raise ConfigError(f"there is already a model called '{name}': give another name")
     name = name or (f'{label} ({strategy})' if tunes(strategy) else label)
     return next(n for n in [name, *(f'{name} {i}' for i in range(2, len(taken) + 3))] if n not in taken)
@@ -117,12 +119,12 @@ def _size(self: TabularLeaderboard, cv=None):
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #e9c83ef0
 @patch
-def _problem(self: TabularLeaderboard, e: Entry, cv=None) -> tuple:  # (status, reason)
+def _problem(self: TabularLeaderboard, e: Candidate, cv=None) -> tuple:  # (status, reason)
     "Why a candidate can't run: missing package, wrong settings, too large a table; ('ok', '') if it can."
     try:
         spec = find_model(e.model, self.task_type) if isinstance(e.model, str) else None
         if spec and not installed(spec): return 'error', why_not(spec, 0, 0)
-        est = make_entry(e, self.task_type)
+        est = candidate_estimator(e, self.task_type)
         if isinstance(est, TabularPipeline): est._check()
     except TabTuneError as err: return 'error', str(err)
     except Exception as err: return 'error', f'{type(err).__name__}: {err}'
@@ -132,7 +134,7 @@ def _problem(self: TabularLeaderboard, e: Entry, cv=None) -> tuple:  # (status, 
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #37223e4d
 @patch
-def _report(self: TabularLeaderboard, e: Entry, problem):
+def _report(self: TabularLeaderboard, e: Candidate, problem):
     "Log once what keeps a candidate from running, or under which licence it comes."
     if self.reported.get(e.name) == problem: return
     self.reported[e.name] = problem
@@ -158,9 +160,9 @@ def add_model(
     if is_name: find_model(model_name, self.task_type)
     path = None if model_checkpoint_path is None else str(model_checkpoint_path)
     name = self._free_name(name, model_name if is_name else type(model_name).__name__, tuning_strategy)
-    entry = Entry(name, model_name, tuning_strategy, model_params, tuning_params, processor_params, path)
-    self._report(entry, self._problem(entry)[1])
-    self.entries.append(entry)
+    candidate = Candidate(name, model_name, tuning_strategy, model_params, tuning_params, processor_params, path)
+    self._report(candidate, self._problem(candidate)[1])
+    self.candidates.append(candidate)
     return self
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #e0715759
@@ -171,7 +173,7 @@ def plan(
 ) -> pd.DataFrame:  # one row per candidate
     "What will run, under which licence, and what will not and why."
     table, rows = list_models(self.task_type), []
-    for e in self.entries:
+    for e in self.candidates:
         facts = table.loc[e.model] if isinstance(e.model, str) else dict.fromkeys(['rows', 'columns', 'classes', 'license'])
         status, reason = self._problem(e, cv)
         rows.append(dict(name=e.name, model=e.label, strategy=e.strategy, status=status, reason=reason, license=facts['license'],
@@ -202,15 +204,15 @@ def _splits(self: TabularLeaderboard, cv, seed):
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #073486fc
 @patch
-def _jobs(self: TabularLeaderboard, entries, cv, seeds) -> list:
+def _jobs(self: TabularLeaderboard, candidates, cv, seeds) -> list:
     "A job for each candidate, seed and split."
     from tabtune import __version__
     tables = [hash_table(t) for t in (self.data if cv is None else self.data[:2])]
     weights = lambda e: [file_stamp(w) for w in (e.path, (e.model_params or {}).get('pretrained')) if w is not None]
     decides = lambda e: (version_of(e, self.task_type), self.task_type, asdict(replace(e, model=e.label)), weights(e), tables, cv)
-    hashes = {e.name: hash_of(__version__, *decides(e)) for e in entries}
+    hashes = {e.name: hash_of(__version__, *decides(e)) for e in candidates}
     return [Job(e, self.task_type, seed, fold, self.data, rows, hash_of(hashes[e.name], str(e.model), seed, fold))
-            for seed in _seeds(seeds) for fold, rows in enumerate(self._splits(cv, seed)) for e in entries]
+            for seed in _seeds(seeds) for fold, rows in enumerate(self._splits(cv, seed)) for e in candidates]
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #bd87873e
 @patch
@@ -232,7 +234,7 @@ def _without_results(self: TabularLeaderboard, jobs, folder):
 @patch
 def _update_results(self: TabularLeaderboard, rank_by) -> pd.DataFrame:
     "The results of all records, best first."
-    self.results_ = results_table(self.entries, self.jobs, self.records, rank_by, score_names(self.task_type))
+    self.results_ = results_table(self.candidates, self.jobs, self.records, rank_by, score_names(self.task_type))
     return self.results_
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #20f85cd3
@@ -243,9 +245,9 @@ def runs_(self: TabularLeaderboard) -> pd.DataFrame:
     return pd.DataFrame([self.records[k] for k in order if k in self.records]).drop(columns=['key', 'permanent'], errors='ignore')
 
 @patch
-def __len__(self: TabularLeaderboard): return len(self.entries)
+def __len__(self: TabularLeaderboard): return len(self.candidates)
 @patch
-def __repr__(self: TabularLeaderboard): return (f'TabularLeaderboard({len(self.entries)} models, {self.data[0].shape[0]} rows, '
+def __repr__(self: TabularLeaderboard): return (f'TabularLeaderboard({len(self.candidates)} models, {self.data[0].shape[0]} rows, '
         f'{self.data[0].shape[1]} columns)' + ('' if self.results_ is None else f'\n{self.results_}'))
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #4db12136
@@ -258,13 +260,13 @@ def stop(self: TabularLeaderboard):
 @patch
 def _runnable_jobs(self: TabularLeaderboard, options) -> list:
     "Make the jobs and return those that can run; the others get a record with their reason at once."
-    self.jobs = self._jobs(self.entries, options['cv'], options['seeds'])
-    problems = {e.name: self._problem(e, options['cv']) for e in self.entries}
-    for e in self.entries: self._report(e, problems[e.name][1])
+    self.jobs = self._jobs(self.candidates, options['cv'], options['seeds'])
+    problems = {e.name: self._problem(e, options['cv']) for e in self.candidates}
+    for e in self.candidates: self._report(e, problems[e.name][1])
     for j in self.jobs:
-        status, reason = problems[j.entry.name]
+        status, reason = problems[j.candidate.name]
         if status != 'ok': self.records[j.key] = failed_record(j, reason, status)
-    return [j for j in self.jobs if problems[j.entry.name][0] == 'ok']
+    return [j for j in self.jobs if problems[j.candidate.name][0] == 'ok']
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #916fd159
 @patch
@@ -292,7 +294,7 @@ def _checked_options(self: TabularLeaderboard, options) -> dict:
     "The options of a run; `ConfigError` for those that can't work."
     check_keys(options, self.options, 'option of run')
     options = self.options | options
-    if not self.entries: raise ConfigError('there are no models to compare: add some with add_model')
+    if not self.candidates: raise ConfigError('there are no models to compare: add some with add_model')
     if options['n_jobs'] == 0: raise ConfigError('n_jobs=0 runs nothing: give how many run at a time, or -1 for as many as there are cores')
     if options['backend'] == 'multiprocessing':
         raise ConfigError("backend='multiprocessing' forks, and a forked process hangs where PyTorch runs threads; "
@@ -344,7 +346,7 @@ def plot(
     "Plot the results."
     check_choice('kind', kind, BOARD_PLOTS)
     metric = self._metric(metric)
-    ax = axes_for(ax, figsize=(7, 1.2 + 0.4 * len(self.entries)))
+    ax = axes_for(ax, figsize=(7, 1.2 + 0.4 * len(self.candidates)))
     BOARD_PLOTS[kind](self.results_, self.runs_, metric, ax)
     return ax
 
@@ -355,7 +357,7 @@ def figure(
     metric: str = None,  # None: that of the last run
 ):  # matplotlib Figure
     "Scores, and with several runs the mean ranks, in one figure; drawn without pyplot."
-    several = len(self.jobs) > len(self.entries) and (self.results_.status == 'ok').sum() > 1
+    several = len(self.jobs) > len(self.candidates) and (self.results_.status == 'ok').sum() > 1
     return plot_board(self.results_, self.runs_, self._metric(metric), ['scores', 'ranks'] if several else ['scores'])
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #f460c62c
@@ -368,11 +370,11 @@ def to_html(
     "A page in one file with the table and the plots."
     metric, (rows, columns) = self._metric(None), self.data[0].shape
     classes = '' if self.classes is None else f', {len(self.classes)} classes'
-    runs = len(self.jobs) // len(self.entries)
+    runs = len(self.jobs) // len(self.candidates)
     about = f'{rows:,} training rows, {columns} columns{classes}; ranked by {metric}; {runs} run(s) of each model'
     page = html_page(title, about, self.results_, self.figure())
     if path is not None:
-        path = Path(path)
+        path = Path(path).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, lambda p: p.write_text(page, encoding='utf-8'))
     return page

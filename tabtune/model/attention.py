@@ -184,14 +184,16 @@ class RetrievalHead(nn.Module):
     def memory(self, h_BSD, y_BS, cache):
         "Keys of the support rows, and their labels as one-hot rows (as wide as a head, so that PyTorch's fused attention takes them)."
         k = self.heads(self.k(h_BSD)).transpose(1, 2)  # (B, H, S, d)
-        votes = F.one_hot(y_BS.long(), max(self.n_classes, k.shape[-1])).to(h_BSD.dtype)
+        n_classes = self.n_classes if cache.groups is None else len(cache.groups)
+        votes = F.one_hot(y_BS.long(), max(n_classes, k.shape[-1])).to(h_BSD.dtype)
         return k, votes[:, None].expand(-1, self.num_heads, -1, -1)
 
     def forward(self, h_BQD, memory, cache):
-        q = self.scale(self.heads(self.q(h_BQD))[:, :, None], cache.n_B)[:, :, 0].transpose(1, 2)
-        votes_BQHK = attend(q, *memory, cache.row_mask)[..., :self.n_classes].transpose(1, 2)
+        n_classes = self.n_classes if cache.groups is None else len(cache.groups)
+        q = self.scale(self.heads(self.q(h_BQD))[:, :, None], cache.n_memory)[:, :, 0].transpose(1, 2)
+        votes_BQHK = attend(q, *memory, cache.memory_mask)[..., :n_classes].transpose(1, 2)
         mix, sharp, floor = self.gate(h_BQD).to(votes_BQHK.dtype).split([self.num_heads, self.num_heads, 1], -1)
-        p_BQHK = votes_BQHK + 1e-4 + F.softplus(floor - 4)[..., None] / self.n_classes
+        p_BQHK = votes_BQHK + 1e-4 + F.softplus(floor - 4)[..., None] / n_classes
         return (mix.softmax(-1) * F.softplus(sharp + 0.55)).unsqueeze(-2).matmul(p_BQHK.log()).squeeze(-2)
 
 HEADS = dict(linear=LinearHead, retrieval=RetrievalHead)
@@ -221,8 +223,8 @@ class TargetHead(nn.Module):
         return k, values[:, None].expand(-1, self.num_heads, -1, -1)
 
     def forward(self, h_BQD, memory, cache):
-        q = self.scale(self.heads(self.q(h_BQD))[:, :, None], cache.n_B)[:, :, 0].transpose(1, 2)
-        mean, square = attend(q, *memory, cache.row_mask).transpose(1, 2)[..., :2].unbind(-1)  # (B, Q, H)
+        q = self.scale(self.heads(self.q(h_BQD))[:, :, None], cache.n_memory)[:, :, 0].transpose(1, 2)
+        mean, square = attend(q, *memory, cache.memory_mask).transpose(1, 2)[..., :2].unbind(-1)  # (B, Q, H)
         spread = (square - mean.square()).clamp_min(0).add(0.01).log()
         loc = (self.mix(h_BQD).to(mean.dtype) * mean).mean(-1, keepdim=True)
         shape = self.shape(h_BQD).to(mean.dtype)

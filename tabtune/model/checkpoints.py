@@ -41,7 +41,7 @@ def save_checkpoint(
     dtype=None,  # storage type, e.g. torch.float16; None: as they are
 ) -> Path:  # the directory
     "Write model.safetensors, config.json and card.json."
-    dir = Path(dir); dir.mkdir(parents=True, exist_ok=True)
+    dir = Path(dir).expanduser(); dir.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in model.state_dict().items()}
     write_atomic(dir / 'model.safetensors', lambda p: save_file(weights, p))
     for name, d in (('config.json', config_to_json(model.config) | dict(format_version=_FORMAT_VERSION)), ('card.json', card)):
@@ -132,7 +132,7 @@ def load_checkpoint(
     except FileNotFoundError: raise CheckpointError(f'{dir} has no model.safetensors') from None
     except SafetensorError as e: raise CheckpointError(f'{path} is damaged: {e}') from e
     _check_size(config, weights, path)
-    with torch.random.fork_rng(devices=[]): model = Mitra(config)
+    with torch.random.fork_rng(devices=[]): model = Mitra(config).float()  # whatever PyTorch's default is at the moment
     return load_weights(model, weights, path).eval()
 
 # %% ../../nbs/model/04_checkpoints.ipynb #a9714c21

@@ -134,6 +134,7 @@ KERNEL_EXPERTS = dict(
 
 # %% ../../nbs/model/00_experts.ipynb #d8aaf865
 N_LANDMARKS = 512  # at most
+_LONG_TABLE = 4_000  # rows beyond which a table gets twice as many
 
 class Landmarks(NamedTuple):
     "Support rows that span a solution."
@@ -141,7 +142,7 @@ class Landmarks(NamedTuple):
     exists: Tensor  # (B, M) 1 for a landmark, 0 for padding
     numbers: Tensor  # (B, M, F, n) numbers of their cells
 
-def _gather_rows(x, rows): return x.gather(1, rows.view(*rows.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
+def gather_rows(x, rows): return x.gather(1, rows.view(*rows.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
 
 # %% ../../nbs/model/00_experts.ipynb #ae05e5ff
 def select_landmarks(
@@ -155,7 +156,7 @@ def select_landmarks(
     step = torch.arange(m, device=row_mask.device)[None]
     spaced = (step * ((n - 1) / max(m - 1, 1)).clamp(1)).round().long()
     rows = key.argsort(1).gather(1, spaced.clamp(max=row_mask.shape[1] - 1))
-    return Landmarks(rows, (spaced < n).float(), _gather_rows(numbers, rows))
+    return Landmarks(rows, (spaced < n).float(), gather_rows(numbers, rows))
 
 # %% ../../nbs/model/00_experts.ipynb #0d1499cf
 RIDGES = (0.03, 0.3, 3.0, 30.0)
@@ -173,7 +174,7 @@ def ridge(
     targets: Tensor,  # (B, S, K) centred, rows of padding 0
 ) -> tuple:  # leave-one-out predictions (B, S, K), coefficients (B, M, K)
     "Ridge regression with the best of `RIDGES`, by leave-one-out error."
-    gram, zt, eye, tried = z.transpose(1, 2) @ z, z.transpose(1, 2) @ targets, torch.eye(z.shape[2], device=z.device), []
+    gram, zt, eye, tried = z.transpose(1, 2) @ z, z.transpose(1, 2) @ targets, torch.eye(z.shape[2], device=z.device, dtype=z.dtype), []
     for strength in RIDGES:
         root = torch.linalg.cholesky(gram + strength * eye)
         coef = torch.cholesky_solve(zt, root)
@@ -188,14 +189,14 @@ def _jitter(diagonal, exists):
 # %% ../../nbs/model/00_experts.ipynb #c48ea87f
 def _solve_dual(own, root, jitter, marks, targets):
     "`solve` where all rows are landmarks; `root` is the Cholesky factor of their kernel matrix `own` and its jitter."
-    inverse, targets, tried, diagonal = torch.cholesky_inverse(root), _gather_rows(targets, marks.rows), [], torch.diag_embed(jitter)
+    inverse, targets, tried, diagonal = torch.cholesky_inverse(root), gather_rows(targets, marks.rows), [], torch.diag_embed(jitter)
     gram = own - diagonal + inverse * jitter[:, None] * jitter[..., None]
     for strength in RIDGES:
-        root = torch.linalg.cholesky(gram + strength * torch.eye(own.shape[1], device=own.device))
+        root = torch.linalg.cholesky(gram + strength * torch.eye(own.shape[1], device=own.device, dtype=own.dtype))
         coef = torch.cholesky_solve(targets, root)
         tried.append((targets - strength * coef, 1 - strength * torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2), coef))
     loo, coef = _best_ridge(*zip(*tried), targets)
-    return _gather_rows(loo, marks.rows.argsort(1)), marks.numbers, coef - inverse @ (jitter[..., None] * coef)
+    return gather_rows(loo, marks.rows.argsort(1)), marks.numbers, coef - inverse @ (jitter[..., None] * coef)
 
 # %% ../../nbs/model/00_experts.ipynb #8001a2c9
 def _solve_primal(numbers, targets, row_mask, marks, weights):
@@ -206,7 +207,43 @@ def _solve_primal(numbers, targets, row_mask, marks, weights):
     d = d.clamp_min(0)
     rotation = axes * (d / (d + _jitter(m.square().sum(-1), marks.exists))).sqrt()[:, None]
     loo, coef = ridge(a @ rotation, targets)
-    return loo, torch.eye(f * n, device=a.device).view(-1, f, n).expand(b, -1, -1, -1), rotation @ coef * scale
+    return loo, torch.eye(f * n, device=a.device, dtype=a.dtype).view(-1, f, n).expand(b, -1, -1, -1), rotation @ coef * scale
+
+# %% ../../nbs/model/00_experts.ipynb #8107eba0
+_MANY_ROWS = 4  # rows for each landmark from which on a table is read in pieces
+_PIECE_NUMBERS, _KEPT_NUMBERS = 2 ** 24, 2 ** 27  # of `Z`: in a piece, and kept between the two passes
+
+def _features_of(expert, numbers, row_mask, weights, marks, root, rows):
+    "`Z` of some rows: (B, rows, M)."
+    across = expert.kernel(numbers[:, rows], marks.numbers, weights).mul_(row_mask[:, rows, None]).mul_(marks.exists[:, None])
+    return torch.linalg.solve_triangular(root.transpose(1, 2), across, upper=True, left=False)
+
+def _spectral_ridge(pieces, targets):
+    "`ridge` of `Z` that comes in pieces, twice: `pieces()` gives pairs of rows and their `Z`."
+    gram, zt = 0, 0
+    for rows, z in pieces(): gram, zt = gram + z.transpose(1, 2) @ z, zt + z.transpose(1, 2) @ targets[:, rows]
+    d, axes = torch.linalg.eigh(gram)
+    inverse = 1 / (d.clamp_min(0)[..., None] + torch.tensor(RIDGES, device=d.device))  # (B, M, ridges)
+    spectral = inverse.permute(2, 0, 1)[..., None] * (axes.transpose(1, 2) @ zt)  # (ridges, B, M, K)
+    fits, hats = zip(*((v @ spectral, v.square() @ inverse) for v in (z @ axes for _, z in pieces())))
+    return _best_ridge([*torch.cat(fits, 2)], [*torch.cat(hats, 1).permute(2, 0, 1)], [*(axes @ spectral)], targets)
+
+# %% ../../nbs/model/00_experts.ipynb #b593f87e
+def _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks):
+    "`solve` where there are many more rows than landmarks."
+    own = expert.kernel(marks.numbers, marks.numbers, weights) * marks.exists[..., None] * marks.exists[:, None]
+    root = torch.linalg.cholesky(own + torch.diag_embed(_jitter(own.diagonal(dim1=1, dim2=2), marks.exists) + 1 - marks.exists))
+    (n, m), kept = (numbers.shape[1], marks.rows.shape[1]), {}
+    step = max(m, _PIECE_NUMBERS // (len(numbers) * m))
+    def pieces():
+        for i in range(0, n, step):
+            rows = slice(i, i + step)
+            z = kept.get(i)
+            if z is None: z = _features_of(expert, numbers, row_mask, weights, marks, root, rows)
+            if n * m * len(numbers) <= _KEPT_NUMBERS: kept[i] = z
+            yield rows, z
+    loo, coef = _spectral_ridge(pieces, targets)
+    return loo, marks.numbers, torch.linalg.solve_triangular(root.transpose(1, 2), coef, upper=True) * marks.exists[..., None]
 
 # %% ../../nbs/model/00_experts.ipynb #9d9cd295
 def solve(
@@ -221,8 +258,9 @@ def solve(
     targets, shortcuts = targets * row_mask[..., None], numbers.device.type != 'mps'  # which lacks some of the decompositions
     if shortcuts and expert.dot_product and 4 * numbers[0, 0].numel() <= marks.rows.shape[1]:
         return _solve_primal(numbers, targets, row_mask, marks, weights)
+    if shortcuts and numbers.shape[1] > _MANY_ROWS * marks.rows.shape[1]: return _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks)
     across = expert.kernel(numbers, marks.numbers, weights).mul_(row_mask[..., None]).mul_(marks.exists[:, None])
-    own = _gather_rows(across, marks.rows) * marks.exists[..., None]
+    own = gather_rows(across, marks.rows) * marks.exists[..., None]
     jitter = _jitter(own.diagonal(dim1=1, dim2=2), marks.exists)
     root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - marks.exists))
     if shortcuts and across.shape[1] == across.shape[2] >= 64: return _solve_dual(own, root, jitter * marks.exists, marks, targets)
@@ -245,14 +283,14 @@ def fit_inverse_temperature(
     row_mask = one_hot.sum(1)
     loss = lambda b: (((prior + b * loo).logsumexp(1) - own_prior - b * own).clamp_max(20) * row_mask).sum(1) / row_mask.sum(1)
     losses = torch.stack([loss(b) for b in INVERSE_TEMPERATURES])
-    return torch.tensor(INVERSE_TEMPERATURES, device=loo.device)[losses.argmin(0)], losses.amin(0)
+    return torch.tensor(INVERSE_TEMPERATURES, device=loo.device, dtype=loo.dtype)[losses.argmin(0)], losses.amin(0)
 
 # %% ../../nbs/model/00_experts.ipynb #ba50401f
 class NoExperts(nn.Module):
     "The public layout: no experts."
     def __init__(self, config: MitraConfig): super().__init__()
 
-    def fit(self, numbers_BSFn, y_BS, support_mask=None, feature_mask=None): "No state."
+    def fit(self, numbers_BSFn, y_BS, support_mask=None, feature_mask=None, n_classes=None): "No state."
     def evidence(self, numbers_BQFn, state): "No evidence."
     def add_to_label(self, label_BND, evidence, state, table_KD):
         "The label tokens as they are."
@@ -280,14 +318,14 @@ EXPERTS = dict(none=NoExperts, kernel=KernelExperts)  # by `experts` of a config
 def _prepare(numbers, support_mask, feature_mask):
     "Numbers in float32, 0 in columns of padding; which rows (B, S) and which columns (B, F) are real, as 1 and 0."
     x, (b, s, f) = numbers[..., :3].float(), numbers.shape[:3]
-    row_mask = torch.ones(b, s, device=x.device) if support_mask is None else support_mask.float()
-    column_mask = torch.ones(b, f, device=x.device) if feature_mask is None else feature_mask.float()
+    row_mask = torch.ones(b, s, device=x.device, dtype=torch.float32) if support_mask is None else support_mask.float()
+    column_mask = torch.ones(b, f, device=x.device, dtype=torch.float32) if feature_mask is None else feature_mask.float()
     return x * column_mask[:, None, :, None], row_mask, column_mask
 
 # %% ../../nbs/model/00_experts.ipynb #4b2a967a
 def _solve_all(x, targets, row_mask, weights, limit):
     "All experts: leave-one-out predictions, landmarks, coefficients."
-    marks = select_landmarks(x, row_mask, limit)
+    marks = select_landmarks(x, row_mask, limit if x.shape[1] <= _LONG_TABLE else 2 * limit)
     return zip(*(solve(e, x, targets, row_mask, weights, marks) for e in KERNEL_EXPERTS.values()))
 
 def _store_all(marks, coefs, weights): return [e.store(m, c, weights) for e, m, c in zip(KERNEL_EXPERTS.values(), marks, coefs)]
@@ -306,11 +344,12 @@ def fit(
     y: Tensor,  # (B, S) class codes
     support_mask: Tensor = None,  # (B, S) bool
     feature_mask: Tensor = None,  # (B, F) bool
+    n_classes: int = None,  # K, where that is more than the head has outputs
 ) -> dict:  # what `evidence` and `add_to_label` need; 'support': evidence for the support rows, leave-one-out
     "Solve all experts on a support."
     with torch.autocast(numbers.device.type, enabled=False):
         x, row_mask, column_mask = _prepare(numbers, support_mask, feature_mask)
-        n_present = int(y.max()) + 1 if y.device.type == 'cpu' else self.n_classes  # absent classes cost nothing
+        n_present = n_classes or (int(y.max()) + 1 if y.device.type == 'cpu' else self.n_classes)  # absent classes cost nothing
         one_hot = F.one_hot(y.long(), n_present).float() * row_mask[..., None]
         share = one_hot.sum(1) / row_mask.sum(1, keepdim=True)
         weights, log_prior = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], one_hot, column_mask), share.log()
@@ -318,7 +357,7 @@ def fit(
         factor, loss = zip(*(fit_inverse_temperature(p, one_hot, log_prior) for p in loo))
         rescaled = lambda tensors: [t * f[:, None, None] for t, f in zip(tensors, factor)]
         entropy = -(share * log_prior.clamp_min(-20)).sum(-1, keepdim=True)
-        wide = lambda t, value=0.0: F.pad(t, (0, self.n_classes - n_present), value=value)
+        wide = lambda t, value=0.0: F.pad(t, (0, max(0, self.n_classes - n_present)), value=value)
         return dict(weights=weights, column_mask=column_mask, log_prior=wide(log_prior, -math.inf),
                     stored=_store_all(marks, rescaled(coef), weights), support=wide(torch.stack(rescaled(loo), 2)),
                     loss=torch.stack(loss, -1) / entropy.clamp_min(0.05))
@@ -333,7 +372,7 @@ def evidence(
 ) -> Tensor:  # (B, Q, experts, K)
     "Each expert's log-odds for queries, relative to the class frequencies."
     with torch.autocast(numbers.device.type, enabled=False): log_odds = torch.stack(_predict_all(numbers, state), 2)
-    return F.pad(log_odds, (0, self.n_classes - log_odds.shape[-1]))
+    return F.pad(log_odds, (0, max(0, self.n_classes - log_odds.shape[-1])))
 
 # %% ../../nbs/model/00_experts.ipynb #37b1306e
 @patch

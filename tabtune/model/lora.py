@@ -152,7 +152,7 @@ def save_adapter(
     name: str = None,  # of the adapter, None: the one in use
 ) -> Path:  # the directory
     "Save one adapter, without the base."
-    name, dir = _adapter_name(model, name), Path(dir)
+    name, dir = _adapter_name(model, name), Path(dir).expanduser()
     dir.mkdir(parents=True, exist_ok=True)
     config = copy.copy(model.peft_config[name])
     config.inference_mode = True
@@ -167,7 +167,7 @@ def save_adapter(
 # %% ../../nbs/model/05_lora.ipynb #e7177643
 def _read_adapter(dir) -> tuple:  # config, weights, header of the weights' file
     "Read both files. Raises `CheckpointError` if one is absent or damaged."
-    dir = Path(dir)
+    dir = Path(dir).expanduser()
     missing = [f for f in _ADAPTER_FILES if not (dir/f).is_file()]
     if missing: raise CheckpointError(f"'{dir}' is no adapter: it lacks {' and '.join(missing)}; save_adapter writes both")
     try:

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 
 from .attention import HEADS, TARGET_HEADS, Block, run_blocks
 from ..core.config import MitraConfig
-from .experts import EXPERTS, TARGET_EXPERTS, class_means
+from .experts import EXPERTS, TARGET_EXPERTS, class_means, gather_rows
 from ..core.shapes import InputError
 from ..data.targets import N_CODES, N_FOURIER, bin_codes, target_codes, fourier_features
 
@@ -90,7 +90,7 @@ class FourierCell(ValueRankCell):
 
     def forward(self, x_BNF, stats):
         three = super().forward(x_BNF, stats)
-        angle = three[..., 1:2] * (math.pi * 2.0 ** torch.arange(-1, 3, device=x_BNF.device))
+        angle = three[..., 1:2] * (math.pi * 2.0 ** torch.arange(-1, 3, device=x_BNF.device, dtype=three.dtype))
         sines = torch.cat([angle.sin(), angle.cos()], -1) * (1 - three[..., 2:])
         return torch.cat([three, sines], -1)  # (B, N, F, 11)
 
@@ -169,7 +169,7 @@ class LabelEmbedding(nn.Module):
     "Class (or scaled target) to a token, and the token of an unknown label."
     def __init__(self, config: MitraConfig):
         super().__init__()
-        self.read, self.n_classes = config.answer, config.n_classes
+        self.read, self.n_classes = config.output_kind, config.n_classes
         self.y_embedding = nn.Linear(1, config.d_model) if self.read == 'number' else nn.Embedding(config.n_classes, config.d_model)
         self.y_mask = nn.Embedding(1, config.d_model)
 
@@ -202,12 +202,15 @@ class SupportCache:
     "The support, encoded: column statistics, every block's keys and values, the head's memory."
     cells: dict  # statistics of the columns
     signature: Tensor  # (B, F, 2D or 3D), or None
-    row_mask: Tensor  # (B, 1, 1, S) bool or None
+    row_mask: Tensor  # (B, 1, 1, L) bool or None: real rows among those that row attention reads
     token_mask: Tensor  # (B, 1, 1, T) bool or None
-    n_B: Tensor  # (B,) float, real support rows
+    n_B: Tensor  # (B,) float, real rows that row attention reads
     n_features: int  # F
     kv: list = None  # per block (B, CH, S, d) twice
     memory: tuple = None  # the head's
+    memory_mask: Tensor = None  # (B, 1, 1, M) bool or None: real rows among those of the memory
+    n_memory: Tensor = None  # (B,) float, real rows of the memory
+    groups: Tensor = None  # (K,) the label token of each class; None: its own
     experts: dict = None  # the closed-form learners, solved
     n_query: int = None  # queries that matter, if the rest only fill up
 
@@ -230,10 +233,10 @@ class Mitra(nn.Module):
         self.cell = CELLS[config.cell]()
         self.x_embedding = CellEmbedding(self.cell.n_numbers, d)
         self.column = COLUMNS[config.column](config, self.cell.n_numbers)
-        self.y_embedding = LABELS[config.answer](config)
+        self.y_embedding = LABELS[config.output_kind](config)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_layer_norm = nn.LayerNorm(d)
-        heads, experts = HEADS_AND_EXPERTS[config.answer]
+        heads, experts = HEADS_AND_EXPERTS[config.output_kind]
         self.final_layer, self.experts = heads[config.head](config), experts[config.experts](config)
 
     def _read(self, x):
@@ -255,27 +258,36 @@ HEADS_AND_EXPERTS = {'class': (HEADS, EXPERTS), 'number': (HEADS, EXPERTS), 'bin
 
 # %% ../../nbs/model/03_mitra.ipynb #843de6ff
 @patch
-def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None):
-    "What is computed of the support before the blocks: (cache, tokens (B, S, T, D), codes)."
+def _check_support(self: Mitra, x_support, y_support, n_classes):
+    "`InputError` for labels that do not fit the rows, or the head."
     b, s, f = x_support.shape
     if tuple(y_support.shape) != (b, s): raise InputError(f'y_support has shape {tuple(y_support.shape)}, x_support {b, s, f} needs {b, s}')
+    if y_support.device.type == 'cpu' and self.config.task == 'classification' and not 0 <= y_support.min() <= y_support.max() < n_classes:
+        raise InputError(f'y_support holds {y_support.min()}..{y_support.max()}; class codes must lie in 0..{n_classes - 1}')
+
+@patch
+def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None, groups=None):
+    "What is computed of the support before the blocks: (cache, numbers of the cells (B, S, F, n), label tokens (B, S, D), codes)."
     x, y = self._read(x_support), y_support
     if support_mask is not None: y = y.masked_fill(~support_mask, 0)
-    if y.device.type == 'cpu' and self.config.task == 'classification' and not 0 <= y.min() <= y.max() < self.config.n_classes:
-        raise InputError(f'y_support holds {y.min()}..{y.max()}; class codes must lie in 0..{self.config.n_classes - 1}')
-    n_B = torch.full((b,), float(s), device=x.device, dtype=x.dtype) if support_mask is None else support_mask.sum(1).to(x.dtype)
+    self._check_support(x, y, self.config.n_classes if groups is None else len(groups))
     tokens = None if feature_mask is None else F.pad(feature_mask, (1, 0), value=True)[:, None, None]
     cells = self.cell.fit(x, support_mask)
     numbers = self.cell(x, cells)
     observed = (~_masked(x, support_mask).isnan()).to(x.dtype)
-    table = self.y_embedding.table()
-    cache = SupportCache(cells, self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(y, support_mask), table,
-                                                feature_mask),
-                         None if support_mask is None else support_mask[:, None, None], tokens, n_B, f)
-    label = self.y_embedding(y)
-    cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask)
-    label = self.experts.add_to_label(label, cache.experts and cache.experts['support'], cache.experts, table)
-    return cache, self._tokens(numbers, label, cache), y
+    table, token = self.y_embedding.table(), y if groups is None else groups[y]
+    signature = self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(token, support_mask), table, feature_mask)
+    cache = SupportCache(cells, signature, None, tokens, None, x.shape[2], groups=groups)
+    many = {} if groups is None else dict(n_classes=len(groups))
+    cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask, **many)
+    label = self.experts.add_to_label(self.y_embedding(token), cache.experts and cache.experts['support'], cache.experts, self._class_table(groups))
+    return cache, numbers, label, y
+
+@patch
+def _class_table(self: Mitra, groups):
+    "An embedding for each class (K, D)."
+    return self.y_embedding.table() if groups is None else self.y_embedding.table()[groups]
+
 
 # %% ../../nbs/model/03_mitra.ipynb #8f912621
 @patch
@@ -285,10 +297,32 @@ def _begin_queries(self: Mitra, cache, x_query, few=None):
         raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, '
                          'as the support has')
     x = self._read(x_query)
-    numbers, label, table = self.cell(x, cache.cells), self.y_embedding.unknown(*x.shape[:2]), self.y_embedding.table()
+    numbers, label, table = self.cell(x, cache.cells), self.y_embedding.unknown(*x.shape[:2]), self._class_table(cache.groups)
     evidence = self.experts.evidence(numbers, cache.experts)
     label = self.experts.add_to_label(label, evidence, cache.experts, table)
     return self._tokens(numbers[:, :few], label[:, :few], cache), evidence
+
+# %% ../../nbs/model/03_mitra.ipynb #1d1ccf17
+_ROWS_AT_ONCE = 2 ** 23  # numbers of tokens that go through the blocks at once, beside the landmarks
+
+@patch
+def _row_mask(self: Mitra, mask, rows):
+    "A mask (B, S) as attention takes it, and the real rows of each table as a float."
+    if mask is not None: return mask[:, None, None], mask.sum(1).to(self.y_embedding.y_mask.weight.dtype)
+    return None, torch.full(rows.shape[:1], float(rows.shape[1]), device=rows.device, dtype=self.y_embedding.y_mask.weight.dtype)
+
+@patch
+def _encode_by_landmarks(self: Mitra, cache, numbers, label, y, support_mask, landmarks, memory):
+    "Keys and values of the landmarks into `cache`; label tokens after the last block (B, M, D), or None, and codes of the memory's rows."
+    at = lambda rows: self._tokens(gather_rows(numbers, rows), gather_rows(label, rows), cache)
+    cache.kv = run_blocks(self.layers, at(landmarks), cache, None, False)[1]
+    if memory is None: memory = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
+    cache.memory_mask, cache.n_memory = self._row_mask(None if support_mask is None else support_mask.gather(1, memory), memory)
+    if not self.final_layer.reads_support: return None, y.gather(1, memory)
+    step = max(256, _ROWS_AT_ONCE // (len(y) * (numbers.shape[2] + 1) * self.config.d_model))
+    if torch.is_grad_enabled(): step = memory.shape[1]
+    return torch.cat([run_blocks(self.layers, at(rows), cache, cache.kv)[0] for rows in memory.split(step, 1)], 1), y.gather(1, memory)
+
 
 # %% ../../nbs/model/03_mitra.ipynb #ed9e8d26
 @patch
@@ -298,12 +332,21 @@ def encode_support(
     y_support: Tensor,  # (B, S) class codes
     support_mask: Tensor = None,  # (B, S) bool, True = real row
     feature_mask: Tensor = None,  # (B, F) bool, True = real column
+    landmarks: Tensor = None,  # (B, L) positions of the real rows that row attention reads; None: all
+    memory: Tensor = None,  # (B, M) positions of the rows that the head remembers, with `landmarks` only; None: all
+    groups: Tensor = None,  # (K,) int64, the label token of each class where there are more than the weights know; None: its own
 ) -> SupportCache:  # reused by every query
-    "Encode the support once."
-    cache, z, y = self._begin_support(x_support, y_support, support_mask, feature_mask)
-    h, cache.kv = run_blocks(self.layers, z, cache, None, self.final_layer.reads_support)
+    "Encode the support once. `InputError` for labels that do not fit."
+    cache, numbers, label, y = self._begin_support(x_support, y_support, support_mask, feature_mask, groups)
+    attended = None if landmarks is not None or support_mask is None else support_mask
+    cache.row_mask, cache.n_B = self._row_mask(attended, x_support if landmarks is None else landmarks)
+    if landmarks is None:
+        h, cache.kv = run_blocks(self.layers, self._tokens(numbers, label, cache), cache, None, self.final_layer.reads_support)
+        cache.memory_mask, cache.n_memory = cache.row_mask, cache.n_B
+    else: h, y = self._encode_by_landmarks(cache, numbers, label, y, support_mask, landmarks, memory)
     cache.memory = self.final_layer.memory(h if h is None else self.final_layer_norm(h), y, cache)
     return cache
+
 
 # %% ../../nbs/model/03_mitra.ipynb #bd908a2b
 @patch

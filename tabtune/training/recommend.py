@@ -20,7 +20,7 @@ from fastcore.basics import patch
 
 from ..model.checkpoints import bundled
 from ..core.config import PRESETS, MitraConfig, TuningConfig, check_choice, check_model_params
-from ..data.frames import check_table
+from ..data.frames import validate_table
 from ..model.mitra import Mitra
 from .loop import select_device
 from .strategies import DEFAULT_STRATEGY, find_strategy
@@ -63,7 +63,7 @@ def rule_inputs(
     task: str = 'classification',  # or 'regression'; that of `model` goes first
 ) -> RuleInputs:
     "Look at a table and at this machine."
-    n_rows, n_columns = check_table(X, y).shape
+    n_rows, n_columns = validate_table(X, y).shape
     task, device = model.task if model else task, select_device(device)
     no_classes = y is None or task == 'regression'
     counts = np.array([1, 1]) if no_classes else pd.Series(np.asarray(y).ravel()).value_counts(dropna=False).to_numpy()

@@ -7,6 +7,7 @@ __all__ = ['STRATEGIES', 'DEFAULT_STRATEGY', 'TuningStrategy', 'register_strateg
 
 # %% ../../nbs/training/05_strategies.ipynb #902535c9
 import copy
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,8 @@ from torch import nn
 from fastcore.basics import patch
 
 from ..core.config import TUNING_KEYS, TuningConfig, check_choice, check_keys, tuning_config
-from ..core.shapes import ConfigError
+from ..core.records import check_record
+from ..core.shapes import ConfigError, InputError
 
 # %% ../../nbs/training/05_strategies.ipynb #9d83cbf1
 def _copy_model(model):
@@ -31,18 +33,18 @@ class TuningStrategy:
     name: str  # what a user writes: TabularPipeline(tuning_strategy=name)
     label: str  # in a form, after the name
     help: str  # one line
-    prepare: callable = None  # (copy of a Mitra, TuningConfig) -> the model whose parameters with requires_grad train; None: nothing trains
-    aliases: tuple = ()  # other names that users may write
+    prepare: Callable = None  # (copy of a Mitra, TuningConfig) -> the model whose parameters with requires_grad train; None: nothing trains
+    aliases: tuple[str, ...] = ()  # other names that users may write
     defaults: dict = field(default_factory=dict)  # tuning parameters whose defaults differ from those of `TuningConfig`
-    settings: tuple = ()  # tuning parameters that only this strategy uses; a form shows them with it
-    rates: tuple = (1e-3, 1e-5)  # peak learning rates that `recommend` gives: at width 64, and from width 256 on
-    rate_reasons: tuple = ('the rate of this strategy', 'the rate of this strategy for wide models')  # where each comes from
+    settings: tuple[str, ...] = ()  # tuning parameters that only this strategy uses; a form shows them with it
+    rates: tuple[float, ...] = (1e-3, 1e-5)  # peak learning rates that `recommend` gives: at width 64, and from width 256 on
+    rate_reasons: tuple[str, ...] = ('the rate of this strategy', 'the rate of this strategy for wide models')  # where each comes from
     rules: dict = field(default_factory=dict)  # tuning parameter -> rule of `recommend`, (inputs, settings) -> (value, reason)
     memory: float = 1.0  # of a training step, as a share of what a step of all weights takes
     random_start: bool = False  # can it train a model that starts from random weights?
     adapters: bool = False  # does `prepare` attach adapters, which a pipeline can save, switch and merge?
-    training_context: callable = nullcontext  # (model) -> context manager around the training
-    to_plain: callable = _copy_model  # (trained model) -> a `Mitra` of its own, without adapters
+    training_context: Callable = nullcontext  # (model) -> context manager around the training
+    to_plain: Callable = _copy_model  # (trained model) -> a `Mitra` of its own, without adapters
 
 # %% ../../nbs/training/05_strategies.ipynb #69d6b6eb
 @patch(as_prop=True)
@@ -70,12 +72,18 @@ STRATEGIES = {}  # name -> `TuningStrategy`, in the order of a form
 def register_strategy(
     strategy: TuningStrategy,  # with names that are free
 ) -> TuningStrategy:
-    "Add a strategy to `STRATEGIES`."
+    "Add a strategy to `STRATEGIES`; `InputError` or `ConfigError` for a record that can't be used."
+    check_record(strategy, TuningStrategy)
+    for what in ('rates', 'rate_reasons'):
+        if len(getattr(strategy, what)) != 2: raise InputError(f'{what}={getattr(strategy, what)!r} must be two: at width 64, and from width 256 on')
     names, taken = (strategy.name, *strategy.aliases), {n for s in STRATEGIES.values() for n in (s.name, *s.aliases)}
     if twice := taken.intersection(names):
         raise ConfigError(f"there is already a tuning strategy called '{min(twice)}'; the names in use are {', '.join(sorted(taken))}")
     for what in ('defaults', 'settings', 'rules'):
         check_keys(dict.fromkeys(getattr(strategy, what)), TUNING_KEYS, f"{what} of the tuning strategy '{strategy.name}'")
+    for key, rule in strategy.rules.items():
+        if not callable(rule): raise InputError(f'rules[{key!r}]={rule!r} must be a function (inputs, settings) -> (value, reason)')
+    strategy.config()  # checks the values of its defaults
     STRATEGIES[strategy.name] = strategy
     return strategy
 
@@ -145,6 +153,8 @@ def find_strategy(
 ) -> TuningStrategy:
     "The record of a strategy."
     names = {n: s for s in STRATEGIES.values() if s.trains or not tunes for n in (s.name, *s.aliases)}
+    if tunes and name not in names and any(name in (s.name, *s.aliases) for s in STRATEGIES.values()):
+        raise ConfigError(f"{parameter}='{name}' trains nothing; to tune, choose one of {', '.join(names)}")
     check_choice(parameter, name, list(names))
     return names[name]
 

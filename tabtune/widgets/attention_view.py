@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..data.frames import check_table
+from ..data.frames import validate_table
 from ..explain.importance import get_attention_weights, decode_rows
 from .elements import format_number, heat_table, scroll_box
 from .view import View, plain_data
@@ -40,8 +40,8 @@ class AttentionView(View):
         n_rows: int = 10,  # support rows to show
         max_queries: int = 50,  # queries to offer
     ):
-        self.X = check_table(X).iloc[:max_queries]
-        self.table, self.n_rows = None if table is None else check_table(table), n_rows
+        self.X = validate_table(X).iloc[:max_queries]
+        self.table, self.n_rows = None if table is None else validate_table(table), n_rows
         self.maps, self.predictions = get_attention_weights(pipe, self.X), _predictions_with_certainty(pipe, self.X)
         est = getattr(pipe, 'estimator_', pipe)
         self.encoder, self.support_x = est.encoder_, est.x_support_

@@ -25,6 +25,19 @@ from .run_control import fit_job
 from .training_view import TrainingDashboard
 from .view import OutputSlots, View, plain_data, png_data
 
+# %% ../../nbs/widgets/08_builder.ipynb #a9cd0ad0
+def _check_builder_table(df, target):
+    "Refuse what the code of the form could not name, with the line that mends it."
+    kind = type(df)
+    if not isinstance(df, pd.DataFrame):
+        line = 'df.collect().to_pandas()' if hasattr(df, 'collect') else 'df.to_pandas()' if hasattr(df, 'to_pandas') else 'pd.DataFrame(df)'
+        raise InputError(f'PipelineBuilder takes a DataFrame of pandas, not a {kind.__module__.split(".")[0]} {kind.__name__}: '
+                         f'PipelineBuilder({line}, ...)')
+    if isinstance(target, (pd.Series, pd.Index, list)) or hasattr(target, '__array__') and not isinstance(target, str):
+        raise InputError("target is the name of a column of the table, not its values: PipelineBuilder(X.assign(target=y), 'target')")
+    if df.columns.has_duplicates: raise InputError(f'the table has several columns of the same name, {list(df.columns[df.columns.duplicated()])[:5]}. '
+        'Number them first: from tabtune.data.frames import column_names; df.columns = column_names(df)')
+
 # %% ../../nbs/widgets/08_builder.ipynb #0e362dc1
 _TABS = ['Data', 'Processing', 'Model', 'Tuning', 'Training', 'Results']
 
@@ -37,7 +50,7 @@ class PipelineBuilder(View):
         target=None,  # column to predict; None: the last
         name: str = 'df',  # what the table is called in the code
     ):
-        if not isinstance(df, pd.DataFrame): raise InputError(f'PipelineBuilder takes a DataFrame, not a {type(df).__name__}')
+        _check_builder_table(df, target)
         if len(df.columns) < 2:
             raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
         target = df.columns[-1] if target is None else target

@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 
 from ..data.encode import TableEncoder
-from ..data.frames import check_table
+from ..data.frames import validate_table
 from ..model.checkpoints import load_checkpoint
 from ..training.episodes import TableEpisodes, gather_rows
 from .elements import CELL_STYLE, TABLE_STYLE, TEXT_STYLE, class_colour, format_number, heat_table, scroll_box
@@ -66,7 +66,7 @@ class EpisodeView(View):
         query_size: int = 10,
         seed: int = 0,
     ):
-        self.X, self.y, self.seed = check_table(X).reset_index(drop=True), pd.Series(np.asarray(y)), seed
+        self.X, self.y, self.seed = validate_table(X).reset_index(drop=True), pd.Series(np.asarray(y)), seed
         self.codes, self.names = pd.factorize(self.y, sort=True)
         self.x = TableEncoder().fit(self.X).transform(self.X)
         self.model = load_checkpoint(model) if isinstance(model, str) else model

@@ -91,7 +91,7 @@ def refresh(self: LeaderboardView):
 def show_status(self: LeaderboardView, text: str = None):  # None: how many models have a result
     "Show a line of text beside the buttons."
     done = int((self.table['status'] == 'ok').sum()) if 'status' in self.table else 0
-    progress = f'failed: {self.error}' if self.error else f'{done} of {len(self.board.entries)} models have a result'
+    progress = f'failed: {self.error}' if self.error else f'{done} of {len(self.board.candidates)} models have a result'
     self.note.value = faint(text or progress)
 
 @patch

@@ -48,7 +48,8 @@ class PriorView(View):
         self.next_button, self.note = button('Draw again', self.next_seed, tooltip='the next seed'), w.HTML()
         self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain',
                                                            object_position='left top', margin='0'))
-        rows = [w.HBox([*self.weights.values()]), w.HBox([*self.sizes.values()]), w.HBox([self.next_button, self.note]), self.image]
+        grid = lambda sliders: w.GridBox([*sliders.values()], layout=w.Layout(grid_template_columns='repeat(4, 260px)'))
+        rows = [grid(self.weights), grid(self.sizes), w.HBox([self.next_button, self.note]), self.image]
         self.widget = w.VBox(rows, layout=w.Layout(max_width='1080px', overflow='hidden'))
         self.refresh()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..core.records import check_record
 from ..core.shapes import InputError
 from ..estimators.pipeline import TabularPipeline
 from .view import View
@@ -43,6 +44,7 @@ WIDGETS = {}  # name -> `WidgetRecord`
 
 def register_widget(record: WidgetRecord):
     "Add a view, or replace the one of the same name; `tabtune.dashboard` offers it from then on."
+    check_record(record, WidgetRecord)
     WIDGETS[record.name] = record
 
 # %% ../../nbs/widgets/90_registry.ipynb #98ca9028
