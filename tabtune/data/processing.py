@@ -317,7 +317,7 @@ def transform(self: TableProcessor, X):
     return next(iter([*self.blocks(X)]))
 
 # %% ../../nbs/data/05_processing.ipynb #c68b3757
-_LEVELS_BECAME = {'ordinal': 'codes', 'onehot': 'one-hot', 'target': 'mean target by level'}
+_LEVELS_BECAME = {'onehot': 'one-hot', 'target': 'mean target by level'}
 _ON_LEVELS = dict(imputation_strategy=lambda choice: 'most frequent level for missing cells', categorical_encoding=_LEVELS_BECAME.get)
 _ON_NUMBERS = dict(imputation_strategy=lambda choice: f'{choice} for missing cells', scaling_strategy=lambda choice: f'{choice} scaling')
 

@@ -82,7 +82,7 @@ def expert_estimators(
     n_classes: int,
     seed: int,
 ) -> dict:  # name -> estimator, not fitted
-    "The experts for one table, by name."
+    "The experts for one table, by name; those without a seed of their own get `seed`, so that they can be fitted again."
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     if isinstance(experts, str): experts = ['trees'] if len(x) >= MIN_TREE_ROWS else []
@@ -90,6 +90,7 @@ def expert_estimators(
     for e in experts:
         name = 'trees' if isinstance(e, str) else type(e).__name__
         e = boosted_trees(task, x, categorical, n_classes, seed) if isinstance(e, str) else clone(e)
+        e.set_params(**{k: seed for k, v in e.get_params().items() if k.split('__')[-1] == 'random_state' and v is None})
         gaps = not reads_gaps(e) and np.isnan(x).any()
         while name in out: name += "'"
         out[name] = make_pipeline(SimpleImputer(strategy='median', keep_empty_features=True), e) if gaps else e
@@ -155,8 +156,13 @@ class Blend:
     experts: dict  # name -> fitted estimator
     weights: np.ndarray  # (1 + experts,): Mitra's first
     columns: np.ndarray  # positions of the encoded columns that they see
+    rounds: dict  # name -> rounds of boosting, or None
     report: dict = field(default_factory=dict)  # how the weights were found
     held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
+
+    def state(self) -> dict:
+        "Plain data from which, with the support, the blend can be made again."
+        return dict(weights=self.weights, rounds=self.rounds, report=self.report)
 
 def expert_log_proba(
     e,  # fitted classifier

@@ -207,14 +207,14 @@ def _log_proba(self: MitraClassifier, x: np.ndarray) -> np.ndarray:  # (Q, K)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch
-def _set_support(self: MitraClassifier, model, *, classes, temperature=None, **support):
-    "Take over a support: `classes`, `temperature`, and the arguments of `_keep_support`."
+def _set_support(self: MitraClassifier, model, *, classes, temperature=None, blend='fit', **support):
+    "Take over a support: `classes`, `temperature`, a saved blend, and the arguments of `_keep_support`."
     self.classes_ = classes
     if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
     self._keep_support(model, n_codes=len(classes), **support)
     self._class_weights()  # raises where they don't fit the classes
     self.temperature_ = self._find_temperature() if temperature is None else temperature
-    self._fit_blend()
+    self._fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
     return self
 
 @patch

@@ -490,6 +490,7 @@ def _plain_params(self: TabularPipeline) -> dict:
     params = self.get_params(deep=False)
     if isinstance(params['tuning_params'], dict):
         params['tuning_params'] = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
+    if isinstance(params['model_params'], dict): params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
     return plain(params)
 
 @patch
@@ -523,7 +524,7 @@ def _write_joblib(self: TabularPipeline, path):
 @patch
 def _write(self: TabularPipeline, path):
     "Write the zip."
-    settings = {k: v for k, v in self.estimator_.get_params().items() if k != 'pretrained'}
+    settings = {k: v for k, v in self.estimator_.get_params().items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
     manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_], **self._plain_tuning(),
                     device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
@@ -567,4 +568,5 @@ def _read(cls: TabularPipeline, z, path: Path):
     pipe._check_choices()  # not the strategy: prediction needs none, and the one in the file need not be registered here
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
+    if est.experts != 'auto': pipe.model_params = {**(pipe.model_params or {}), 'experts': est.experts}
     return pipe._adopt(est)._take_tuning(manifest, z)

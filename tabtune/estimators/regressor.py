@@ -129,13 +129,17 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
-def _set_support(self: MitraRegressor, model, *, y_support, **support):
-    "Take over a support: the arguments of `_keep_support`."
+def _set_support(self: MitraRegressor, model, *, y_support, blend='fit', **support):
+    "Take over a support: a saved blend, and the arguments of `_keep_support`."
     self.scale_ = PREDICTIVE_HEADS[model.config.output_kind].fit_scale(torch.tensor(y_support)[None])
     if y_support.min() == y_support.max():
         warnings.warn(f'y has one value only, {y_support[0]!r}: every prediction will be that value')
     self._keep_support(model, y_support=y_support, **support)
-    self._reset_calibration()
+    self.__dict__.pop('calibration_', None)
+    self._fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
+    if self.blend_ is not None and not isinstance(blend, str):
+        pits, *choice = blend['calibration']
+        self.calibration_ = Calibration(np.asarray(pits), MeanChoice(*choice))
     return self
 
 @patch
@@ -237,6 +241,14 @@ def _keep_held_out(self: MitraRegressor, held, own, answers):
     ends, blend = np.cumsum([len(members[0]) for members in own])[:-1], self.blend_
     parts = zip(np.split(held, ends), own, zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own))
     blend.held = [(h, blended_members(m, a, blend.weights, self.scale_, blend.report['spread'])) for h, m, a in parts]
+
+@patch
+def _blend_state(self: MitraRegressor):  # plain data, or None
+    "The blend, and what was calibrated on its held-out rows."
+    if self.blend_ is None: return None
+    pits, choice = self._calibration()
+    return self.blend_.state() | dict(calibration=[pits, *choice])
+
 
 # %% ../../nbs/estimators/03_regressor.ipynb #40af93d1
 N_FOLDS = 5
