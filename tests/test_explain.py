@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from tabtune import Mitra, MitraClassifier, MitraConfig, MitraRegressor, TabularPipeline
 from tabtune.explain.importance import feature_importance, make_known_importance
-from tabtune.explain.attention_maps import AttentionRecorder, attention_weights, member_tensors
+from tabtune.explain.attention_maps import AttentionRecorder, attention_weights
 from tabtune.core.shapes import ConfigError, InputError
 
 class Replay(TorchFunctionMode):
@@ -89,7 +89,7 @@ def test_the_maps_give_the_prediction_back(wine, order, head, experts):
     np.testing.assert_allclose(recomputed(clf, maps, X, 'predict_proba', order), proba, atol=1e-4)
     for what in ('rows', 'columns') + (('head',) if head == 'retrieval' else ()):
         assert abs(recomputed(clf, turned(maps, what), X, 'predict_proba', order) - proba).max() > 1e-3, what
-    x, y, xq = (t[None] for t in member_tensors(clf, clf.member_rows_[0], clf.encoder_.transform(X)))
+    x, y, xq = (torch.as_tensor(a)[None] for a in (clf.x_support_, clf.y_support_, clf.encoder_.transform(X)))
     with torch.inference_mode():  # the rest of the answer: gate times evidence
         cache = m.encode_support(x, y)
         part = torch.zeros(1) if experts == 'none' else m.experts.add_to_output(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.experts.evidence(m.cell(xq, cache.cells), cache.experts))[0]

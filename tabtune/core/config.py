@@ -218,14 +218,17 @@ class ModelSettings:
     dropout: float = setting(None, 'in training only; more against overfitting; automatic: 0 in tuning, 0.1 in pre-training', 0.0, 0.3, kind=float)
     seed: int = setting(42, 'the same seed gives the same result; None: another one each time', 0, optional=True)
     n_estimators: int = setting(1, 'members whose probabilities are averaged: slower, often a little better', 1, 32)
-    max_support: int = setting(None, 'maximum number of support rows; default: as many as fit into memory', 1, kind=int)
+    max_support: int = setting(None, 'support rows at most; automatic: as many as fit into memory', 1, kind=int)
     max_features: int = setting(500, 'columns at most; beyond it the most informative are kept', 1)
     use_synthetic_prior: bool = setting(True, 'start from weights pre-trained on synthetic tables')
     pretrained: object = setting(None, 'other weights: a bundled name, a folder or a hub id', kind=object)
-    support_strategy: str = setting('sample', 'rows beyond max_support: sampled at random, or the nearest to the queries',
+    support_strategy: str = setting('sample', 'rows beyond max_support: a stratified sample, or the nearest to the queries',
                                     choices=('sample', 'nearest'))
     calibrate: bool = setting(False, 'fit a temperature on held-out rows')
     class_weight: object = setting(None, "weights of classes: 'balanced' or a dict; their probabilities are multiplied by it", kind=object)
+    n_landmarks: int = setting(None, 'rows that row attention reads of a longer table; automatic: 1,000 beyond 2,000 rows', 10, kind=int)
+    experts: object = setting('auto', "estimators blended with Mitra: 'auto' (boosted trees from 2,500 rows on), None (Mitra alone) or a list of "
+                                      "'trees' and scikit-learn estimators", kind=object)
 
     def __post_init__(self):
         check_choice('calibrate', self.calibrate, (True, False))
@@ -238,7 +241,7 @@ class ModelSettings:
 MODEL_KEYS = [f.name for f in fields(ModelSettings)]
 MODEL_RANGES = {k: (m['low'], m['high'], m['kind']) for k, m in settings_table(ModelSettings).items() if m['kind'] in (int, float)}
 ARCHITECTURE = ('d_model', 'd_ff', 'num_heads', 'num_layers', 'dropout')
-_NONE_COUNTS = ('seed', 'use_synthetic_prior')  # of the others, None means: not given
+_NONE_COUNTS = ('seed', 'use_synthetic_prior', 'experts')  # of the others, None means: not given
 
 @patch(cls_method=True)
 def from_params(cls: ModelSettings,

@@ -32,7 +32,7 @@ from ..core.shapes import CheckpointError, ConfigError, InputError
 from ..data.checkup import TableFinding
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.processing import PROCESSOR_KEYS, processing_summary
-from .base import InContextEstimator, accept_any_table, refuse_fit_params
+from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
 from .classifier import MitraClassifier
 from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups,
                                         plot_confusion, plot_intervals, plot_precision_recall, plot_predicted, plot_reliability,
@@ -50,7 +50,7 @@ log = logging.getLogger('tabtune')
 # %% ../../nbs/estimators/05_pipeline.ipynb #873fe8d9
 ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
 KEYS_OF = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)  # parameter -> its keys
-ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate', 'class_weight']  # of model_params
+ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate', 'class_weight', 'n_landmarks']  # of model_params
 
 def check_places(**given):  # each of the dictionaries, by name
     "Raise `ConfigError` for a key that belongs in another dictionary."
@@ -88,7 +88,7 @@ class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator)
         is what `recommend` says for this table and machine
     processor_params : dict of optional steps before the model, see `TableProcessor`
     model_params : dict; sizes (d_model, d_ff, num_heads, num_layers, dropout), use_synthetic_prior, seed, pretrained; and
-        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight
+        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks, experts
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
@@ -177,7 +177,7 @@ def _check(self: TabularPipeline) -> CheckedSettings:
         raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
     if self.task_type == 'regression' and params.get('class_weight') is not None:
         raise ConfigError('class_weight is for classes, and this is a regression: leave it out')
-    given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)}
+    given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)} | {k: params[k] for k in ('experts',) if k in params}
     est = ESTIMATORS[self.task_type](None, device=tuning.device, random_state=params.get('seed', 42),
                                      processor_params=self.processor_params, column_types=self.column_types, **given)
     self._say_unused(strategy)
@@ -472,16 +472,31 @@ def show_processing_summary(self: TabularPipeline) -> pd.DataFrame:  # one row p
     "What was found in each column of the training table, and what was done to it."
     return processing_summary(self._fitted().encoder_)
 
+# %% ../../nbs/estimators/05_pipeline.ipynb #1e11e04a
+def _rows_used(est) -> dict:
+    "How many rows of the table are support, are attended to, and vote."
+    n, few, reads = len(est.member_rows_[0]), est.n_codes_, est.model_.final_layer.reads_support
+    landmarks = landmark_rows(n, est.n_landmarks, reads)
+    return dict(rows=len(est.x_support_), support_rows=n, landmark_rows=max(landmarks, few) if landmarks else None,
+                voting_rows=0 if not reads else min(n, max(N_MEMORY, few)) if landmarks else n)
+
+def _blend_found(est) -> dict:
+    "Weights and held-out losses of Mitra and the experts (log loss, or squared error in Mitra's units); empty where Mitra predicts alone."
+    if (blend := getattr(est, 'blend_', None)) is None: return {}
+    losses = {k: v for k, v in blend.report.items() if k in ('mitra', 'experts', 'blend')}
+    return dict(weights={n: round(float(w), 3) for n, w in zip(['mitra', *blend.experts], blend.weights)}, held_out_loss=losses,
+                held_out_rows=blend.report.get('rows'), left_out=blend.report.get('left_out', []))
+
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch
 def describe(self: TabularPipeline) -> dict:
-    "Sizes: parameters in all and trained, support rows, columns, classes, device; findings and notes on columns; after tuning, what was kept."
+    "Sizes: parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
     e, r = self._fitted(), getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
         model=self.model_name, strategy=self.tuning_strategy, trained=r.get('trained_parameters', 0),
         parameters=r.get('total_parameters') or sum(p.numel() for p in e.model_.parameters()),
-        support_rows=len(e.member_rows_[0]), rows=len(e.x_support_), columns=self.n_features_in_, inputs=e.x_support_.shape[1],
+        **_rows_used(e), columns=self.n_features_in_, inputs=e.x_support_.shape[1], blend=_blend_found(e),
         classes=len(self.classes_) if hasattr(self, 'classes_') else None, members=len(e.member_rows_), device=str(e.device_),
         findings=[str(f) for f in self.findings_], notes={c.name: note for c in e.encoder_.columns_ if (note := c.note())})
 

@@ -92,32 +92,42 @@ def __exit__(self: AttentionRecorder, *error):
 # %% ../../nbs/explain/00_attention_maps.ipynb #921bf4a7
 @dataclass
 class AttentionMaps:
-    "The attention weights of the prediction of Q queries from S support rows with F inputs."
-    rows: list  # for each layer (H, Q, S): the query's label token to the support's
+    "The attention weights of Mitra's prediction of Q queries from S support rows with F inputs."
+    rows: list  # for each layer (H, Q, L): the query's label token to those of the attended rows
     columns: list  # for each layer (H, Q, F+1, F+1): between the tokens of the query's row
-    support_columns: list  # for each layer (H, F+1, F+1): the same in the support, mean over its rows
+    support_columns: list  # for each layer (H, F+1, F+1): the same in the attended rows, mean over them
     head: np.ndarray  # (H, Q, S) votes of the head, or None where the head doesn't attend to the support
     mix: np.ndarray  # (Q, H) weight of each of the head's votes
     tokens: list  # 'label', then the names of the inputs
     sources: np.ndarray  # (F,) which column of the table an input was made from
     features: list  # names of the columns
-    support: np.ndarray  # (S,) positions of the support rows in the training table
+    support: np.ndarray  # (S,) positions in the training table of the rows that vote
     labels: np.ndarray  # (S,) their labels
-    logits: np.ndarray  # (Q, K) the prediction
+    attended: np.ndarray  # (L,) positions of the rows that row attention reads: all of them, or the landmark rows of a long table
+    attended_labels: np.ndarray  # (L,) their labels
+    logits: np.ndarray  # (Q, K) Mitra's prediction, before experts that are blended with it
     head_logits: np.ndarray  # (Q, K) the head's part of it, which comes through attention
 
     @property
     def expert_logits(self): return self.logits - self.head_logits  # (Q, K) what the kernel experts add at the end
 
     def __repr__(self):
-        h, q, s = self.rows[0].shape
-        return f'AttentionMaps({len(self.rows)} layers, {h} heads, {q} queries, {s} support rows, {len(self.tokens)} tokens)'
+        h, q, n = self.rows[0].shape
+        rows = f'{n} support rows' if n == len(self.support) else f'{n} landmark rows, {len(self.support)} rows that vote'
+        return f'AttentionMaps({len(self.rows)} layers, {h} heads, {q} queries, {rows}, {len(self.tokens)} tokens)'
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #e28e3777
-def _support_recorder(recorded):
-    "A `record` function for the encoding of the support: attention of its rows to their columns."
+_WEIGHTS_AT_ONCE = 2 ** 22
+
+def _mean_weights(q, k):
+    "Mean of the attention weights (H, T, T) over rows: queries and keys are (N, H, T, d)."
+    step = max(1, _WEIGHTS_AT_ONCE // (q.shape[1] * q.shape[2] ** 2))
+    return sum(attention_weights(*qk).sum(0) for qk in zip(q.split(step), k.split(step))) / len(q)
+
+def _support_recorder(recorded: list):
+    "A `record` function for the encoding of the support: attention of its rows to their columns, once for each layer."
     def record(kind, layer, q, k, mask):
-        if kind == 'columns': recorded['support_columns'].append(attention_weights(q, k, mask).mean(0))  # (H, T, T)
+        if kind == 'columns' and layer == len(recorded): recorded.append(_mean_weights(q, k))
     return record
 
 def _query_recorder(recorded, n_heads):
@@ -135,16 +145,14 @@ def _vote_weights(head, n_heads, h):  # (Q, heads), rows add up to 1
     if hasattr(head, 'mix'): return F.normalize(head.mix(h), p=1, dim=-1).abs()  # regression
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #f1f1d5dd
-def _record_table(model, x_support, y_support, x_query) -> dict:
-    "All weights of the prediction of one table's queries; tensors without the batch dimension."
-    recorded, n_heads = dict(rows=[], columns=[], support_columns=[], head=None), model.config.num_heads
+def _record_queries(model, cache, x_query) -> dict:
+    "All weights of the prediction of one table's queries (Q, F); tensors without the batch dimension."
+    recorded, n_heads = dict(rows=[], columns=[], head=None), model.config.num_heads
     def keep_head(module, args, out): recorded.update(mix=_vote_weights(module, n_heads, args[0][0]), head_logits=out[0])
     hook = model.final_layer.register_forward_hook(keep_head)
     try:
-        with torch.inference_mode():
-            with AttentionRecorder(model, _support_recorder(recorded)): cache = model.encode_support(x_support[None], y_support[None])
-            with AttentionRecorder(model, _query_recorder(recorded, n_heads)):
-                recorded['logits'] = model.predict_logits(cache, x_query[None])[0]
+        with torch.inference_mode(), AttentionRecorder(model, _query_recorder(recorded, n_heads)):
+            recorded['logits'] = model.predict_logits(cache, x_query[None])[0]
     finally: hook.remove()
     return recorded
 
@@ -161,30 +169,29 @@ def check_member(est, member):
     check_range('member', member, 0, len(est.member_rows_) - 1)
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #08aa1e18
-def _support_rows(est, x_query, member) -> np.ndarray:  # positions in the training table
+def _support_rows(est, x_query, member) -> tuple:  # positions in the training table, region
     "The support rows of some queries: a large table may have a support for each of its regions."
     check_member(est, member)
-    if len(est.region_centres_) == 1: return est.member_rows_[member]
+    if len(est.region_centres_) == 1: return est.member_rows_[member], 0
     regions = np.unique(nearest_centre(x_query[:, est.selected_columns_], est.region_centres_))
     if len(regions) > 1: raise InputError(f'the rows of X lie in {len(regions)} regions of the table, each with a support of its own: '
                                           'explain them one at a time, e.g. X.iloc[[0]]')
-    return np.union1d(est.member_rows_[member], est.region_rows_[regions[0]])
+    return np.union1d(est.member_rows_[member], est.region_rows_[regions[0]]), regions[0]
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #f229c312
-def member_tensors(
+def encoded_member(
     est,  # fitted `MitraClassifier` or `MitraRegressor`
     rows,  # positions of its support rows in the training table
-    x_query,  # encoded queries
+    key: tuple,  # under which the estimator keeps it, as it keeps those of predictions
     member: int = 0,  # of the ensemble
-) -> tuple:  # support (S, F), its targets (S,) and queries (Q, F)
-    "What the model receives for one member of an ensemble."
-    numbers = not hasattr(est, 'classes_')
-    m = Member(member, rows, est.selected_columns_, 1 if numbers else len(est.classes_), est.seed_)
-    if numbers: return *map(torch.as_tensor, (m.x(est.x_support_[rows]), est.scaled_targets(member, rows)[-1], m.x(x_query))),
-    x, y = m.support(est.x_support_, est.y_support_)
-    k, width = len(est.classes_), est.model_.config.n_classes
-    if k > width: y = codebook(k, width, N_CODEWORDS, np.random.default_rng([est.seed_, member, 2]))[0][est.y_support_[rows]]
-    return torch.as_tensor(x), torch.as_tensor(y), torch.as_tensor(m.x(x_query))
+    aside: list = None,  # what is kept with it
+) -> tuple:  # `Member`, its `SupportCache`, and what was kept with it
+    "One member's support, encoded as for a prediction, also by landmark rows where the table is long."
+    classes, width = getattr(est, 'classes_', [None]), est.model_.config.n_classes
+    m = Member(member, rows, est.selected_columns_, len(classes), est.seed_)
+    def targets(): return est.scaled_targets(member, rows)[-1] if est.task == 'regression' else m.class_codes(est.y_support_), aside
+    groups = codebook(len(classes), width, N_CODEWORDS, np.random.default_rng([est.seed_, member, 2]))[0] if len(classes) > width else None
+    return m, *est._encoded_support(key, m, targets, groups)
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #f8d5fd61
 def column_names_of(est):
@@ -192,9 +199,9 @@ def column_names_of(est):
     e = est.encoder_
     return [c.name for c in e.columns_], list(e.get_feature_names_out()[est.selected_columns_]), e.sources_[est.selected_columns_]
 
-def _check_size(config, queries, n_support, n_features):
+def _check_size(config, queries, n_attended, n_voters, n_features):
     "Raise `InputError` for more weights than `MAX_WEIGHTS`."
-    n = queries * config.num_heads * (config.num_layers * (n_features + 1) ** 2 + (config.num_layers + 1) * n_support)
+    n = queries * config.num_heads * (config.num_layers * ((n_features + 1) ** 2 + n_attended) + n_voters)
     if n > MAX_WEIGHTS: raise InputError(f'the maps of {queries} queries would hold {n:.2g} weights; at most {MAX_WEIGHTS:.2g} are '
                                          f'kept: explain {max(1, queries * MAX_WEIGHTS // n)} rows of X at a time')
 
@@ -203,22 +210,42 @@ def _to_numpy(t):
     return t if t is None else [_to_numpy(i) for i in t] if isinstance(t, list) else t.float().cpu().numpy()
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #51e6ca0b
+def _support_maps(est, rows, region, member) -> tuple:  # `Member`, `SupportCache`, and the parts of `AttentionMaps` that concern the support
+    "One member's support, encoded and recorded: once, and kept while the cache budget lasts."
+    columns = []
+    with torch.inference_mode(), AttentionRecorder(est.model_, _support_recorder(columns)):
+        m, cache, columns = encoded_member(est, rows, ('maps', member, region), member, columns)
+    read, labels = est._rows_read(m), est.classes_[est.y_support_] if hasattr(est, 'classes_') else est.y_support_
+    attended = rows[read.get('landmarks', slice(None))]
+    voters = rows[read.get('memory', slice(None))] if est.model_.final_layer.reads_support else attended
+    return m, cache, dict(support=voters, labels=labels[voters], attended=attended, attended_labels=labels[attended],
+                          support_columns=_to_numpy(columns))
+
+# %% ../../nbs/explain/00_attention_maps.ipynb #67739d68
+def attention_batches(
+    est,  # fitted `MitraClassifier` or `MitraRegressor`
+    x_query: np.ndarray,  # (Q, F) encoded queries, of one region
+    member: int = 0,  # of an ensemble
+    batch: int = None,  # queries of each `AttentionMaps`; None: all
+):  # iterator of `AttentionMaps`
+    "The attention weights of predictions, some queries at a time, from a support that is encoded once."
+    m, cache, support = _support_maps(est, *_support_rows(est, x_query, member), member)
+    features, inputs, sources = column_names_of(est)
+    x, batch = torch.as_tensor(m.x(x_query)), batch or max(len(x_query), 1)
+    _check_size(est.model_.config, min(batch, len(x)), len(support['attended']), len(support['support']), x.shape[1])
+    for part in x.split(batch):
+        recorded = _record_queries(est.model_, cache, part.to(est.device_))
+        yield AttentionMaps(**{k: _to_numpy(v) for k, v in recorded.items()}, tokens=['label', *inputs], sources=sources, features=features, **support)
+
+# %% ../../nbs/explain/00_attention_maps.ipynb #251fc478
 def get_attention_weights(
     pipe,  # fitted `TabularPipeline`, `MitraClassifier` or `MitraRegressor`
     X,  # table of queries
     member: int = 0,  # of an ensemble
 ) -> AttentionMaps:
-    "The attention weights of the prediction of the rows of `X`; `InputError` where they would not fit into memory."
+    "The attention weights of Mitra's prediction of the rows of `X`; `InputError` where they would not fit into memory."
     est = estimator_of(pipe)
-    x_query = est.encoder_.transform(X)
-    rows = _support_rows(est, x_query, member)
-    x, y, x_query = member_tensors(est, rows, x_query, member)
-    _check_size(est.model_.config, len(x_query), *x.shape)
-    recorded = _record_table(est.model_, *(t.to(est.device_) for t in (x, y, x_query)))
-    features, inputs, sources = column_names_of(est)
-    labels = est.classes_[est.y_support_[rows]] if hasattr(est, 'classes_') else est.y_support_[rows]
-    return AttentionMaps(**{k: _to_numpy(v) for k, v in recorded.items()}, tokens=['label', *inputs], sources=sources, features=features,
-                         support=rows, labels=labels)
+    return next(attention_batches(est, est.encoder_.transform(X), member))
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #6b269fd8
 @patch
@@ -246,7 +273,7 @@ def plot_columns(
 def votes(
     self: AttentionMaps,
 ) -> np.ndarray:  # (Q, S), rows add up to 1
-    "Weight of each support row in each prediction: the head's votes, or for another head the label token's last attention to the rows."
+    "Weight of each row of `support` in each prediction: the head's votes, or for another head the label token's last attention to the rows."
     if self.head is None: return self.rows[-1].mean(0)
     return self.head.mean(0) if self.mix is None else np.einsum('qh,hqs->qs', self.mix, self.head)
 
@@ -270,12 +297,12 @@ def plot_rows(
     ax=None,  # matplotlib axes
 ):  # matplotlib axes
     "Attention of the queries (down) to support rows (across), which are sorted by label."
-    w = self.votes() if layer is None else self.rows[layer].mean(0)
-    across = np.argsort(self.labels, kind='stable')
+    w, labels = (self.votes(), self.labels) if layer is None else (self.rows[layer].mean(0), self.attended_labels)
+    across = np.argsort(labels, kind='stable')
     down = np.arange(len(w)) if order is None else np.argsort(np.asarray(order), kind='stable')
     ax = axes_for(ax, figsize=(7, 4))
     ax.imshow(w[down][:, across], aspect='auto', cmap='Blues', vmax=np.quantile(w, .995), interpolation='nearest')
-    _label_ticks(ax, self.labels[across])
+    _label_ticks(ax, labels[across])
     ax.set(ylabel='queries', title='votes of the support rows' if layer is None else f'rows, layer {layer}')
     return ax
 
@@ -290,7 +317,7 @@ def _roll(layers):
 @patch
 def rollout(
     self: AttentionMaps,
-    side: str = 'query',  # or 'support': mean over the support rows
+    side: str = 'query',  # or 'support': mean over the attended rows
 ) -> np.ndarray:  # (Q, F+1) for the query, (F+1,) for the support; adds up to 1
     """From which tokens the label token drew, through all layers.
 
