@@ -1,10 +1,13 @@
 """How long tuning takes, what memory it needs, and whether it helps.
 
     python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
+    python benchmarks/tuning.py recipes [--tables order cats ...] [--recipes 512:1:2e-3:80 ...] [--regression] [--out benchmarks/tuning_recipes.csv]
     python benchmarks/tuning.py suite SUITE [--model medium-regression] [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
                                                          [--out tuning.csv]
 
 `speed` tunes on a random table with the default settings, each strategy in a process of its own, so that peak memory is its own.
+`recipes` tunes on synthetic tables with known rules, once for each recipe (support = query rows : episodes of a batch : rate : steps, for warm-up and
+half a cosine), and scores 2,000 new rows from 1,000 support rows; nothing is chosen in between, so a loss can rise as well as fall.
 `suite` fits every data set of the model's task untuned and tuned, and prints both, their difference, and which was kept; `--out`
 adds each fit to a file as it comes. It is for looking, never for choosing. `show tuning.csv ...` prints the summary of such files.
 """
@@ -41,6 +44,56 @@ def speed(a):
     if {'base-ft', 'peft'} <= set(table.index):
         t, c, m = table.seconds, table.cpu_seconds, table.peak_gb
         print(f"peft / base-ft: training {t['peft'] / t['base-ft']:.2f}, processor time {c['peft'] / c['base-ft']:.2f}, memory {m['peft'] - m['base-ft']:+.2f} GB")
+
+def rule(name, n, r):
+    "A table of n rows, and what decides its labels: rules that the priors do not have."
+    N = lambda *size: r.normal(size=size)
+    if name == 'sines': x = N(n, 8); return x, np.sin(4 * x[:, 0]) + np.sin(4 * x[:, 1])
+    if name == 'order': x = N(n, 12); return x, (np.argmax(x[:, :6], 1) % 2) - .5  # which of six columns is largest
+    if name == 'proto': c, x = N(24, 8), N(n, 8); return x, (((x[:, None] - c) ** 2).sum(-1).argmin(1) % 2) - .5  # the nearest of 24 points
+    if name == 'tree':
+        x = N(n, 15); leaves = [x[:, j] > 0 for j in (2, 3, 5, 6)]
+        return x, np.where(x[:, 0] > 0, np.where(x[:, 1] > .3, *leaves[:2]), np.where(x[:, 4] > -.3, *leaves[2:])) - .5
+    if name == 'cats':  # categories whose codes mean nothing
+        m = [N(12) for _ in range(6)]; c = r.integers(0, 12, size=(n, 6)); x = np.c_[c.astype(float), N(n, 3)]
+        return x, sum(m[i][c[:, i]] for i in range(6)) / 2 + x[:, 6] + .5 * N(n)
+    if name == 'pairs': x = N(n, 12); return x, x[:, 0] * x[:, 1] + x[:, 2] * x[:, 3] + x[:, 4] * x[:, 5] + .3 * N(n)
+    raise SystemExit(f'no table {name}')
+
+def structured(name, n, seed, regression):
+    "Such a table: float32 cells, and labels of which 3 % are wrong, or numbers with a tenth of their spread as noise."
+    x, f = rule(name, n, np.random.default_rng([seed, sum(map(ord, name))]))
+    r = np.random.default_rng(seed)
+    if regression: return x.astype(np.float32), f + .1 * f.std() * r.normal(size=n)
+    return x.astype(np.float32), ((f > (0 if len(np.unique(f)) == 2 else np.median(f))) ^ (r.random(n) < .03)).astype(np.int64)
+
+def one_recipe(name, recipe, rows=2000, seed=0, regression=False):
+    "Tune on a table by a recipe; losses before and after."
+    import math, torch
+    from tabtune.model.checkpoints import load_checkpoint
+    from tabtune.training.comparison import TUNING_TASKS
+    from tabtune.training.loop import LOSSES, LoopSettings, Trainer
+    size, batch, rate, steps = recipe
+    model = load_checkpoint('medium-regression' if regression else 'medium'); task = TUNING_TASKS[model.config.task]
+    for m in model.modules():
+        if isinstance(m, torch.nn.Dropout): m.p = 0.0
+    x, y = structured(name, rows + 2000, seed, regression)
+    train, new = np.arange(rows), np.arange(rows, rows + 2000)
+    episodes = task.held_out(x, y, train, new, 1000, 0, model)
+    stream, (before, m_before) = task.stream(model, x, y, size, size, batch, seed, 'meta-learning', train), task.scores(model, episodes)
+    start = time.process_time()
+    Trainer(model, stream, LoopSettings(n_steps=steps, learning_rate=rate, warmup_steps=round(.1 * steps)), loss=LOSSES[model.config.task]).run()
+    seconds = time.process_time() - start
+    after, m_after = task.scores(model, episodes)
+    return dict(task=model.config.task, table=name, rows=rows, seed=seed, support=size, batch=batch, rate=rate, steps=steps, loss_before=before.mean(), loss_after=after.mean(),
+                measure_before=m_before, measure_after=m_after, cpu_seconds=round(seconds, 1))
+
+def recipes(a):
+    for name in a.tables:
+        for text in a.recipes:
+            size, batch, rate, steps = text.split(':')
+            row = one_recipe(name, (int(size), int(batch), float(rate), int(steps)), a.rows, a.seed, a.regression); print(row, flush=True)
+            if a.out: pd.DataFrame([row]).to_csv(a.out, mode='a', index=False, header=not a.out.exists(), float_format='%.5g')
 
 SCORES = dict(classification=('auc', 'logloss'), regression=('r2', 'rmse'))  # the first: more is better; the second: less
 
@@ -102,6 +155,10 @@ def main():
     s.add_argument('--rows', type=int, default=100_000); s.add_argument('--columns', type=int, default=20)
     s.add_argument('--strategies', nargs='+', default=['base-ft', 'peft']); s.add_argument('--inner', help=argparse.SUPPRESS)
     s.add_argument('--params', default='{}', help='tuning_params as JSON'); s.add_argument('--model', default='medium')
+    s = sub.add_parser('recipes'); s.set_defaults(run=recipes)
+    s.add_argument('--tables', nargs='+', default=['order', 'cats', 'sines', 'pairs', 'tree', 'proto']); s.add_argument('--recipes', nargs='+', default=['512:1:2e-3:80'])
+    s.add_argument('--rows', type=int, default=2000); s.add_argument('--seed', type=int, default=0); s.add_argument('--regression', action='store_true')
+    s.add_argument('--out', type=Path, help='a CSV file to add each run to')
     s = sub.add_parser('suite'); s.set_defaults(run=suite)
     s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
     s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')

@@ -75,12 +75,12 @@ def test_the_page_on_settings_agrees_with_recommend(root):
         assert [r.tuning_params[k] for k in ('support_size', 'batch_size', 'n_episodes')] == [int(n) for n in numbers], size
         assert r.model_params['d_model'] == PRESETS[model].d_model
     little = apply_rules(RuleInputs(10_000, 20, strategy='peft', goal='memory'), timed=False).tuning_params
-    assert (little['support_size'], little['batch_size'], little['n_episodes'], little['peft_config']['r']) == (64, 2, 500, 4)
-    for rows, episodes in ((300, 200), (800, 500), (10_000, 500), (100_000, 1000)):
+    assert (little['support_size'], little['batch_size'], little['peft_config']['r']) == (64, 2, 4)
+    for rows, epochs in ((300, 4), (800, 4), (10_000, 10), (100_000, 16)):
         best = apply_rules(RuleInputs(rows, 20, goal='accuracy', memory=80e9), timed=False)
-        assert apply_rules(RuleInputs(rows, 20), timed=False).tuning_params['n_episodes'] == episodes
+        assert apply_rules(RuleInputs(rows, 20), timed=False).tuning_params['epochs'] == epochs
         assert best.model_params['d_model'] == PRESETS['large'].d_model
-        assert best.tuning_params['n_episodes'] == (episodes if rows < 500 else 2 * episodes)
+        assert best.tuning_params['epochs'] == (epochs if rows < 1000 else 2 * epochs)
 
 def test_pages_show_what_came_out_of_the_same_cells(build, tmp_path, monkeypatch):
     from nbformat.v4 import new_code_cell, new_notebook, new_output, writes

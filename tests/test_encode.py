@@ -85,7 +85,7 @@ def test_drift_every_kind_into_every_kind():
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter('always')
                 z = enc.transform(frame(b).set_axis([a], axis=1))
-            assert not np.isinf(z).any() and len(seen) <= 1 and all('could not be read' in str(w.message) for w in seen)
+            assert not np.isinf(z).any() and len(seen) <= 1 and all('became missing' in str(w.message) for w in seen)
 
 def test_one_warning_for_many_columns():
     enc = TableEncoder().fit(pd.DataFrame({f'c{i}': [1., 2.] for i in range(9)}))
@@ -264,3 +264,105 @@ def test_match_labels():
     same(match_labels(['b', 'z'], ['a', 'b']), [1, -1]); same(match_labels([1, 0, 2], np.array([False, True])), [1, 0, -1])
     same(match_labels(pd.Categorical(['b']), np.array(['a', 'b'])), [1]); same(match_labels(np.array([2., 3.]), np.array([2, 4])), [0, -1])
     t = pd.Series(pd.date_range('2020', periods=3)); same(match_labels(t, encode_labels(t)[1]), [0, 1, 2])
+
+# effects of levels on the target
+
+def towns(task, n=600, levels=30, seed=0):
+    "A table whose towns tell something about the target, and whose clubs don't; and one of five classes for 'classes'."
+    rng = np.random.default_rng(seed)
+    df = pd.DataFrame(dict(age=rng.normal(40, 10, n), town=np.array([f'town {i}' for i in range(levels)])[rng.integers(0, levels, n)],
+                           club=np.array([f'club {i}' for i in range(9)])[rng.integers(0, 9, n)], paid=rng.integers(0, 2, n) > 0))
+    number = df.town.str[5:].astype(int).to_numpy()
+    df.loc[::50, 'town'] = None
+    noise = rng.random(n) < .2
+    if task == 'numbers': return df, np.exp(rng.normal(size=levels)[number] + .3 * rng.normal(size=n))
+    return df, np.where(noise, rng.integers(0, 5, n), number % 5) if task == 'classes' else (number % 2) ^ noise
+
+TASKS = [pytest.param('two', ['town_effect'], id='two classes'), pytest.param('classes', ['town_effect1', 'town_effect2', 'town_effect3'], id='five classes'),
+         pytest.param('numbers', ['town_effect'], id='numbers')]
+def task_of(task): return 'regression' if task == 'numbers' else 'classification'
+
+@pytest.mark.parametrize('task,effects', TASKS)
+def test_effects_of_levels(task, effects):
+    df, y = towns(task); enc = TableEncoder(); z, _ = enc.fit_rows(df, y, task_of(task)); k = len(effects)
+    assert list(enc.get_feature_names_out()) == ['age', 'town', *effects, 'club', 'paid']
+    same(enc.categorical_mask_, [False, True] + [False] * k + [True, False]); same(enc.sources_, [0, 1] + [1] * k + [2, 3])
+    assert enc.summary().outputs.tolist() == [1, 1 + k, 1, 1]
+    same(np.isnan(z[:, 2]), df.town.isna()); same(enc.decode(z).town.isna(), df.town.isna())
+    full = enc.transform(df)
+    same(np.delete(full, range(2, 2 + k), 1), TableEncoder().fit_transform(df)); same(np.delete(z, range(2, 2 + k), 1), TableEncoder().fit_transform(df))
+    same(full[:, 1] == 0, np.isclose(full[:, 2], enc.columns_[1].effects[0][0]))  # one effect for each level
+    assert not np.array_equal(full[:, 2], z[:, 2], equal_nan=True) and np.corrcoef(full[1:50, 2], z[1:50, 2])[0, 1] > .8
+    assert np.isnan(enc.transform(df[1:2].assign(town='nowhere'))[0, 1:2 + k]).all()
+    for e in (back(enc), pickle.loads(pickle.dumps(enc))): assert e.transform(df).tobytes() == full.tobytes()
+
+def test_no_effects():
+    df, y = towns('two'); plain = TableEncoder().fit_transform(df)
+    for X, labels, task in ((df, y, None), (df, np.zeros(len(df), int), 'classification'), (df[:15], y[:15], 'classification')):
+        same(TableEncoder().fit_rows(X, labels, task)[0], TableEncoder().fit_transform(X))
+    coin = np.random.default_rng(1).integers(0, 2, len(df))
+    same(TableEncoder().fit_rows(df, coin, 'classification')[0], plain)                                    # the levels tell nothing
+    three = df.assign(town='town ' + pd.Series(y + df.paid).astype(str))
+    same(TableEncoder().fit_rows(three, y, 'classification')[0], TableEncoder().fit_transform(three))      # three levels: codes will do
+    numbers = df[['age', 'paid']]
+    same(TableEncoder().fit_rows(numbers, y, 'classification')[0], TableEncoder().fit_transform(numbers))
+    assert TableEncoder().fit_rows(df.assign(town=None), y, 'classification')[0].shape[1] == 4             # all missing
+
+def test_effects_of_old_encoders():
+    df, y = towns('two'); enc = TableEncoder(); enc.fit_rows(df, y)
+    old = enc.state_dict()
+    for c in old['columns']: c.pop('effects', None)
+    same(TableEncoder.from_state(old).transform(df), enc.transform(df))
+
+@pytest.mark.parametrize('steps,done', [
+    pytest.param({}, 'levels as codes and their effect on the target', id='no steps'),
+    pytest.param(dict(imputation_strategy='median', scaling_strategy='power', feature_selection_strategy='variance', n_features=4),
+                 'levels as codes and their effect on the target, most frequent level for missing cells', id='steps on numbers'),
+    pytest.param(dict(categorical_encoding='ordinal'), 'levels as codes', id='codes wanted'),
+    pytest.param(dict(categorical_encoding='onehot'), 'levels as codes, one-hot', id='one-hot wanted')])
+def test_effects_and_steps(steps, done):
+    from tabtune.data.processing import TableProcessor, encoder_from_state, processing_summary
+    df, y = towns('two'); p = TableProcessor(**steps); x, _ = p.fit_rows(df, y); t = processing_summary(p).set_index('column')
+    assert t.done['town'] == done
+    assert ('town_effect' in p.names_) == ('effect' in done)
+    assert p.transform(df).shape == x.shape
+    assert encoder_from_state(p.state_dict()).transform(df).tobytes() == p.transform(df).tobytes()
+
+def level_table(n, levels, seed, n_new=1500):
+    "Labels from a normal effect of each level and of four numbers: table, labels, and the same as a sparse one-hot matrix."
+    from scipy.sparse import csr_array, hstack
+    rng = np.random.default_rng(seed)
+    x, level = rng.normal(size=(n + n_new, 4)), rng.integers(0, levels, n + n_new)
+    eta = .7 * x @ rng.normal(size=4) + 1.5 * rng.normal(size=levels)[level]
+    y = (rng.random(n + n_new) < 1 / (1 + np.exp(np.median(eta) - eta))).astype(int)
+    unseen = ~np.isin(level, level[:n])
+    onehot = csr_array(((~unseen).astype(float), (np.arange(len(level)), level)), shape=(len(level), levels))
+    return pd.DataFrame(x, columns=list('abcd')).assign(town='town ' + pd.Series(level).astype(str)), y, hstack([x, onehot]).tocsr()
+
+@pytest.mark.parametrize('n,levels', [pytest.param(800, k, id=f'{k} levels') for k in (40, 100, 200)])
+def test_many_levels_as_good_as_onehot(n, levels):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from tabtune import MitraClassifier
+    scores = []
+    for seed in (10, 11, 12):
+        df, y, onehot = level_table(n, levels, seed)
+        ours = MitraClassifier(device='cpu').fit(df[:n], y[:n]).predict_proba(df[n:])[:, 1]
+        linear = LogisticRegression(max_iter=1000).fit(onehot[:n], y[:n]).predict_proba(onehot[n:])[:, 1]
+        scores.append((roc_auc_score(y[n:], ours), roc_auc_score(y[n:], linear)))
+    ours, linear = np.mean(scores, 0)
+    assert ours > linear - .01, f'AUC {ours:.3f}, one-hot logistic regression {linear:.3f}'
+
+def test_effects_in_a_pipeline(tmp_path):
+    from tabtune import TabularPipeline, feature_importance, get_attention_weights, similar_rows
+    df, y = towns('two'); new = df[:40].assign(age=30.)
+    p = TabularPipeline(tuning_params=dict(device='cpu')).fit(df, y); e = p.estimator_
+    same(e.x_support_, TableEncoder().fit_rows(df, y, 'classification')[0])  # training rows keep their cross-fitted effects
+    q = TabularPipeline.load(p.save(tmp_path/'p.tabtune'))
+    same(q.predict_proba(new), p.predict_proba(new)); same(q.estimator_.x_support_, e.x_support_)
+    importance = feature_importance(p, new)
+    assert set(importance.index) == set(df.columns) and importance.index[0] == 'town'
+    assert get_attention_weights(p, new[:3]).tokens == ['label', 'age', 'town', 'town_effect', 'club', 'paid']
+    rows = similar_rows(p, new[:1])
+    assert set(rows.columns) == {'weight', 'label', *df.columns} and rows.town.fillna('').tolist() == df.town[rows.index].fillna('').tolist()
+    assert p.show_processing_summary().set_index('column').inputs.to_dict() == dict(age=1, town=2, club=1, paid=1)

@@ -136,7 +136,7 @@ def test_imports_are_among_the_problems(root, monkeypatch):
     for part in ('module', 'index', 'readme', 'notebook', 'public', 'link', 'collection'): monkeypatch.setattr(check, f'{part}_problems', lambda root: [])
     assert check.problems(root) == []
     monkeypatch.setattr(chapters, 'PACKAGES', chapters.PACKAGES[::-1])
-    assert any(p.startswith('nbs/training/08_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
+    assert any(p.startswith('nbs/training/09_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
 
 def collected(root, *lines):
     "The problems with the ids of a single test file."

@@ -110,7 +110,7 @@ def test_recommended_settings_are_used():
     X, y = table(200)
     pipe = TabularPipeline(tuning_strategy='base-ft', tuning_params='auto', model_params=dict(d_model=32, num_layers=1)).fit(X, y)
     rec = pipe.recommendation_
-    assert rec.tuning_params['learning_rate'] == pipe.describe()['learning_rate'] == 1e-3
+    assert rec.tuning_params['learning_rate'] == pipe.describe()['learning_rate'] == find_strategy('base-ft').rate_for(32)
     assert pipe.describe()['steps'] <= rec.tuning_params['epochs'] * rec.tuning_params['steps_per_epoch']
     assert clone(pipe).tuning_params == 'auto' and not hasattr(pipe.set_params(tuning_strategy='inference').fit(X, y), 'recommendation_')
 

@@ -131,7 +131,7 @@ def test_labels_of_a_dask_table_are_those_of_pandas(fitted):
 
 def test_sparse_and_other_things_are_refused_with_a_reason():
     import scipy.sparse as sp
-    for X, reason in ((sp.eye(4).tocsr(), 'dense'), ('table.csv', '2D'), (None, '2D|None'), (np.ones((2, 2, 2)), 'dim 3')):
+    for X, reason in ((sp.eye(4).tocsr(), 'dense'), ('table.csv', 'read_table'), (None, '2D|None'), (np.ones((2, 2, 2)), 'dim 3')):
         with pytest.raises(InputError, match=reason): MitraClassifier('small').fit(X, [0, 1, 0, 1])
 
 @pytest.mark.parametrize('columns', [1, 2000])
@@ -148,13 +148,13 @@ def test_one_row_per_class():
 
 def test_whole_numbers_that_are_nearly_all_different_look_like_a_regression():
     X, y = np.arange(60.)[:, None], np.arange(60) * 7
-    with pytest.warns(UserWarning, match='60 different numbers in 60 rows: this looks like a regression'): MitraClassifier('small').fit(X, y)
+    with pytest.warns(UserWarning, match='60 different numbers in 60 rows.*this looks like a regression'): MitraClassifier('small').fit(X, y)
 
 def test_nearest_rows_beat_a_sample_where_detail_matters():
-    "Eight by eight chequers, which 200 rows of 6,000 can't show."
+    "Eight by eight chequers, which 200 rows of 6,000 can't show; with every row, or with trees beside the model, a sample is as good."
     r = np.random.default_rng(0)
     X = r.random((7000, 2)); y = (np.floor(X * 8).sum(1) % 2).astype(int)
-    score = {s: MitraClassifier('small', device='cpu', max_support=200, support_strategy=s).fit(X[:6000], y[:6000]).score(X[6000:], y[6000:]) for s in ('sample', 'nearest')}
+    score = {s: MitraClassifier('small', device='cpu', max_support=200, support_strategy=s, experts=None).fit(X[:6000], y[:6000]).score(X[6000:], y[6000:]) for s in ('sample', 'nearest')}
     assert score['nearest'] > score['sample'] + 0.1, score
 
 @pytest.fixture(scope='module')

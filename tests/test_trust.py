@@ -289,7 +289,7 @@ def test_trained_on_a_gpu_loads_on_a_cpu(stepped, saved):
     if torch.cuda.is_available(): pytest.skip('this machine has CUDA')
     whole, X = parts(saved), people(9, seed=2)[0]
     m = json.loads(whole['manifest.json'])
-    m['estimator']['device'] = 'cuda'
+    m['estimator']['device'], m['device_missing'] = 'cuda', False
     rezip('gpu.tabtune', whole | {'manifest.json': json.dumps(m)})
     with pytest.warns(UserWarning, match='not available'): loaded = TabularPipeline.load('gpu.tabtune')
     assert np.array_equal(loaded.predict_proba(X), stepped.predict_proba(X))

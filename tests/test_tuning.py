@@ -109,15 +109,15 @@ def test_wrong_settings_are_named_before_any_work(params, message, strategy):
 
 # name: default, values that are good, values that are not
 SETTINGS = dict(
-    device=('auto', ['cpu', 'cuda', 'cuda:0', 'mps'], ['gpu', 'CUDA', 0]), epochs=(3, [1, 10_000, np.int64(5)], [0, -1, 10_001, 1.5, '3', True, None]),
-    learning_rate=(1e-5, [1e-8, 1, 1.0, np.float32(1e-3)], [0, -1e-5, 1.1, '1e-5', float('nan'), None]), optimizer=('adamw', ['adam', 'sgd'], ['AdamW', 'rmsprop', None]),
-    weight_decay=(0.01, [0, 1.0], [-0.1, 1.5, 'none']), support_size=(128, [1, 100_000], [0, 100_001, 12.5]), query_size=(128, [1, 100_000], [0, 100_001, 12.5]),
-    n_episodes=(500, [1, 10_000_000], [0, 1e3]), steps_per_epoch=(50, [1, 1_000_000], [0, 2.5]), batch_size=(4, [1, 8, 1024], [0, 1025, 2.5]),
-    gradient_accumulation_steps=(1, [1, 1024], [0, 1025]), warmup_steps=(None, [0, 10, None], [-1, 0.1]), max_grad_norm=(1.0, [1e-6, 5], [0, -1, None]),
-    early_stopping=(True, [False], [1, 'yes', None]), patience=(3, [1, 10_000], [0, 1.5]), mixed_precision=('auto', ['bf16', 'no'], ['fp8', 'fp16', ['bf16']]),
+    device=('auto', ['cpu', 'cuda', 'cuda:0', 'mps'], ['gpu', 'CUDA', 0]), epochs=(None, [1, 10_000, np.int64(5), None], [0, -1, 10_001, 1.5, '3', True]),
+    learning_rate=(None, [1e-8, 1, 1.0, np.float32(1e-3), None], [0, -1e-5, 1.1, '1e-5', float('nan')]), optimizer=('adamw', ['adam', 'sgd'], ['AdamW', 'rmsprop', None]),
+    weight_decay=(None, [0, 1.0], [-0.1, 1.5, 'none']), support_size=(None, [1, 100_000], [0, 100_001, 12.5]), query_size=(None, [1, 100_000], [0, 100_001, 12.5]),
+    n_episodes=(None, [1, 10_000_000, None], [0, 1e3]), steps_per_epoch=(None, [1, 1_000_000], [0, 2.5]), batch_size=(None, [1, 8, 1024], [0, 1025, 2.5]),
+    gradient_accumulation_steps=(None, [1, 1024], [0, 1025]), warmup_steps=(None, [0, 10, None], [-1, 0.1]), max_grad_norm=(1.0, [1e-6, 5], [0, -1, None]),
+    early_stopping=(True, [False], [1, 'yes', None]), patience=(4, [1, 10_000], [0, 1.5]), mixed_precision=('auto', ['bf16', 'no'], ['fp8', 'fp16', ['bf16']]),
     show_progress=(True, [False], ['no', 0]), callbacks=([], [[Callback()], (Callback(),)], [3, None, [print], [Callback]]),
-    checkpoint_dir=(None, ['run', __file__], [3, ['run']]), resume=(False, [], ['yes', 1]), finetune_mode=('meta-learning', ['sft'], ['SFT', 'lora', None]),
-    peft_config=(LoraSettings(), [{}, None, dict(r=4)], [4, ['q'], dict(rank=4), dict(r=0), dict(r=257), dict(r=1.5), dict(lora_alpha=0), dict(lora_alpha='16'),
+    keep=('better', ['tuned', 'last'], ['best', 'untuned', True, None]), checkpoint_dir=(None, ['run', __file__], [3, ['run']]), resume=(False, [], ['yes', 1]), finetune_mode=('meta-learning', ['sft'], ['SFT', 'lora', None]),
+    peft_config=(None, [{}, None, dict(r=4)], [4, ['q'], dict(rank=4), dict(r=0), dict(r=257), dict(r=1.5), dict(lora_alpha=0), dict(lora_alpha='16'),
                                                          dict(lora_dropout=-0.1), dict(lora_dropout=1), dict(target_modules=[]), dict(target_modules=3), dict(target_modules=['q', 3])]))
 
 def test_every_setting_of_tuning_has_its_default_its_range_and_its_errors():
@@ -135,15 +135,137 @@ def test_every_setting_of_tuning_has_its_default_its_range_and_its_errors():
 
 def test_defaults_of_adapters_and_names_with_the_same_meaning():
     assert vars(LoraSettings()) == dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=None)
-    assert [find_strategy(s).config().learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [1e-5, 1e-5, 1e-5, 2e-5, 2e-5]
+    assert [find_strategy(s).config().learning_rate for s in ('inference', 'base-ft', 'finetune', 'peft', 'lora')] == [None] * 5  # measured, by size
     assert find_strategy('peft').config(dict(learning_rate=1e-5)).learning_rate == 1e-5
     for given, meant in {True: 'bf16', False: 'no', 'fp32': 'no', 'none': 'no', 'bfloat16': 'bf16', 'auto': 'auto'}.items():
         assert tuning_config(dict(mixed_precision=given)).mixed_precision == meant
     for given in ('meta_learning', 'episodic'): assert tuning_config(dict(finetune_mode=given)).finetune_mode == 'meta-learning'
 
-def test_a_large_batch_is_warned_about_and_eight_is_not_large(caplog):
-    tuning_config(dict(batch_size=8)); assert not caplog.records
-    tuning_config(dict(batch_size=9)); assert 'gradient_accumulation_steps' in caplog.text
+# what is left open, and what is odd
+
+LITTLE = dict(epochs=1, steps_per_epoch=1, support_size=16, query_size=8, batch_size=1, show_progress=False)
+
+def settled(params, n=1200, model=None, strategy='base-ft'):
+    "The settings of a run on a table of n rows."
+    return Tuning(model or tiny_model(), *rings(n), params, strategy).config
+
+@pytest.mark.parametrize('params', [None, {}, 'auto', TuningConfig(), dict(epochs=None, learning_rate=None, n_episodes=None)], ids=['None', 'empty', 'auto', 'config', 'all None'])
+@pytest.mark.parametrize('strategy', ['base-ft', 'peft'])
+def test_there_is_one_set_of_defaults(params, strategy):
+    r = Tuning(tiny_model(), *rings(1200), 'auto', strategy).recommendation.tuning_params
+    c = settled(params, strategy=strategy)
+    assert {k: getattr(c, k) for k in ('epochs', 'steps_per_epoch', 'batch_size', 'support_size', 'query_size', 'learning_rate', 'weight_decay', 'patience')} == \
+        {k: r[k] for k in ('epochs', 'steps_per_epoch', 'batch_size', 'support_size', 'query_size', 'learning_rate', 'weight_decay', 'patience')}
+    assert tuning.loop_settings(c).n_steps == r['epochs'] * r['steps_per_epoch']
+
+def test_the_rate_left_open_is_the_one_for_the_size_of_the_model_and_a_number_is_obeyed():
+    wide = Mitra(MitraConfig(d_model=128, num_layers=1))
+    assert settled({}, model=wide).learning_rate == find_strategy('base-ft').rate_for(128) < settled({}).learning_rate == find_strategy('base-ft').rate_for(32)
+    assert settled(dict(learning_rate=1e-5)).learning_rate == 1e-5
+
+@pytest.mark.parametrize('params, steps', [
+    pytest.param(dict(epochs=5), 50, id='five epochs'), pytest.param(dict(epochs=5, n_episodes=None), 50, id='five epochs, n_episodes=None'),
+    pytest.param(dict(epochs=5, n_episodes=30, batch_size=1, gradient_accumulation_steps=1), 30, id='cut by n_episodes'),
+    pytest.param(dict(n_episodes=30, batch_size=1, gradient_accumulation_steps=1), 30, id='n_episodes alone'),
+    pytest.param(dict(epochs=3, steps_per_epoch=7, batch_size=4), 21, id='batches do not shorten epochs')])
+def test_how_long_a_run_is(params, steps): assert tuning.loop_settings(settled(params)).n_steps == steps
+
+ODD = [pytest.param(dict(epochs=5, n_episodes=500, steps_per_epoch=50, batch_size=4, gradient_accumulation_steps=1), 'n_episodes=500 ends training after 2.5 of 5 epochs', id='n_episodes'),
+       pytest.param(dict(warmup_steps=1000), 'warmup_steps=1000 is more than the', id='warmup_steps'),
+       pytest.param(dict(max_grad_norm=1e6), 'max_grad_norm=1e+06 clips nothing', id='max_grad_norm'),
+       pytest.param(dict(batch_size=9), 'batch_size=9 is large for 2D attention; if memory runs out, prefer gradient_accumulation_steps', id='batch_size')]
+
+@pytest.mark.parametrize('params, message', ODD)
+def test_what_is_odd_is_said_once_before_the_start(params, message, caplog):
+    settled(params)
+    assert [r.getMessage()[:len(message)] for r in caplog.records if r.levelname == 'WARNING'] == [message]
+
+@pytest.mark.parametrize('params', [None, dict(epochs=5), dict(n_episodes=500), dict(batch_size=8), dict(epochs=2, n_episodes=10 ** 6), dict(warmup_steps=20), dict(max_grad_norm=5.0)], ids=str)
+def test_no_false_alarm(params, caplog):
+    settled(params)
+    assert [r.getMessage() for r in caplog.records if r.levelname == 'WARNING'] == []
+
+@pytest.mark.parametrize('strategy, params, unused', [
+    pytest.param('inference', dict(epochs=3, device='cpu'), "'epochs' unused, since tuning_strategy='inference' trains nothing", id='epochs of inference'),
+    pytest.param('inference', 'auto', "'auto' unused", id='auto of inference'),
+    pytest.param('base-ft', LITTLE | dict(peft_config=dict(r=4)), "'peft_config' unused, since tuning_strategy='base-ft' has no use for it", id='peft_config of base-ft'),
+    pytest.param('inference', dict(device='cpu'), None, id='device of inference'), pytest.param('inference', None, None, id='nothing'),
+    pytest.param('peft', LITTLE | dict(peft_config=dict(r=4)), None, id='peft_config of peft')])
+def test_what_is_not_used_is_said_to_be_unused(strategy, params, unused, caplog):
+    pipeline(tuning_strategy=strategy, tuning_params=params, model_params=dict(d_model=32, num_layers=1)).fit(*rings(60))
+    said = [r.getMessage() for r in caplog.records if 'unused' in r.getMessage()]
+    assert len(said) == (unused is not None) and (unused is None or unused in said[0])
+
+@pytest.mark.parametrize('value, message', [(0.9, r'dropout=0\.9 must lie in 0\.0\.\.0\.3'), (1.5, r'dropout=1\.5 must lie in 0\.0\.\.0\.3'), ('much', 'dropout')])
+@pytest.mark.filterwarnings("ignore:'dropout' belongs in model_params")
+def test_dropout_among_the_tuning_parameters_is_checked(value, message):
+    with pytest.raises(ConfigError, match=message): pipeline(tuning_params=LITTLE | dict(dropout=value)).fit(*rings(60))
+    pipeline(tuning_params=LITTLE | dict(dropout=None), model_params=dict(d_model=32, num_layers=1)).fit(*rings(60))
+
+@pytest.mark.parametrize('mode', ['meta_learning', 'episodic', 'meta-learning', 'sft'])
+def test_names_of_the_mode_in_the_constructor(mode):
+    pipe = pipeline(finetune_mode=mode, tuning_params=LITTLE, model_params=dict(d_model=32, num_layers=1)).fit(*rings(60))
+    assert pipe.describe()['finetune_mode'] == ('sft' if mode == 'sft' else 'meta-learning')
+
+# what it says at the end
+
+def kept(monkeypatch, params, *gains):
+    "The result of a run whose comparisons end with these gains."
+    gains_of_repeats(monkeypatch, *gains)
+    return tune(tiny_model(), *rings(150), QUICK | dict(epochs=1, steps_per_epoch=2) | params)
+
+def test_a_gain_is_printed_or_logged(monkeypatch, capsys, caplog):
+    caplog.set_level('INFO', 'tabtune')
+    line = 'kept: tuned (held-out log loss 1.000 → 0.900, better in 5 of 5 folds)'
+    assert kept(monkeypatch, {}, *[0.1] * 5).report['verdict'] == line and line in caplog.messages and line not in capsys.readouterr().out
+    kept(monkeypatch, dict(show_progress=True), *[0.1] * 5)
+    assert capsys.readouterr().out.splitlines()[-1] == line
+
+@pytest.mark.parametrize('progress', [True, False])
+def test_no_gain_is_a_warning_with_advice(monkeypatch, caplog, progress):
+    report = kept(monkeypatch, dict(show_progress=progress, learning_rate=1e-5), -0.1).report
+    assert report['verdict'] == ('kept: untuned; tuning did not help (held-out log loss 1.000 → 1.100, on 20 rows). '
+                                 'Try learning_rate=0.002, measured for models of this size, instead of 1e-05')
+    assert [r.getMessage() for r in caplog.records if r.levelname == 'WARNING'] == [report['verdict']]
+
+@pytest.mark.parametrize('keep, gain, model, better', [('better', -0.1, 'untuned', False), ('tuned', -0.1, 'tuned', False), ('last', -0.1, 'tuned', False), ('better', 1e-5, 'untuned', False)])
+def test_keep(monkeypatch, keep, gain, model, better):
+    result = kept(monkeypatch, dict(keep=keep), gain)
+    assert (result.report['kept'], result.report['better'], result.report['repeats'], result.not_kept is None) == (model, better, 1, model == 'tuned')
+    assert keep == 'better' or result.report['verdict'].startswith(f"kept: tuned, as keep='{keep}' asks (held-out log loss")
+
+def test_keep_last_has_the_weights_of_the_last_step():
+    x, y = rings(150)
+    class Last(Callback):
+        def on_step(self, state): self.weights = {n: w.detach().clone() for n, w in run.tuned.named_parameters()}
+    last = Last()
+    run = Tuning(tiny_model(), x, y, QUICK | dict(keep='last', learning_rate=1e-2), 'base-ft', 0.0, 0, [last])
+    result = run.run()
+    assert result.report['best_step'] == result.report['steps'] == 8
+    for n, w in result.model.named_parameters(): assert torch.equal(w, last.weights[n]), n
+
+@pytest.mark.parametrize('strategy', ['base-ft', 'peft'])
+def test_tuned_weights_that_were_not_kept_can_be_had(strategy):
+    X, y = rings(150)
+    pipe = pipeline(tuning_strategy=strategy, tuning_params=QUICK | dict(learning_rate=1e-2), model_params=dict(d_model=32, num_layers=1)).fit(X, np.random.default_rng(0).permutation(y))
+    if pipe.describe()['kept'] == 'tuned': pytest.skip('tuning helped')
+    assert type(pipe.tuned_model_) is Mitra and pipe.tuned_model_ is not pipe.model
+    assert not hasattr(TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y), 'tuned_model_')
+
+def test_seconds_are_the_whole_wait_and_its_parts():
+    class Slow(Callback):
+        def on_validate(self, state): time.sleep(0.1)
+    start = time.perf_counter()
+    report = pipeline(tuning_params=QUICK | dict(callbacks=[Slow()])).fit(*rings(150)).describe()
+    wait = time.perf_counter() - start
+    parts = {k: report[f'seconds_{k}'] for k in ('reading', 'training', 'validation', 'comparison', 'other')}
+    assert abs(sum(parts.values()) - report['seconds']) < 0.06 and 0.3 <= report['seconds'] <= wait + 0.02 and report['seconds'] > 0.9 * wait - 0.1
+
+def test_early_stopping_reports_itself_only_when_it_stopped_early():
+    x, y = rings(150)
+    wrong = QUICK | dict(optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0, steps_per_epoch=1)
+    ends = [tune(tiny_model(), x, y, wrong | dict(epochs=e, patience=2)).report for e in (2, 9)]
+    assert [r['ended'] for r in ends] == ['complete', 'early stopping'] and ends[1]['steps'] < 9
 
 @pytest.mark.parametrize('labels', ['one class', 'one row', 'one row of a class', 'all different', 'a dozen rows', 'fifteen classes'])
 def test_odd_tables_end_well(labels):
@@ -259,7 +381,8 @@ def gains_of_repeats(monkeypatch, *gains):
 @pytest.mark.parametrize('gains, repeats, kept', [
     pytest.param([-0.1], 1, 'untuned', id='loss at once'), pytest.param([0.1, -0.2], 2, 'untuned', id='loss after a gain'),
     pytest.param([0.1] * 5, 5, 'tuned', id='gains only'),
-    pytest.param([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned', id='losses after two gains')])
+    pytest.param([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned', id='losses after two gains'),
+    pytest.param([6e-6], 1, 'untuned', id='a gain that does not matter'), pytest.param([0.1, -0.0985], 2, 'untuned', id='too little is left of a gain')])
 def test_a_small_table_is_repeated_while_a_gain_is_in_sight(monkeypatch, gains, repeats, kept):
     gains_of_repeats(monkeypatch, *gains)
     x, y = rings(150)
@@ -413,7 +536,7 @@ torch.save(dict(weights=run.tuned.state_dict(), loss=run.history.frame().loss.dr
 
 def shared_run(batch_size):
     x, y = rings(200)
-    config = TuningConfig(**QUICK | dict(batch_size=batch_size, optimizer='sgd', learning_rate=0.5))
+    config = TuningConfig(**QUICK | dict(batch_size=batch_size, gradient_accumulation_steps=1, optimizer='sgd', learning_rate=0.5))
     run = Tuning(tiny_model(), x, y, config, 'base-ft', 0.0, 42)
     run.run()
     return run

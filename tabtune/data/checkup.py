@@ -220,20 +220,24 @@ def giveaway_findings(df, x, y, encoder, is_classes) -> list:
     return [_giveaway(names[i], f'from this column alone, held-out rows are predicted with an {what} of {v:.3f}')
             for i, v in _alone_scores(x, y, encoder.sources_, is_classes).items() if v >= limit]
 
-# %% ../../nbs/data/12_checkup.ipynb #6b54f5ef
+# %% ../../nbs/data/12_checkup.ipynb #04870a21
+def _same_key(s, z):
+    "What two columns that say the same have in common, or None for a constant one."
+    levels, distinct = pd.factorize(s.map(str, na_action='ignore') if s.dtype == object else s)
+    if len(distinct) < 2: return None
+    if 2 * len(distinct) <= len(s): return levels.tobytes()  # which rows are equal, whatever they are called
+    z = z.astype(np.float64)
+    gap, width = np.isnan(z), np.nanstd(z, axis=0)
+    z = np.nan_to_num((z - np.nanmean(z, axis=0)) / np.where(width > 0, width, 1))
+    sign = np.sign(z.ravel()[np.abs(z).argmax()]) if z.shape[1] == 1 else 1
+    return (z * sign).round(3).tobytes() + gap.tobytes()
+
 def duplicate_findings(df, x, encoder) -> list:
     "Columns that say the same as an earlier one."
     seen, names, out = {}, column_names(df), []
     for i in np.unique(encoder.sources_):
-        z = x[:, encoder.sources_ == i].astype(np.float64)
-        gap = np.isnan(z)
-        if gap.all(): continue
-        z = z - np.nanmean(z, axis=0)
-        width = np.nanstd(z, axis=0)
-        if not (width > 0).any(): continue
-        z = np.nan_to_num(z / np.where(width > 0, width, 1))
-        lead = z.ravel()[np.abs(z).argmax()]
-        key = (z.shape, (z * np.sign(lead)).round(3).tobytes() if z.shape[1] == 1 else z.round(3).tobytes(), gap.tobytes())
+        z = x[:, encoder.sources_ == i]
+        if np.isnan(z).all(0).any() or (key := _same_key(df.iloc[:, i], z)) is None: continue
         if key in seen: out.append(TableFinding(names[i], 'duplicate column', f'says the same as {names[seen[key]]!r}', 'keeps both', _drop(names[i])))
         seen.setdefault(key, i)
     return out

@@ -247,8 +247,10 @@ def check_target(
     except OverflowError: raise InputError("Input y contains a whole number too large for dtype('float64')") from None
     text = np.flatnonzero(np.isnan(x) & s.notna().to_numpy())
     if len(text):
+        digits = sum(any(c.isdigit() for c in str(v)) for v in s.iloc[text])
+        number = r"numbers in a frame of other signs can be read first, y = pd.to_numeric(y.str.replace(r'[^0-9.\-]', '', regex=True))"
         raise InputError(f'y must hold numbers for a regression, but row {text[0]} is {s.iloc[text[0]]!r}; '
-                         'for classes use a classifier')
+                         + (number if 2 * digits > len(text) else 'for classes use a classifier'))
     if (missing := np.flatnonzero(np.isnan(x))).size:
         raise InputError(f'Input y contains NaN: {len(missing)} of {len(x)} targets are missing, the first in row {missing[0]} '
                          '(counted from 0). Leave these rows out of X and y, e.g. keep = y.notna()')

@@ -8,6 +8,7 @@ __all__ = ['STRENGTHS', 'LEAST_LEVELS', 'LEAST_GAIN', 'strength_of', 'LevelModel
 
 # %% ../../nbs/data/03a_level_effects.ipynb #d5244d31
 import numpy as np
+from scipy.special import ndtri
 
 # %% ../../nbs/data/03a_level_effects.ipynb #36ee7a08
 STRENGTHS = 2. ** np.arange(-2, 13)
@@ -114,10 +115,9 @@ def level_targets(
     task: str,  # 'classification' or 'regression'
 ) -> np.ndarray:  # (n, T)
     "The numbers whose levels' effects are learnt, with mean 0 and variance 1; T is 0 where all targets are the same."
-    from scipy.stats import norm, rankdata  # imported late, it takes a while
-    values, y_codes = np.unique(y, return_inverse=True)
+    values, y_codes, rows = np.unique(y, return_inverse=True, return_counts=True)
     if len(values) < 2: return np.zeros((len(y), 0))
-    if task == 'regression': t = norm.ppf((rankdata(y) - .5) / len(y))[:, None]
+    if task == 'regression': t = ndtri((np.cumsum(rows) - rows / 2) / len(y))[y_codes][:, None]  # of the middle rank of each value
     else: t = (np.array([[0.], [1.]]) if len(values) == 2 else class_directions(codes, sizes, y_codes))[y_codes]
     return (t - t.mean(0)) / np.maximum(t.std(0), 1e-12)
 

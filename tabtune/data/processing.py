@@ -247,13 +247,14 @@ class TableProcessor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
     resampling_strategy : 'over', 'under' or 'smote'
     random_state : seed of the steps that draw
     task : 'classification' or 'regression'
+    column_types : dict of kinds by column, see `TableEncoder`
     """
     def __init__(self, imputation_strategy=None, categorical_encoding=None, scaling_strategy=None, feature_selection_strategy=None,
-                 n_features=None, resampling_strategy=None, random_state=42, task='classification'):
+                 n_features=None, resampling_strategy=None, random_state=42, task='classification', column_types=None):
         self.imputation_strategy, self.categorical_encoding = imputation_strategy, categorical_encoding
         self.scaling_strategy, self.resampling_strategy = scaling_strategy, resampling_strategy
         self.feature_selection_strategy, self.n_features = feature_selection_strategy, n_features
-        self.random_state, self.task = random_state, task
+        self.random_state, self.task, self.column_types = random_state, task, column_types
 
 # %% ../../nbs/data/05_processing.ipynb #ccdcf049
 _STEPS = dict(imputation_strategy=Impute, categorical_encoding=Categories, scaling_strategy=Scale, feature_selection_strategy=Select)
@@ -267,7 +268,7 @@ def fit_rows(self: TableProcessor,
     params = check_processor_params({k: getattr(self, k) for k in PROCESSOR_KEYS})
     if self.task == 'regression' and 'resampling_strategy' in params:
         raise ConfigError('resampling_strategy is for classes, not for numbers')
-    self.encoder_, self.steps_ = TableEncoder(), {}
+    self.encoder_, self.steps_ = TableEncoder(self.column_types), {}
     task = None if 'categorical_encoding' in params else self.task  # an encoding that was asked for has the codes only
     m = self._matrix(self.encoder_.fit_rows(df, y, task)[0])
     for key, Step in _STEPS.items():
@@ -317,7 +318,7 @@ def transform(self: TableProcessor, X):
     return next(iter([*self.blocks(X)]))
 
 # %% ../../nbs/data/05_processing.ipynb #c68b3757
-_LEVELS_BECAME = {'ordinal': 'codes', 'onehot': 'one-hot', 'target': 'mean target by level'}
+_LEVELS_BECAME = {'onehot': 'one-hot', 'target': 'mean target by level'}
 _ON_LEVELS = dict(imputation_strategy=lambda choice: 'most frequent level for missing cells', categorical_encoding=_LEVELS_BECAME.get)
 _ON_NUMBERS = dict(imputation_strategy=lambda choice: f'{choice} for missing cells', scaling_strategy=lambda choice: f'{choice} scaling')
 

@@ -24,7 +24,7 @@ from ..core.forks import prepare_for_forks
 from ..core.nested_params import NestedParams
 from ..core.shapes import InputError
 from ..data.checkup import quick_findings
-from ..data.encode import TableEncoder
+from ..data.encode import TableEncoder, check_column_types
 from ..data.processing import TableProcessor, check_processor_params
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
@@ -158,6 +158,7 @@ class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     def _reset_calibration(self): "Forget, or measure again, what depends on the model in use."
     def _can_blend(self) -> bool: return False  # whether there is anything that experts could help with
     def _keep_held_out(self, held, own, answers): "What is known of held-out rows, for a calibration."
+    def _blend_state(self): return self.blend_ and self.blend_.state()  # plain data, or None
 
 
 # %% ../../nbs/estimators/01_base.ipynb #1c89a5c8
@@ -195,6 +196,7 @@ def _check_settings(self: InContextEstimator) -> dict:  # the processing steps, 
     if not isinstance(self.random_state, (type(None), np.random.RandomState)): check_range('random_state', self.random_state, 0)
     check_choice('support_strategy', self.support_strategy, ['sample', 'nearest'])
     check_choice('calibrate', self.calibrate, [True, False])
+    check_column_types(self.column_types)
     return check_processor_params(self.processor_params)
 
 @patch
@@ -214,7 +216,8 @@ def _fit_encoder(
     seed: int,
 ) -> tuple:  # matrix (n', F) and targets (n',) of the training rows
     "Learn to read the table, with the processing steps."
-    encoder = TableProcessor(**steps, random_state=seed, task=self.task) if steps else TableEncoder()
+    types = self.column_types
+    encoder = TableProcessor(**steps, column_types=types, random_state=seed, task=self.task) if steps else TableEncoder(types)
     rows = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
     self._set_encoder(encoder)
     x, y = rows
@@ -359,25 +362,41 @@ def _with_support(self: InContextEstimator, rows):
 MIN_WEIGHT = 0.02  # an expert of less is left out
 
 @patch
+def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator; the matrix that they see; positions of its columns
+    "The experts that this table may have, not fitted."
+    experts = check_experts(self.experts, self.task)
+    at = self.selected_columns_[filled_columns(self.x_support_[:, self.selected_columns_])]
+    x = self.x_support_[:, at]
+    if len(experts) == 0 or len(at) == 0 or not self._can_blend(): return {}, x, at
+    return expert_estimators(experts, self.task, x, self.encoder_.categorical_mask_[at], self.n_codes_, self.seed_), x, at
+
+@patch
 def _fit_blend(self: InContextEstimator):
     "Fit the experts and the weights, from scratch; `blend_` is None where Mitra stays alone."
-    self.blend_, experts = None, check_experts(self.experts, self.task)
-    at = self.selected_columns_[filled_columns(self.x_support_[:, self.selected_columns_])]
-    if len(experts) == 0 or len(at) == 0 or not self._can_blend(): return
-    x, y, categorical = self.x_support_[:, at], self._blend_targets(), self.encoder_.categorical_mask_[at]
-    estimators = expert_estimators(experts, self.task, x, categorical, self.n_codes_, self.seed_)
+    self.blend_, (estimators, x, at) = None, self._experts_for_table()
     if not estimators: return
-    folds = self._blend_folds()
+    y, folds = self._blend_targets(), self._blend_folds()
     answers, rounds = held_out_answers(estimators, folds, x, y, self._expert_answer)
     own = [self._blend_outputs(self._with_support(np.setdiff1d(self.member_rows_[0], held)), self.x_support_[held]) for held, _ in folds]
     held = np.concatenate([held for held, _ in folds])
     weights, report = self._blend_weights(own, answers, held)
-    kept = [(n, e, r, w) for (n, e), r, w in zip(estimators.items(), rounds, weights[1:]) if w >= MIN_WEIGHT]
-    report |= dict(rows=len(held), left_out=[n for n in estimators if n not in {k[0] for k in kept}])
+    kept = {n: (r, w) for n, r, w in zip(estimators, rounds, weights[1:]) if w >= MIN_WEIGHT}
+    report |= dict(rows=len(held), left_out=[n for n in estimators if n not in kept])
     log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
-    fitted = {n: fit_on(e, x, y, r) for n, e, r, _ in kept}
-    self.blend_ = Blend(fitted, np.array([weights[0], *(w for *_, w in kept)]), at, report)
+    fitted = {n: fit_on(estimators[n], x, y, r) for n, (r, _) in kept.items()}
+    self.blend_ = Blend(fitted, np.array([weights[0], *(w for _, w in kept.values())]), at, {n: r for n, (r, _) in kept.items()}, report)
     self._keep_held_out(held, own, [a for a, n in zip(answers, estimators) if n in fitted])
+
+@patch
+def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gave it, or None
+    "Fit the experts of a saved blend again, on the rows and with the seeds that they had."
+    self.blend_ = None
+    if blend is None: return
+    estimators, x, at = self._experts_for_table()
+    if set(blend['rounds']) - set(estimators): raise InputError(f"the saved blend holds experts that its settings do not name: {[*blend['rounds']]}")
+    fitted = {n: fit_on(estimators[n], x, self._blend_targets(), r) for n, r in blend['rounds'].items()}
+    self.blend_ = Blend(fitted, blend['weights'], at, blend['rounds'], blend['report'])
+
 
 # %% ../../nbs/estimators/01_base.ipynb #b8af34d2
 @patch

@@ -91,6 +91,8 @@ class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator)
         parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks, experts
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
 
     Attributes
     ----------
@@ -102,10 +104,10 @@ class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator)
     tuned_model_ : the `Mitra` with the tuned weights, whether they are in use or not (after tuning)
     """
     def __init__(self, model_name='Mitra', task_type='classification', tuning_strategy='inference', tuning_params=None,
-                 processor_params=None, model_params=None, model_checkpoint_path=None, finetune_mode='meta-learning'):
+                 processor_params=None, model_params=None, model_checkpoint_path=None, finetune_mode='meta-learning', column_types=None):
         self.model_name, self.task_type, self.tuning_strategy = model_name, task_type, tuning_strategy
         self.tuning_params, self.processor_params, self.model_params = tuning_params, processor_params, model_params
-        self.model_checkpoint_path, self.finetune_mode = model_checkpoint_path, finetune_mode
+        self.model_checkpoint_path, self.finetune_mode, self.column_types = model_checkpoint_path, finetune_mode, column_types
 
     def __sklearn_is_fitted__(self): return hasattr(self, 'estimator_')
 
@@ -177,7 +179,7 @@ def _check(self: TabularPipeline) -> CheckedSettings:
         raise ConfigError('class_weight is for classes, and this is a regression: leave it out')
     given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)} | {k: params[k] for k in ('experts',) if k in params}
     est = ESTIMATORS[self.task_type](None, device=tuning.device, random_state=params.get('seed', 42),
-                                     processor_params=self.processor_params, **given)
+                                     processor_params=self.processor_params, column_types=self.column_types, **given)
     self._say_unused(strategy)
     return CheckedSettings(strategy, params, tuning, est, est._check_settings())
 
@@ -488,7 +490,7 @@ def _blend_found(est) -> dict:
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch
 def describe(self: TabularPipeline) -> dict:
-    "Sizes: parameters in all and trained, rows and their use, columns, classes, device; experts blended with Mitra; findings; after tuning, what was kept."
+    "Sizes: parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
     e, r = self._fitted(), getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
@@ -496,7 +498,7 @@ def describe(self: TabularPipeline) -> dict:
         parameters=r.get('total_parameters') or sum(p.numel() for p in e.model_.parameters()),
         **_rows_used(e), columns=self.n_features_in_, inputs=e.x_support_.shape[1], blend=_blend_found(e),
         classes=len(self.classes_) if hasattr(self, 'classes_') else None, members=len(e.member_rows_), device=str(e.device_),
-        findings=[str(f) for f in self.findings_])
+        findings=[str(f) for f in self.findings_], notes={c.name: note for c in e.encoder_.columns_ if (note := c.note())})
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #765b573c
 @patch
@@ -505,6 +507,7 @@ def _plain_params(self: TabularPipeline) -> dict:
     params = self.get_params(deep=False)
     if isinstance(params['tuning_params'], dict):
         params['tuning_params'] = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
+    if isinstance(params['model_params'], dict): params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
     return plain(params)
 
 @patch
@@ -538,7 +541,7 @@ def _write_joblib(self: TabularPipeline, path):
 @patch
 def _write(self: TabularPipeline, path):
     "Write the zip."
-    settings = {k: v for k, v in self.estimator_.get_params().items() if k != 'pretrained'}
+    settings = {k: v for k, v in self.estimator_.get_params(deep=False).items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
     manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_], **self._plain_tuning(),
                     device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
@@ -582,4 +585,5 @@ def _read(cls: TabularPipeline, z, path: Path):
     pipe._check_choices()  # not the strategy: prediction needs none, and the one in the file need not be registered here
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
+    if est.experts != 'auto': pipe.model_params = {**(pipe.model_params or {}), 'experts': est.experts}
     return pipe._adopt(est)._take_tuning(manifest, z)

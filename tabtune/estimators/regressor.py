@@ -105,6 +105,8 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     cache_budget : bytes that may be kept between calls, so that later predictions skip the support
     support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a support for each region)
     processor_params : dict of optional steps before the model, see `TableProcessor`
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on), None, or a list of 'trees' and
         scikit-learn regressors
@@ -117,11 +119,12 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     n_features_in_, feature_names_in_ : as in scikit-learn
     """
     def __init__(self, pretrained='medium-regression', n_estimators=1, device='auto', random_state=42, max_support=None,
-                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None, n_landmarks=None, experts='auto'):
+                 max_features=500, cache_budget=2 ** 30, support_strategy='sample', processor_params=None, n_landmarks=None, experts='auto',
+                 column_types=None):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.processor_params = support_strategy, processor_params
-        self.n_landmarks, self.experts = n_landmarks, experts
+        self.n_landmarks, self.experts, self.column_types = n_landmarks, experts, column_types
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
@@ -129,13 +132,17 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
-def _set_support(self: MitraRegressor, model, *, y_support, **support):
-    "Take over a support: the arguments of `_keep_support`."
+def _set_support(self: MitraRegressor, model, *, y_support, blend='fit', **support):
+    "Take over a support: a saved blend, and the arguments of `_keep_support`."
     self.scale_ = PREDICTIVE_HEADS[model.config.output_kind].fit_scale(torch.tensor(y_support)[None])
     if y_support.min() == y_support.max():
         warnings.warn(f'y has one value only, {y_support[0]!r}: every prediction will be that value')
     self._keep_support(model, y_support=y_support, **support)
-    self._reset_calibration()
+    self.__dict__.pop('calibration_', None)
+    self._fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
+    if self.blend_ is not None and not isinstance(blend, str):
+        pits, *choice = blend['calibration']
+        self.calibration_ = Calibration(np.asarray(pits), MeanChoice(*choice))
     return self
 
 @patch
@@ -237,6 +244,14 @@ def _keep_held_out(self: MitraRegressor, held, own, answers):
     ends, blend = np.cumsum([len(members[0]) for members in own])[:-1], self.blend_
     parts = zip(np.split(held, ends), own, zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own))
     blend.held = [(h, blended_members(m, a, blend.weights, self.scale_, blend.report['spread'])) for h, m, a in parts]
+
+@patch
+def _blend_state(self: MitraRegressor):  # plain data, or None
+    "The blend, and what was calibrated on its held-out rows."
+    if self.blend_ is None: return None
+    pits, choice = self._calibration()
+    return self.blend_.state() | dict(calibration=[pits, *choice])
+
 
 # %% ../../nbs/estimators/03_regressor.ipynb #40af93d1
 N_FOLDS = 5

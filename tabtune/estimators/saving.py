@@ -31,7 +31,8 @@ SUPPORT_OF = dict(classification=(*SUPPORT, 'classes', 'temperature'), regressio
 
 def state_of(est) -> dict:  # of a fitted `MitraClassifier` or `MitraRegressor`
     "Encoder and support of an estimator: all that it needs beside its settings and weights."
-    return dict(encoder=est.encoder_.state_dict(), support={name: getattr(est, name + '_') for name in SUPPORT_OF[est.task]})
+    support = {name: getattr(est, name + '_') for name in SUPPORT_OF[est.task]}
+    return dict(encoder=est.encoder_.state_dict(), support=support, experts=est.experts, blend=est._blend_state())
 
 # %% ../../nbs/estimators/04_saving.ipynb #215a330e
 def plain(
@@ -50,6 +51,8 @@ def dump_state(state: dict) -> bytes:
     data = skops.io.dumps(state)
     bad = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
     if not bad: return data
+    if state.get('experts') and set(skops.io.get_untrusted_types(data=skops.io.dumps(state['experts']))) - set(TRUSTED):
+        raise InputError(f"experts that hold {', '.join(sorted(bad)[:3])} can't be saved as plain data: save as .joblib, or take others")
     raise InputError(f"labels of type {', '.join(sorted(bad)[:3])} can't be saved as plain data: "
                      'fit with y.astype(str), or save as .joblib')
 
@@ -99,6 +102,19 @@ def check_support(
         raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its rows, columns and labels don't belong together; "
                               'save it again')
 
+# %% ../../nbs/estimators/04_saving.ipynb #06cb21b5
+def check_blend(
+    blend,  # as it was saved, or None
+    task: str,
+    path,  # for the message
+):
+    "Raise `CheckpointError` unless a saved blend has a weight for Mitra and for each expert."
+    if blend is None: return
+    names = {'weights', 'rounds', 'report'} | ({'calibration'} if task == 'regression' else set())
+    whole = isinstance(blend, dict) and set(blend) == names and np.shape(blend['weights']) == (1 + len(blend['rounds']),)
+    if not (whole and np.isfinite(blend['weights']).all() and all(r is None or 1 <= r <= 10_000 for r in blend['rounds'].values())):
+        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: the weights of its experts don't belong to them; save it again")
+
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
 FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 2
 
@@ -136,7 +152,13 @@ def opened(path: Path):
 
 # %% ../../nbs/estimators/04_saving.ipynb #ba4e0684
 # format version -> function (manifest, state) -> (manifest, state) of the next version
-MIGRATIONS = {1: lambda manifest, state: (manifest, state)}  # since 2, categories may have effects of their levels; without, all is as before
+def _from_1(manifest, state):
+    "Since 2, categories may have effects of their levels, a long support is read through landmarks, and there may be experts."
+    settings = manifest.get('estimator', {}) | dict(experts=None, n_landmarks=max(10, len(state['support']['x_support'])))
+    if len(state['support'].get('classes', ())) > 10: state['support']['temperature'] = 1.  # was that of another way to predict many classes
+    return manifest | dict(estimator=settings), state | dict(experts=None, blend=None)
+
+MIGRATIONS = {1: _from_1}
 
 def check_version(
     manifest: dict,
@@ -178,11 +200,12 @@ def read_estimator(
         for name in ('config.json', 'model.safetensors'): Path(tmp, name).write_bytes(z.read(f'model/{name}'))
         model = load_checkpoint(tmp)
     check_task(model.config, kind.task, 'the model in the file')
-    est = kind(model, **settings)
+    est = kind(model, **settings | dict(experts=state['experts']))
     est._check_settings()
     check_support(state['support'], kind.task, path)
     est._set_encoder(encoder_from_state(state['encoder']), warn)
-    return est._set_support(model, **state['support'])
+    check_blend(state['blend'], kind.task, path)
+    return est._set_support(model, blend=state['blend'], **state['support'])
 
 # %% ../../nbs/estimators/04_saving.ipynb #fffa476b
 def load_joblib(

@@ -98,7 +98,7 @@ def main(
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
     with short_errors('tabtune compare'):
         out, rank_by = _output_path(out, data), rank_by or ('accuracy' if task == 'classification' else 'r2')
-        lb = _leaderboard(_read_table(data), target, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir)
+        lb = _leaderboard(read_table(data), target, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir)
         names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
         for name in names: lb.add_model(name)
         results = lb.run(rank_by)

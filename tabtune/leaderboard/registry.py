@@ -50,10 +50,10 @@ class PlainTable(TransformerMixin, BaseEstimator):
         self.encoder_ = TableEncoder().fit(X)
         return self
 
-    def _column(self, record, values, encoded):
-        "One column: its original numbers, its levels as categories, or the encoder's numbers."
+    def _column(self, record, values, encoded, output):
+        "One output of a column: its original numbers, its levels as categories, or the encoder's numbers."
         kind = KINDS[record.kind]
-        if kind.numeric and record.missing < 1: return record.numbers(values)
+        if kind.numeric and record.missing < 1 and output == 0: return record.numbers(values)
         if not kind.categorical or len(record.levels) > self.max_levels: return encoded.astype(np.float64)
         return pd.Categorical.from_codes(np.nan_to_num(encoded, nan=-1).astype(int), categories=record.levels)
 
@@ -62,7 +62,8 @@ class PlainTable(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         e, df, encoded = self.encoder_, validate_table(X), iter(self.encoder_.transform(X).T)
         positions = align([c.name for c in e.columns_], column_names(df), hasattr(e, 'feature_names_in_'), has_column_names(df))
-        parts = [self._column(c, df.iloc[:, i], next(encoded)) for c, i in zip(e.columns_, positions) for _ in c.outputs()]
+        parts = [self._column(c, df.iloc[:, i], next(encoded), k) for c, i in zip(e.columns_, positions) for k, _ in enumerate(c.outputs())]
+        parts += [z.astype(np.float64) for z in encoded]  # differences of dates
         return pd.DataFrame({f'x{i}': p for i, p in enumerate(parts)})
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #288d7aa5

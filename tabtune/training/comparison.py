@@ -206,6 +206,6 @@ def verdict(
     advice: str = '',  # what to try if tuning did not help
 ) -> str:
     "What a tuning run came to, in one line."
-    if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}). Try {advice}'
+    if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}). {advice}'
     asked = f", as keep='{keep}' asks" if keep != 'better' else ''
     return f'kept: tuned{asked} ({_change(report)})'

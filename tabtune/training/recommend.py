@@ -71,7 +71,7 @@ def rule_inputs(
     return RuleInputs(n_rows, n_columns, len(counts), smallest, device.type, _machine_memory(device), strategy, goal, model, task)
 
 # %% ../../nbs/training/06_recommend.ipynb #509867f2
-_SIZES = pd.DataFrame([('small', 30_000, 'medium', 1, 512, 80), ('medium', 250_000, 'medium', 1, 768, 160),
+_SIZES = pd.DataFrame([('small', 30_000, 'medium', 1, 512, 100), ('medium', 250_000, 'medium', 1, 768, 160),
                        ('large', math.inf, 'large', 1, 1024, 320)],
                       columns=['size', 'up_to', 'model', 'batch_size', 'support_size', 'steps']).set_index('size')
 
@@ -328,7 +328,7 @@ def contradictions(
     "What is odd about settings that a user gave."
     per_step = c.batch_size * c.gradient_accumulation_steps
     wanted, out = c.epochs * c.steps_per_epoch, []
-    steps = min(wanted, max(1, (c.n_episodes or math.inf) // per_step))
+    steps = wanted if c.n_episodes is None else min(wanted, max(1, c.n_episodes // per_step))
     if {'epochs', 'n_episodes'} <= set(given) and steps < wanted:
         out.append(f'n_episodes={c.n_episodes} ends training after {steps / c.steps_per_epoch:.3g} of {c.epochs} epochs; '
                    'n_episodes=None lasts as long as the epochs')

@@ -92,11 +92,11 @@ register_strategy(TuningStrategy('inference', 'no training', 'nothing is trained
 
 # %% ../../nbs/training/05_strategies.ipynb #1fe6179b
 DEFAULT_STRATEGY = 'base-ft'  # of everything that tunes
-_MEASURED = ('measured: the best of the rates tried on tables outside this project', 'as wide as a public checkpoint: the cautious rate')
+_MEASURED = ('measured: the best of the rates tried at width 64', 'as wide as a public checkpoint: the cautious rate')
 
 register_strategy(TuningStrategy(
     DEFAULT_STRATEGY, 'tune all weights', 'all weights are trained on episodes of the table', aliases=('finetune',),
-    prepare=lambda model, config: model.requires_grad_(True), rate_reasons=_MEASURED, random_start=True));
+    prepare=lambda model, config: model.requires_grad_(True), rates=(2e-3, 1e-5), rate_reasons=_MEASURED, random_start=True));
 
 # %% ../../nbs/training/05_strategies.ipynb #254add7c
 def _attach_adapters(model, config: TuningConfig):

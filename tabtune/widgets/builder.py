@@ -15,9 +15,10 @@ from fastcore.basics import patch
 
 from ..core.config import check_keys
 from ..core.shapes import InputError, TabTuneError
+from ..data.checkup import check_table
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
-from .elements import TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
+from .elements import COLOURS, TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
 from .form_fields import Field, class_bars, column_svg, describe_column, note_html, value_histogram
 from .form_state import FormState, guess_task, lora_table, model_table, processing_table, record_speed, tuning_table
 from .result_plots import class_results_png, number_results_png
@@ -61,6 +62,12 @@ class PipelineBuilder(View):
         self._make_data_tab(target); self._make_fields(); self._make_tabs(); self._make_frame()
         self.updating = False; self._changed()
 
+# %% ../../nbs/widgets/08_builder.ipynb #2a8e0ce6
+def _finding_html(finding) -> str:
+    "A finding about a column in two words; nothing where there is none."
+    if finding is None: return ''
+    return f'<span title="{html.escape(f"{finding.reason}. {finding.code}")}" style="font-size:12px;color:{COLOURS["orange"]}"> ⚠ {html.escape(finding.kind)}</span>'
+
 # %% ../../nbs/widgets/08_builder.ipynb #feecbc60
 @patch
 def _column_row(self: PipelineBuilder, c):
@@ -70,7 +77,7 @@ def _column_row(self: PipelineBuilder, c):
     box.observe(lambda _: self._changed(), 'value')
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     text = f"{d['kind']}, {d['distinct']} values, {missing}"
-    about = f'<span title="{html.escape(d["about"])}" style="font-size:12px">{faint(text)}</span>'
+    about = f'<span title="{html.escape(d["about"])}" style="font-size:12px">{faint(text)}</span>' + _finding_html(self.findings.get(str(c)))
     row = [box, w.HTML(about, layout=w.Layout(width='220px')), w.HTML(column_svg(self.df[c]))]
     self.column_rows[c] = w.HBox(row, layout=w.Layout(min_height='30px', align_items='center', overflow='hidden'))
     return self.column_rows[c]
@@ -100,7 +107,7 @@ def _make_data_tab(self: PipelineBuilder, target):
     layout = lambda k: w.Layout(margin='0' if k == 'columns' else '0 2px 0 98px')
     self.notes = {k: w.HTML(layout=layout(k)) for k in ('target', 'columns', 'test_size')}
     self._make_target(target)
-    self.column_boxes, self.column_rows = {}, {}
+    self.column_boxes, self.column_rows, self.findings = {}, {}, {f.column: f for f in check_table(self.df.sample(min(len(self.df), 1000), random_state=0))}
     rows = [self._column_row(c) for c in self.df.columns[:_MAX_COLUMNS]]
     if len(self.df.columns) > _MAX_COLUMNS: rows.append(w.HTML(faint(f'and {len(self.df.columns) - _MAX_COLUMNS} more columns, all used')))
     columns = w.VBox(rows, layout=w.Layout(max_height='400px', overflow='hidden auto', flex='1 1 auto'))
