@@ -88,6 +88,8 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on), None, or a list of 'trees' and
         scikit-learn classifiers
     processor_params : dict of optional steps before the model, see `TableProcessor`
+    column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
+        for something else, e.g. {'zip': 'category'}
 
     Attributes
     ----------
@@ -100,11 +102,11 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     """
     def __init__(self, pretrained='medium', n_estimators=1, device='auto', random_state=42, max_support=None, max_features=500,
                  cache_budget=2 ** 30, support_strategy='sample', calibrate=False, processor_params=None,
-                 class_weight=None, n_landmarks=None, experts='auto'):
+                 class_weight=None, n_landmarks=None, experts='auto', column_types=None):
         self.pretrained, self.n_estimators, self.device, self.random_state = pretrained, n_estimators, device, random_state
         self.max_support, self.max_features, self.cache_budget = max_support, max_features, cache_budget
         self.support_strategy, self.calibrate, self.processor_params = support_strategy, calibrate, processor_params
-        self.class_weight, self.n_landmarks, self.experts = class_weight, n_landmarks, experts
+        self.class_weight, self.n_landmarks, self.experts, self.column_types = class_weight, n_landmarks, experts, column_types
 
     task = 'classification'
     def _reset_calibration(self): self.temperature_ = self._find_temperature(); self._fit_blend()
@@ -209,14 +211,14 @@ def _log_proba(self: MitraClassifier, x: np.ndarray) -> np.ndarray:  # (Q, K)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch
-def _set_support(self: MitraClassifier, model, *, classes, temperature=None, **support):
-    "Take over a support: `classes`, `temperature`, and the arguments of `_keep_support`."
+def _set_support(self: MitraClassifier, model, *, classes, temperature=None, blend='fit', **support):
+    "Take over a support: `classes`, `temperature`, a saved blend, and the arguments of `_keep_support`."
     self.classes_ = classes
     if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
     self._keep_support(model, n_codes=len(classes), **support)
     self._class_weights()  # raises where they don't fit the classes
     self.temperature_ = self._find_temperature() if temperature is None else temperature
-    self._fit_blend()
+    self._fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
     return self
 
 @patch
