@@ -101,7 +101,7 @@ def test_a_table_with_next_to_one_class_is_not_blended():
         assert (est.blend_ is not None) == (n > 2) and np.isfinite(est.predict_proba(X[:5])).all()
 
 def test_a_stratified_sample_votes_in_a_very_long_table():
-    X, y, _ = table(N_MEMORY + 2000, f=3)
+    X, y, _ = table(N_MEMORY + 500, f=3)
     y = y.astype(object)
     y[7] = 'once'
     est = MitraClassifier('small', device='cpu', experts=None, n_landmarks=50).fit(X, y)
@@ -207,6 +207,13 @@ def test_a_pipeline_says_how_rows_were_used():
     assert set(d['blend']['weights']) <= {'mitra', 'trees'} and d['blend']['held_out_rows'] == 500
     alone = TabularPipeline(model_params=dict(d_model=32, num_layers=1, experts=None), tuning_params=dict(device='cpu')).fit(X, y)
     assert alone.describe()['blend'] == {} and alone.estimator_.blend_ is None
+
+def test_a_saved_pipeline_predicts_and_describes_the_same_blend(tmp_path):
+    X, y, _ = table(MIN_TREE_ROWS)
+    pipe = TabularPipeline(model_params=dict(d_model=32, num_layers=1), tuning_params=dict(device='cpu')).fit(X, y)
+    again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    assert again.describe() == pipe.describe() and pipe.describe()['blend']
+    np.testing.assert_allclose(again.predict_proba(X[:50]), pipe.predict_proba(X[:50]), atol=1e-6)
 
 @pytest.mark.parametrize('task', TASKS)
 def test_explanations_of_a_long_table(task):
