@@ -483,9 +483,11 @@ def _rows_used(est) -> dict:
 def _blend_found(est) -> dict:
     "Weights and held-out losses of Mitra and the experts (log loss, or squared error in Mitra's units); empty where Mitra predicts alone."
     if (blend := getattr(est, 'blend_', None)) is None: return {}
-    losses = {k: v for k, v in blend.report.items() if k in ('mitra', 'experts', 'blend')}
-    return dict(weights={n: round(float(w), 3) for n, w in zip(['mitra', *blend.experts], blend.weights)}, held_out_loss=losses,
-                held_out_rows=blend.report.get('rows'), left_out=blend.report.get('left_out', []))
+    found, out = blend.report, blend.report.get('left_out', [])
+    names = [*blend.experts, *out] if not (blend.experts and out) else ['experts']
+    losses = dict(mitra=found['mitra']) | dict(zip(names, found['experts'] if len(names) == len(found['experts']) else [found['experts']]))
+    return dict(weights={n: round(float(w), 3) for n, w in zip(['mitra', *blend.experts], blend.weights)},
+                held_out_loss=losses | dict(blend=found['blend']), held_out_rows=found['rows'], left_out=out)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch

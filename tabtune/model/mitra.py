@@ -29,11 +29,12 @@ def _standardise(x_BNF, mean_BF, std_BF):
     return torch.where(std_BF[:, None] > 0, z, torch.zeros_like(z))
 
 def _moments(x_BSF):
-    "Mean and population standard deviation of each column's present cells; exactly 0 for a constant column."
-    mean = x_BSF.nanmean(1).nan_to_num()
-    std = (x_BSF - mean[:, None]).square().nanmean(1).sqrt().nan_to_num()
+    "Mean and population standard deviation of each column's present cells, whatever their order; exactly 0 for a constant column."
+    wide = x_BSF if x_BSF.device.type == 'mps' else x_BSF.double()  # there is no float64 on MPS
+    mean = wide.nanmean(1).nan_to_num()
+    std = (wide - mean[:, None]).square().nanmean(1).sqrt().nan_to_num()
     varies = x_BSF.nan_to_num(nan=-math.inf).amax(1) > x_BSF.nan_to_num(nan=math.inf).amin(1)
-    return mean, std * varies
+    return mean.to(x_BSF.dtype), (std * varies).to(x_BSF.dtype)
 
 # %% ../../nbs/model/03_mitra.ipynb #2d3e346a
 class QuantileCell(nn.Module):
@@ -291,7 +292,6 @@ def _class_table(self: Mitra, groups):
     "An embedding for each class (K, D)."
     return self.y_embedding.table() if groups is None else self.y_embedding.table()[groups]
 
-
 # %% ../../nbs/model/03_mitra.ipynb #8f912621
 @patch
 def _begin_queries(self: Mitra, cache, x_query, few=None):
@@ -326,7 +326,6 @@ def _encode_by_landmarks(self: Mitra, cache, numbers, label, y, support_mask, la
     if torch.is_grad_enabled(): step = memory.shape[1]
     return torch.cat([run_blocks(self.layers, at(rows), cache, cache.kv)[0] for rows in memory.split(step, 1)], 1), y.gather(1, memory)
 
-
 # %% ../../nbs/model/03_mitra.ipynb #ed9e8d26
 @patch
 def encode_support(
@@ -349,7 +348,6 @@ def encode_support(
     else: h, y = self._encode_by_landmarks(cache, numbers, label, y, support_mask, landmarks, memory)
     cache.memory = self.final_layer.memory(h if h is None else self.final_layer_norm(h), y, cache)
     return cache
-
 
 # %% ../../nbs/model/03_mitra.ipynb #bd908a2b
 @patch
