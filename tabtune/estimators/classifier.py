@@ -226,13 +226,14 @@ def _class_weights(self: MitraClassifier):  # (K,) or None
     return class_weights(self.class_weight, self.classes_, np.bincount(self.y_support_, minlength=len(self.classes_)))
 
 @patch
-def _fit(self: MitraClassifier, df, y, steps: dict):
-    "`fit` with a checked table and checked settings."
+def _fit(self: MitraClassifier, df, y, steps: dict, calibrated: bool = True):
+    "`fit` with a checked table and checked settings; `calibrated`: with the temperature and the experts that belong to the model."
     codes, classes = encode_labels(y)
     warn_about_labels(classes, len(codes))
     seed = seed_from(self.random_state)
     x, codes = self._fit_encoder(df, codes, steps, seed)
-    return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed)
+    later = {} if calibrated else dict(temperature=1., blend=None)
+    return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed, **later)
 
 @patch
 def fit(

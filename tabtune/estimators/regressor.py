@@ -146,11 +146,11 @@ def _set_support(self: MitraRegressor, model, *, y_support, blend='fit', **suppo
     return self
 
 @patch
-def _fit(self: MitraRegressor, df, y, steps: dict):
-    "`fit` with a checked table and checked settings."
+def _fit(self: MitraRegressor, df, y, steps: dict, calibrated: bool = True):
+    "`fit` with a checked table and checked settings; `calibrated`: with the experts that belong to the model."
     seed = seed_from(self.random_state)
     x, target = self._fit_encoder(df, check_target(y), steps, seed)
-    return self._set_support(self._load_model(), x_support=x, y_support=target, seed=seed)
+    return self._set_support(self._load_model(), x_support=x, y_support=target, seed=seed, blend='fit' if calibrated else None)
 
 @patch
 def fit(
