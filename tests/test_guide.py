@@ -6,7 +6,6 @@ where it is there, each of its Python samples is run as it is written. The sampl
 an epoch ends after a few steps; TABTUNE_GUIDE=whole trains as long as the samples say.
 """
 import os, re, warnings
-from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -52,7 +51,7 @@ def few_steps(monkeypatch):
     if os.environ.get('TABTUNE_GUIDE') == 'whole': return
     import tabtune.estimators.pipeline as pipeline
     whole = pipeline.tune
-    monkeypatch.setattr(pipeline, 'tune', lambda model, x, y, config, *more: whole(model, x, y, replace(config, steps_per_epoch=min(3, config.steps_per_epoch)), *more))
+    monkeypatch.setattr(pipeline, 'tune', lambda model, x, y, config, *more: whole(model, x, y, dict(config) | dict(steps_per_epoch=3), *more))
 
 def settings_in(names):
     "The arguments that a sample of settings, without a pipeline, stands for."

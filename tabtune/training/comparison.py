@@ -174,11 +174,14 @@ def compare(
 MAX_REPEATS = 5  # runs on one table at most
 _ENOUGH_ROWS = 1000  # compared rows that decide in any case
 _CONCLUSIVE, _CONCLUSIVE_ROWS = 2.8, 100  # standard errors of a gain, and rows, that decide early
+_HOPELESS = 1.0  # standard errors that a gain must be expected to reach in all repeats
 
 def inconclusive(report: dict) -> bool:
     "Is a gain that matters in sight, on too few rows to be sure of it?"
-    n, clear = report['compared_rows'], report['kept'] == 'tuned' and report['gain'] > _CONCLUSIVE * report['gain_error']
-    return n < _ENOUGH_ROWS and report['gain'] > matters(report['loss_untuned']) and not (clear and n >= _CONCLUSIVE_ROWS)
+    n, gain, error = report['compared_rows'], report['gain'], report['gain_error']
+    clear = report['kept'] == 'tuned' and gain > _CONCLUSIVE * error and n >= _CONCLUSIVE_ROWS
+    hopeless = gain * math.sqrt(MAX_REPEATS / report['repeats']) < _HOPELESS * error
+    return n < _ENOUGH_ROWS and gain > matters(report['loss_untuned']) and not (clear or hopeless)
 
 # %% ../../nbs/training/07_comparison.ipynb #d0795a02
 def compare_repeats(
@@ -200,12 +203,22 @@ def _change(report: dict) -> str:  # such as 'held-out log loss 0.412 → 0.398,
     folds = f"better in {report['better_repeats']} of {report['repeats']} folds" if report['repeats'] > 1 else f"on {report['compared_rows']:,} rows"
     return f'held-out {unit} {before:.{digits}f} → {after:.{digits}f}, {folds}'
 
+def _why_untuned(report: dict) -> str:  # such as ', but AUC 0.857 → 0.856'; empty where there is no gain
+    "Why a model with a smaller loss was not kept."
+    gain, (measure, name) = report['gain'], ('auc', 'AUC') if 'auc_tuned' in report else ('r2', 'R²')
+    before, after = report[f'{measure}_untuned'], report[f'{measure}_tuned']
+    if not gain > 0: return ''
+    if gain <= matters(report['loss_untuned']): return ': too little to matter'
+    if gain <= _SIGNIFICANT * report['gain_error']: return ': no more than chance may give'
+    digits = next((d for d in (3, 4) if f'{before:.{d}f}' != f'{after:.{d}f}'), 5)
+    return f', but {name} {before:.{digits}f} → {after:.{digits}f}'
+
 def verdict(
     report: dict,  # from `compare_repeats`
     keep: str = 'better',  # of the tuning parameters
     advice: str = '',  # what to try if tuning did not help
 ) -> str:
     "What a tuning run came to, in one line."
-    if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}). {advice}'
+    if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}{_why_untuned(report)}). {advice}'
     asked = f", as keep='{keep}' asks" if keep != 'better' else ''
     return f'kept: tuned{asked} ({_change(report)})'
