@@ -6,11 +6,13 @@
 __all__ = ['seconds', 'iso_seconds', 'are_iso', 'split_date', 'find_date_format', 'read_dates', 'read_digits', 'read_times']
 
 # %% ../../nbs/data/02b_date_text.ipynb #cebf2f89
-import re, unicodedata
+import datetime, re, unicodedata
 from collections import Counter
 
 import numpy as np
 import pandas as pd
+
+from .number_text import plain_text
 
 # %% ../../nbs/data/02b_date_text.ipynb #075b53cd
 _ISO = re.compile(r'\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d\S*)?\s*$')
@@ -35,25 +37,58 @@ def are_iso(keys) -> np.ndarray:
     return form
 
 # %% ../../nbs/data/02b_date_text.ipynb #c8dbb58b
-_NAMES = ('jan january januar janvier janv enero ene gennaio gen janeiro januari', 'feb february februar fevrier fevr fev febrero febbraio fevereiro februari',
-          'mar march marz mrz mars marzo marco maart mrt', 'apr april avril avr abril abr aprile', 'may mai mayo maggio mag maio mei', 'jun june juni juin junio giugno giu junho',
-          'jul july juli juillet juil julio luglio lug julho', 'aug august aout agosto ago augustus', 'sep sept september septembre septiembre settembre set setembro',
-          'oct october oktober okt octobre octubre ottobre ott outubro out', 'nov november novembre noviembre novembro', 'dec december dezember dez decembre diciembre dic dicembre dezembro')
-_MONTHS = {name: i + 1 for i, names in enumerate(_NAMES) for name in names.split()}
+_NAMES = (
+    'jan january januar janvier janv enero ene gennaio gen janeiro januari января янв stycznia styczen', 'feb february februar fevrier fevr fev febrero febbraio fevereiro februari февраля фев lutego luty',
+    'mar march marz mrz mars marzo marco maart mrt марта мар marca marzec', 'apr april avril avr abril abr aprile апреля апр kwietnia kwiecien',
+    'may mai mayo maggio mag maio mei maj мая май maja', 'jun june juni juin junio giugno giu junho июня июн czerwca czerwiec',
+    'jul july juli juillet juil julio luglio lug julho июля июл lipca lipiec', 'aug august aout agosto ago augustus augusti августа авг sierpnia sierpien',
+    'sep sept september septembre septiembre settembre set setembro сентября сен wrzesnia wrzesien', 'oct october oktober okt octobre octubre ottobre ott outubro out октября окт pazdziernika',
+    'nov november novembre noviembre novembro ноября ноя listopada listopad', 'dec december dezember dez decembre diciembre dic dicembre dezembro декабря дек grudnia grudzien')
+
+def _plain(name): return ''.join(c for c in unicodedata.normalize('NFD', name.casefold()) if not unicodedata.combining(c))
+_MONTHS = {_plain(name): i + 1 for i, names in enumerate(_NAMES) for name in names.split()}
 _ZONES = dict(z=0, utc=0, gmt=0, wet=0, west=60, bst=60, cet=60, cest=120, mez=60, mesz=120, eet=120, eest=180, msk=180, jst=540,
               est=-300, edt=-240, cst=-360, cdt=-300, mst=-420, mdt=-360, pst=-480, pdt=-420)
-_FIELD, _BETWEEN = r'(\d{1,4}|[^\W\d_]{3,10})(?:\.?(?:st|nd|rd|th|er)\b)?', r'(?:\s*[-/.,]\s*|\.?,?\s+(?:de\s+|of\s+)?)'
+_FIELD, _BETWEEN = r'(\d{1,4}|[^\W\d_]{3,12})(?:\.?(?:st|nd|rd|th|er)\b)?', r'(?:\s*[-/.,]\s*|\.?,?\s+(?:de\s+|of\s+)?)'
 _TIME = (r'(\d{1,2})(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?\s*(?:([ap])\.?\s?m\.?)?(?:\s*(Z|[a-z]{3,4}|(?:UTC|GMT)?\s?[-+]\d\d:?(?:\d\d)?)(?:\s?\([\w ]+\))?)?')
 _DATE = re.compile(rf'(?:[^\W\d_]{{2,10}}[.,]{{0,2}}\s*)??{_FIELD}({_BETWEEN}){_FIELD}(?:({_BETWEEN}){_FIELD})?(?:(?:\s*T\s*|\s*,\s*|:|\s+|\s+at\s+|\s+um\s+){_TIME})?', re.I)
 _CTIME = re.compile(r'(?:[a-z]{3,9},?\s+)?([a-z]{3,9})\s+(\d{1,2})\s+(\d\d:\d\d:\d\d\s*(?:Z|[a-z]{3,4}|[-+]\d{4})?)\s+(\d{4})', re.I)
+
+# %% ../../nbs/data/02b_date_text.ipynb #05043d3a
+_CLOCK_TEXT = r'\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?[ap]\.?m\.?)?'
+_FORMS = [(re.compile(a, re.I), b) for a, b in (
+    (r'(\d{1,2})([^\W\d_]{3,12})(\d{4}|\d\d)(?=$|[ :T])', r'\1-\2-\3'), (r'(\d{4})(\d\d)(\d\d)[-_T ](\d\d):?(\d\d)(?::?(\d\d))?(?:[.,]\d+)?(Z?|\s?[-+]\d\d:?\d\d)', r'\1-\2-\3 \4:\5:\6\7'),
+    (r'(\d{4}-\d\d-\d\d)[-_T ](\d\d)-(\d\d)(?:-(\d\d))?', r'\1 \2:\3:\4'), (r'(\d{2,4})\s?[年년]\s?(\d{1,2})\s?[月월](?:\s?(\d{1,2})\s?[日일])?', r'\1-\2-\3'),
+    (rf'({_CLOCK_TEXT}),?\s+(?=\S*[^\W_])(.{{5,}})$', r'\2 \1'), (r'(.{6,}\s)(\d{1,2})[.](\d\d)(?:[.](\d\d)(?:[.,]\d+)?)?(?=$|\s?[ap]\.?m\.?$)', r'\1\2:\3:\4'),
+    (r"(.{3,})[\s'](?<=[^\W\d_] )'(\d\d)$", r'\1 \2'), (r'(.*\d)\s*(?:\([^\W\d_]{2,10}\)|,\s*[^\W\d_]{3,10})$', r'\1'))]
+_PERIOD = re.compile(r"(?:(\d{4})[-/ ]?(Q|W)(\d{1,2})(?:-(\d))?|(Q|W|KW|Week|(?=\d\s?Q))\s?(\d{1,2})(Q?)(?:[-/ ]|\s?')?(\d{4}|\d\d))", re.I)
+
+def _common_form(key):
+    "A date in one of the rarer spellings as the others are written."
+    for pattern, form in _FORMS:
+        if m := pattern.match(key): key = re.sub(r'[-:]+(?=\s|$|Z|[-+]\d\d:)', '', m.expand(form)) + key[m.end():]
+    return key
+
+def _period(key):
+    "The first day of a quarter or week, as `split_date` gives it; None if there is no such period."
+    m = _PERIOD.fullmatch(key)
+    if m is None: return None
+    year, name, n = m[1] or m[8], (m[2] or m[5] or m[7]).upper(), int(m[3] or m[6])
+    if name == 'Q' and m[4] is None: return ((year, 3 * n - 2) if m[1] else (3 * n - 2, year), ('-', None), None, None) if 1 <= n <= 4 else None
+    if name == 'Q' or len(year) < 4 or not 1 <= n <= 53: return None
+    try: day = datetime.date.fromisocalendar(int(year), n, int(m[4] or 1))
+    except ValueError: return None
+    return (str(day.year), day.month, str(day.day)), ('-', '-'), None, None
 
 # %% ../../nbs/data/02b_date_text.ipynb #7231e076
 def split_date(
     key: str,  # a text
 ) -> tuple:  # (fields, separators, (hour, minute, second) or None, minutes east of UTC or None); None if it is no date
     "The parts of a date as text; each field is a number, or a negative one for the name of a month."
-    key = key.strip()
+    key = plain_text(key)
     if len(key) > 60 or not any(c.isdigit() for c in key): return None
+    if period := _period(key): return period
+    key = _common_form(key)
     if c := _CTIME.fullmatch(key): key = f'{c[2]} {c[1]} {c[4]} {c[3]}'
     m = _DATE.fullmatch(key)
     if m is None: return None
@@ -66,8 +101,7 @@ def split_date(
 def _field(text):
     "A number as text, or the number of a month that is named."
     if text.isdigit(): return text
-    plain = ''.join(c for c in unicodedata.normalize('NFD', text.casefold()) if not unicodedata.combining(c))
-    return _MONTHS.get(plain)
+    return _MONTHS.get(_plain(text))
 
 def _clock_of(hour, minute, second, fraction, half, zone):
     "Time of day and zone; False where they don't exist."
@@ -95,8 +129,8 @@ def _day_numbers(fields, order):
     named = np.array([next((i for i, f in enumerate(t) if isinstance(f, int)), order.index('m')) == order.index('m') for t in fields])
     y, m, d = part['y'], part['m'], part.get('d', np.ones(n, dtype=np.int64))
     y = np.where(digits == 2, y + np.where(y < 69, 2000, 1900), y)
-    good = named & np.isin(digits, (2, 4)) & (day_digits <= 2) & (y >= 1) & (1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)
-    if 'd' not in order: good &= digits == 4
+    good = named & np.isin(digits, (2, 4)) & (day_digits <= 2) & ((1000 <= y) & (y < 3000) | (y == 9999)) & (1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)
+    if 'd' not in order: good &= (digits == 4) | np.array([any(isinstance(f, int) for f in t) for t in fields])
     months = (np.where(good, y, 1970) - 1970).astype('M8[Y]').astype('M8[M]') + np.where(good, m - 1, 0)
     days = months.astype('M8[D]') + np.where(good, d - 1, 0)
     return np.where(good & (days.astype('M8[M]') == months), days.astype(np.int64).astype(np.float64), np.nan)
@@ -117,6 +151,8 @@ def find_date_format(
     for p, w in kept: counts[len(p[0])] += w
     n = counts.most_common(1)[0][0]
     kept = [(p, w) for p, w in kept if len(p[0]) == n]
+    if n == 2 and not _are_years(kept): kept = [(p, w) for p, w in kept if any(len(str(f)) == 4 for f in p[0])]
+    if not kept: return None
     w, halves = np.array([w for _, w in kept], dtype=np.float64), any(p[2] is not None and p[2][3] for p, _ in kept)
     days = {o: _day_numbers([p[0] for p, _ in kept], o) for o in sorted(_ORDERS[n], key=lambda o: halves and o == 'mdy', reverse=True)}
     share = {o: w[~np.isnan(d)].sum() for o, d in days.items()}
@@ -130,6 +166,12 @@ def find_date_format(
     example = next(p for (p, _), d in zip(kept, days[order]) if not np.isnan(d))
     return dict(order=order, pattern=_pattern(example, order),
                 undecided=[_pattern(example, o) for o in rivals if not np.array_equal(days[o], days[order], equal_nan=True)])
+
+def _are_years(kept):
+    "Whether two digits beside the name of a month are a year (`Mar-24`), rather than a day (`24 Mar`)."
+    numbers = {f for (fields, *_), _ in kept for f in fields if isinstance(f, str) and len(f) <= 2}
+    first = all(isinstance(p[0][0], int) and p[1][0] == '-' for p, _ in kept)
+    return first or any(f == '00' or int(f) > 31 for f in numbers) or (len(numbers) <= 15 and sum(w for _, w in kept) >= 60)
 
 # %% ../../nbs/data/02b_date_text.ipynb #9bb9ba88
 def _pattern(parts, order):
@@ -176,11 +218,16 @@ def read_digits(
     return out
 
 # %% ../../nbs/data/02b_date_text.ipynb #4e19ee14
-_CLOCK = re.compile(r'\s*(\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s*(?:([ap])\.?m\.?)?\s*$', re.I)
+_CLOCK = re.compile(r'\s*(?:0 days )?(\d{1,5})[:h](\d\d)(?::(\d\d))?(?:[.,](\d{1,9}))?\s*(?:([ap])\.?m\.?|Uhr|Z|h(?:rs?)?)?\s*$|\s*(\d{1,2})\s?([ap])\.?m\.?\s*$', re.I)
 
 def read_times(
     keys,  # texts
 ) -> np.ndarray:  # float64 seconds since midnight, NaN where a text can't be read
     "Times of a day."
-    clocks = [_clock_of(*m.groups(), None)[0] if (m := _CLOCK.match(k)) else False for k in keys]
-    return np.array([c[0] * 3600 + c[1] * 60 + c[2] if c else np.nan for c in clocks])
+    out = np.full(len(keys), np.nan)
+    for i, m in enumerate(map(_CLOCK.match, keys)):
+        if m is None: continue
+        hour, half, (minute, second) = int(m[1] or m[6]), m[5] or m[7], (int(m[2] or 0), int(m[3] or 0))
+        if max(minute, second) > 59 or (half and not 1 <= hour <= 12): continue
+        out[i] = 3600 * (hour % 12 + 12 * (half.lower() == 'p') if half else hour) + 60 * minute + second + float(f'.{m[4] or 0}')
+    return out

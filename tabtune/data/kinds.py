@@ -9,6 +9,7 @@ __all__ = ['distinct_texts', 'NumberColumn', 'BooleanColumn', 'same_levels', 'Ca
 # %% ../../nbs/data/03_kinds.ipynb #3b887355
 import math
 import re
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastcore.basics import patch
 
 from ..core.shapes import InputError
 from .columns import KINDS, Column, ColumnKind, Finding, Texts, belongs, distinct, is_blank, parse_distinct, register_kind, spread
-from .date_text import are_iso, find_date_format, read_dates, read_digits, read_times, seconds
+from .date_text import are_iso, find_date_format, read_dates, read_digits, read_times, seconds, split_date
 from .number_text import describe_format, find_number_format, number_texts, read_numbers, to_numbers
 from .scaling import apply_scale, fit_scale, fit_scales, invert_scale
 from .text import TextColumn, is_text
@@ -170,7 +171,7 @@ def _order(key):
 
 # %% ../../nbs/data/03_kinds.ipynb #0fe3f8da
 def _is_no_level(key): return key.strip() in ('', '?')
-def _folded(key): return ' '.join(key.split()).casefold()
+def _folded(key): return ' '.join((key if key.isascii() else unicodedata.normalize('NFKC', key)).split()).casefold()
 
 def same_levels(
     keys: list,  # distinct texts
@@ -340,11 +341,13 @@ _FIRST = dict(d='the day', m='the month', y='the year')
 @patch
 def _find_format(self: DateColumn, texts):
     "Learn the order of day, month and year."
-    if texts.cells[are_iso(texts)].sum() >= .5 * texts.cells.sum(): return
+    iso = are_iso(texts)
+    others = Texts([t for t, i in zip(texts, iso) if not i], texts.cells[~iso])
+    if texts.cells[iso].sum() >= .5 * texts.cells.sum() and not any(map(split_date, others)): return
     if texts.cells[~np.isnan(read_digits(texts))].sum() >= .5 * texts.cells.sum():
         self.format = dict(order='digits')
         return self.remark('numbers read as dates')
-    if (format := find_date_format(texts, texts.cells)) is None: return
+    if (format := find_date_format(others, others.cells)) is None: return
     self.format = format
     self.remark(f"dates as {format['pattern']}")
     if format['undecided']: self.remark(f"no cell tells {' from '.join(_FIRST[f].removeprefix('the ') for f in format['order'][:2])}: {_FIRST[format['order'][0]]} "

@@ -7,7 +7,7 @@ __all__ = ['to_numbers', 'NumberText', 'split_number', 'digit_values', 'decimal_
            'number_texts', 'describe_format']
 
 # %% ../../nbs/data/02a_number_text.ipynb #2ae28ef3
-import math, re
+import math, re, unicodedata
 from collections import Counter
 from typing import NamedTuple
 
@@ -21,11 +21,42 @@ def to_numbers(
     "Texts as numbers."
     return pd.to_numeric(pd.Series(keys, dtype=object), errors='coerce').to_numpy(dtype=np.float64, na_value=np.nan)
 
-# %% ../../nbs/data/02a_number_text.ipynb #f719d64d
+# %% ../../nbs/data/02a_number_text.ipynb #f915b820
 _PLAIN_SIGNS = {ord(c): p for p, signs in ((' ', '\u00a0\u2002\u2003\u2005\u2007\u2008\u2009\u200a\u202f\u3000'), ('-', '\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d'),
-                                           ("'", '\u2019\u2018\u00b4`\u02bc\u2032'), ('', '\u200b\u200e\u200f\u202a\u202c\ufeff')) for c in signs}
-_SYMBOLS = '$€£¥₹₽₩₺₪₫₴₦₱฿₡₲₵₸₼₾¢'
-_BEFORE = set('us$ a$ c$ r$ nz$ hk$ s$ mx$ rs rs. kr kr. fr fr. sfr. zł kč ft lei rm rp rp. ~ ≈ ca ca. c. approx approx. about us au '
+                                           ("'", '\u2019\u2018\u00b4`\u02bc\u2032'), ('"', '\u201c\u201d\u201e\u2033'), ('.', '\u066b'), (',', '\u066c'),
+                                           ('', '\u200b\u200e\u200f\u202a\u202c\ufeff')) for c in signs}
+_PLAIN_SIGNS = {c: chr(c - 0xfee0) for c in range(0xff01, 0xff5f)} | {0xffe5: '¥', 0xffe1: '£', 0xffe0: '¢'} | _PLAIN_SIGNS
+_WRAPPED = re.compile(r"""=?"([^"]*)"|'([^']*)'?|\[([^\[\],]*)\]""")
+_BEHIND = re.compile(r'\s*(?:[*†‡§]+|\[\w{1,3}\]|\((?:est|approx|prelim|prov|[a-z])\.?\)|/-)$', re.I)
+
+def plain_text(
+    key: str,  # a text
+) -> str:
+    "A text with plain signs, without quotation marks around it or a footnote behind it."
+    key = (key if key.isascii() and '`' not in key else key.translate(_PLAIN_SIGNS)).strip()
+    if key[:1] in ('"', "'", '=', '[') and (m := _WRAPPED.fullmatch(key)): key = next(g for g in m.groups() if g is not None).strip()
+    return _BEHIND.sub('', key) if key[-1:] in ('*', '†', '‡', '§', ']', ')', '-') else key
+
+# %% ../../nbs/data/02a_number_text.ipynb #cf6eb8cd
+_FRACTION = re.compile(r'(?:(\d+)[ -])(\d+)/(2|4|8|16|32|64)(?!\d)')
+_VULGAR = re.compile('(\\d+)?\\s?([¼-¾⅐-⅞])')
+_POWER, _TO_SUPER = re.compile('10([⁺⁻]?[⁰¹²³⁴-⁹]+)'), str.maketrans('⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹', '+-0123456789')
+_TOLERANCE = re.compile(r'\s*(?:±|\+/-)\s*\d[\d.,]*')
+_MINUS = re.compile(r'(?:minus|negative)\s+(?=\d)|([^\d\s()]{1,4})\s?\((?=\d)([^()]+)\)$', re.I)
+
+def _one_number(key):
+    "A number that is written as several, as one: `5 1/2`, `3½`, `12 ± 3`, `4×10²`, `$(12)`, `minus 12`, `1.5D+03`."
+    if not key.isascii():
+        key = _POWER.sub(lambda m: '10^' + m[1].translate(_TO_SUPER), key)
+        key = _VULGAR.sub(lambda m: repr(int(m[1] or 0) + unicodedata.numeric(m[2])), key)
+    if '/' in key: key = _FRACTION.sub(lambda m: repr(int(m[1]) + int(m[2]) / int(m[3])) if int(m[2]) <= int(m[3]) else m[0], key)
+    if '±' in key or '+/-' in key: key = _TOLERANCE.sub('', key)
+    if m := _MINUS.match(key): key = f'-{m[1] or ""}{m[2] or key[m.end():]}'
+    return re.sub(r'(\d\.\d+)d([-+]\d\d)$', r'\1e\2', key, flags=re.I)
+
+# %% ../../nbs/data/02a_number_text.ipynb #f719d64d
+_SYMBOLS = '$£¥¢฿' + ''.join(map(chr, range(0x20a0, 0x20c1)))  # the currencies of Unicode
+_BEFORE = set('us$ a$ c$ r$ nz$ hk$ s$ mx$ rs rs. kr kr. fr fr. sfr. zł kč ft lei rm rp rp. ~ ≈ ca ca. c. approx approx. about us au % # no no. nr nr. n° nº № '
               'usd eur gbp chf jpy cny inr cad aud nzd sek nok dkk pln czk huf ron bgn rub uah try brl mxn ars clp cop pen zar krw twd hkd sgd '
               'thb myr idr php vnd aed sar ils egp ngn kes btc eth'.split()) | set(_SYMBOLS)
 _BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than', 'under', 'below', 'up to', 'at most')),
@@ -33,8 +64,9 @@ _BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than
 _PARTS = re.compile(
     rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*([^\d\s+\-().,\'<>≤≥][^\d+\-()<>,]{{0,6}}?)?\s*([-+])?\s*'
     r"(\d+(?:[.,' ]\d+)*[.,]?|[.,]\d+)(?:(?:e|\s?[x×*·]\s?10\^)([-+]?\d{1,3}))?"
-    rf'\s*(\+)?\s*((?:[^\W\d_]|[%‰°"Ω{_SYMBOLS}])[^()\d<>;:,|]{{0,20}}?[23]?|(?:/|of|out of)\s*\d+|[^\W\d_]+/\d+\s?[^\W\d_]+)?\s*([-+]|-{{2}})?\s*(\))?',
+    rf'\s*(\+)?\s*((?:[^\W\d_]|[%‰°"Ω{_SYMBOLS}])[^()\d<>;:,|]{{0,20}}?[23]?|(?:/|of|out of)\s*\d+(?:\s?[^\W\d_]{{2,8}})?|/\s?[^\W\d_]{{1,12}}|[^\W\d_]+/\d+\s?[^\W\d_]+)?\s*([-+]|-{{2}})?\s*(\))?',
     re.I)
+_OPEN = re.compile(r'\s*(?:or|and)\s+(?:(more|over|above|older|higher|greater|up)|(?:less|fewer|under|below|younger|lower))$', re.I)
 
 class NumberText(NamedTuple):
     "The parts of a text that holds one number."
@@ -44,6 +76,41 @@ class NumberText(NamedTuple):
     bound: int  # -1: at most this number, 1: at least
     before: str
     after: str
+    more: float = 0.  # what further numbers with smaller units add, in the smallest unit
+    family: int = -1  # of these units, in `_COMPOUNDS`
+
+# %% ../../nbs/data/02a_number_text.ipynb #651ce78e
+_SHORT = set('yr hr lb kg min sec mo pt qt gal oz wk mth km cm mm pc in ft'.split())
+
+def _unit(text):
+    "A unit in one spelling: `Years.` is `year`."
+    u = re.sub(r'\s+', ' ', text.strip()).rstrip('.').casefold()
+    if u.endswith((' old', ' ago')): u = u[:-4]
+    return u[:-1] if u.endswith('s') and (len(u) > 3 or u[:-1] in _SHORT) else u
+
+def _family(**units): return {u: f for names, f in ((n.split('_'), f) for n, f in units.items()) for u in names}
+
+_TIME = _family(y_yr_year=31557600., mo_month_mth=2629800., w_wk_week=604800., d_day=86400., h_hr_hour_std=3600., m_min_minute=60., s_sec_second=1., ms=1e-3)
+_COMPOUNDS = [_family(y_yr_year=12., m_mo_mth_month=1., w_wk_week=7 / 30.44, d_day=1 / 30.44), _TIME, {"'": 12., '"': 1.},
+              {'°': 3600., "'": 60., '"': 1.}, {'ft': 12., 'foot': 12., 'feet': 12., 'in': 1., 'inche': 1., 'inch': 1.}, dict(st=224., lb=16., oz=1.)]
+_PIECE = re.compile(r"""(\d+(?:[.,]\d+)?)\s*(°|''|'|"|[^\W\d_]{1,8}\.?)?[\s,]*(?:(?:and|und|et|&)\s+)?""")
+_SPAN = re.compile(r'P(?=[\dT])((?:\d+[YMWD])*)T?((?:\d+(?:\.\d+)?[HMS])*)')
+
+def _split_compound(key):
+    "Numbers with units of one family as a `NumberText`, or None."
+    sign, key = (-1 if key[:1] == '-' else 1), key.lstrip('-')
+    if span := _SPAN.fullmatch(key): key = (span[1] + span[2]) if span[2] else span[1].replace('M', 'mo')
+    elif key[-2:-1] in ('"', "'", ' ') and key[-1] in 'NSEWnsew': sign, key = (-1 if key[-1] in 'SWsw' else 1), key[:-1].strip()
+    at, pieces = 0, []
+    while m := _PIECE.match(key, at): at = m.end(); pieces.append((m[1], _unit(m[2] or '').replace("''", '"')))
+    if at < len(key) or not pieces or (len(pieces) < 2 and not span and pieces[0][1] != "'") or not all(n.isdigit() for n, _ in pieces[:-1]): return None
+    for i, family in enumerate(_COMPOUNDS):
+        factors = [family.get(u, 0.) for _, u in pieces]
+        if not pieces[-1][1]:
+            factors[-1] = max((f for f in family.values() if f < factors[-2]), default=0.)
+            if float(pieces[-1][0].replace(',', '.')) * factors[-1] >= factors[-2]: continue  # 2022W47: 47 days are more than a week
+        if min(factors) <= 0 or any(a <= b for a, b in zip(factors, factors[1:])): continue
+        return NumberText(pieces[0][0], '', sign, 0, '', pieces[0][1], sum(float(n.replace(',', '.')) * f for (n, _), f in zip(pieces[1:], factors[1:])), i)
 
 # %% ../../nbs/data/02a_number_text.ipynb #6d502d3f
 def split_number(
@@ -51,21 +118,17 @@ def split_number(
 ) -> NumberText:  # None if it is no number in a frame
     "The number in a text, and its frame."
     if len(key) > 60: return None
-    m = _PARTS.fullmatch(key.translate(_PLAIN_SIGNS).strip())
-    if m is None: return None
+    m = _PARTS.fullmatch(key := _one_number(plain_text(key)))
+    if m is None or ("'" in m[6] and not re.search(r"'\d{3}", m[6])): return _split_compound(key)
     opened, mark, sign, before, inner, digits, exponent, plus, after, end, closed = m.groups()
-    before, after = (before or '').strip().casefold(), _unit(after or '')
-    if before and before not in _BEFORE or bool(opened) != bool(closed) or (sign and inner) or (mark and plus): return None
+    before, open_ = (before or '').strip().casefold(), _OPEN.search(after or '')
+    if before and before not in _BEFORE and before[-1] not in ':=' or bool(opened) != bool(closed) or (sign and inner) or (mark and plus): return None
     if end == '+': plus, end = end, None
     if end and digits[-1] in '.,': end = None  # 12.- and 5,-: no cents
     negative = [sign == '-', inner == '-', bool(end), bool(opened)]
     if sum(negative) > 1 or end == '--': return None
-    return NumberText(digits.rstrip('.,') or digits, exponent or '', -1 if any(negative) else 1, _BOUNDS.get((mark or '').casefold(), 1 if plus else 0), before, after)
-
-def _unit(text):
-    "A unit in one spelling: `Years.` is `year`."
-    u = re.sub(r'\s+', ' ', text.strip()).rstrip('.').casefold()
-    return u[:-1] if len(u) > 3 and u.endswith('s') else u
+    bound = _BOUNDS.get((mark or '').casefold(), 1 if plus or (open_ and open_[1]) else -1 if open_ else 0)
+    return NumberText(digits.rstrip('.,') or digits, exponent or '', -1 if any(negative) else 1, bound, before, _unit(_OPEN.sub('', after or '')))
 
 # %% ../../nbs/data/02a_number_text.ipynb #46a67fa8
 _GROUPED = {s: re.compile(rf'[1-9]\d{{0,2}}(?:{re.escape(s)}\d{{3}})+' + (r'|[1-9]\d?(?:,\d\d)*,\d{3}' if s == ',' else '')) for s in ",.' "}
@@ -107,14 +170,15 @@ def decimal_mark(
     return (mark if max(whole) >= 1000 else other), False
 
 # %% ../../nbs/data/02a_number_text.ipynb #893c8536
-_FAMILIES = [dict(k=1e3, tsd=1e3, thousand=1e3, m=1e6, mn=1e6, mio=1e6, million=1e6, b=1e9, bn=1e9, mrd=1e9, billion=1e9, t=1e12, tn=1e12, trillion=1e12),
+_FAMILIES = [_TIME, dict(k=1e3, tsd=1e3, thousand=1e3, m=1e6, mn=1e6, mio=1e6, million=1e6, b=1e9, bn=1e9, mrd=1e9, billion=1e9, t=1e12, tn=1e12, trillion=1e12, lac=1e5, lakh=1e5, cr=1e7, crore=1e7, 万=1e4, 億=1e8, 亿=1e8),
              dict(b=1., byte=1., kb=1e3, mb=1e6, gb=1e9, tb=1e12, kib=2. ** 10, mib=2. ** 20, gib=2. ** 30, tib=2. ** 40),
              dict(mg=1e-3, g=1., gr=1., gram=1., kg=1e3, t=1e6), {'mm': 1e-3, 'cm': 1e-2, 'dm': .1, 'm': 1., 'km': 1e3}, {'in': 1., '"': 1., 'ft': 12., 'yd': 36., 'mi': 63360.},
              dict(ml=1e-3, cl=1e-2, dl=.1, l=1.), dict(oz=1., lb=16.), dict(n=1., hz=1., khz=1e3, mhz=1e6, ghz=1e9), dict(w=1., kw=1e3, mw=1e6, gw=1e9),
-             {'ms': 1e-3, 's': 1., 'sec': 1., 'second': 1., 'min': 60., 'minute': 60., 'h': 3600., 'hr': 3600., 'hour': 3600., 'd': 86400., 'day': 86400., 'week': 604800.}]
+             dict(cr=1., dr=-1.), {'n': 1., 's': -1.}, {'e': 1., 'w': -1.}, {'° n': 1., '° s': -1.}, {'° e': 1., '° w': -1.}]
 
-def _units(counts):
+def _units(counts, compound=-1):
     "Unit -> factor for the units of a column, '' among them: the most common one, or those of a family."
+    if compound >= 0: return {u: f for u, f in _COMPOUNDS[compound].items()} | {'': 1.}
     seen = {u: n for u, n in counts.items() if u}
     if not seen: return {'': 1.}
     top = max(seen, key=seen.get)
@@ -124,6 +188,7 @@ def _units(counts):
     return {top: 1., '': 1.}
 
 # %% ../../nbs/data/02a_number_text.ipynb #4e4112ba
+_FEET, _MINUTES = 2, 3  # in `_COMPOUNDS`
 _LIMIT = re.compile(r'([<>≤≥]=?|below|above)\s*[^\W\d_]{2,8}', re.I)  # a bound without a number
 
 def find_number_format(
@@ -138,10 +203,13 @@ def find_number_format(
     limits = any(_LIMIT.fullmatch(k.strip()) for k, p in zip(keys, parts) if p is None)
     if not kept or (sum(w for *_, w in kept) <= weights[plain].sum() and not limits): return None
     before, after = Counter(), Counter()
-    for p, _, w in kept: before[p.before] += w; after[p.after] += w
+    families = Counter()
+    for p, _, w in kept: before[p.before] += w; after[p.after] += w; families[p.family] += w * (p.family >= 0)
+    compound = families.most_common(1)[0][0] if families.total() else -1
+    if compound == _FEET and max(p.more for p, _, _ in kept) >= 12: compound = _MINUTES
     fronts = [b for b, _ in before.most_common() if b][:1]
     decimal, open_ = decimal_mark([v for _, v, _ in kept], [w for *_, w in kept])
-    return dict(before=fronts, units=_units(after), decimal=decimal, undecided=open_ and next(p.digits for p, v, _ in kept if v[2] == '?') or '', low=-math.inf, high=math.inf)
+    return dict(before=fronts, units=_units(after, compound), seen=[u for u in after if u], decimal=decimal, undecided=open_ and next(p.digits for p, v, _ in kept if v[2] == '?') or '', low=-math.inf, high=math.inf)
 
 # %% ../../nbs/data/02a_number_text.ipynb #455fa65c
 def read_numbers(
@@ -157,7 +225,7 @@ def read_numbers(
             elif key.strip().casefold() in _INFINITE: out[:, i] = float(key), 0
             continue
         if p.after not in units or (p.before and p.before not in format['before']): continue
-        if (v := digit_values(p.digits)) is not None: out[:, i] = p.sign * v[comma] * float(f'1e{p.exponent or 0}') * units[p.after], p.bound
+        if (v := digit_values(p.digits)) is not None: out[:, i] = p.sign * v[comma] * float(f'1e{p.exponent or 0}') * units[p.after] + p.sign * p.more, p.bound
     return np.where(np.isfinite(out[0]) | [k.strip().casefold() in _INFINITE for k in keys], out[0], np.nan), out[1]
 
 _INFINITE = {'inf', '-inf', '+inf', 'infinity', '-infinity'}
@@ -185,6 +253,6 @@ def describe_format(
     format: dict,  # from `find_number_format`
 ) -> str:
     "How numbers are written, in words."
-    unit = ', '.join(u for u in format['units'] if u)
+    unit = ', '.join(u for u in format['units'] if u and u in format.get('seen', format['units']))
     frame = ' '.join(filter(None, [*[b.upper() if b.isalpha() else b for b in format['before']], '…', unit]))
     return (f"numbers in the frame '{frame}'" if frame != '…' else 'numbers') + (', decimal comma' if format['decimal'] == ',' else '')
