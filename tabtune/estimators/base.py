@@ -335,10 +335,14 @@ def _predict_rows(self: InContextEstimator, x_query, combine, width: tuple = ())
     return out
 
 @patch
-def _predict_table(self: InContextEstimator, X, predict) -> np.ndarray:  # (n_rows, ...)
-    "`predict` of the encoded rows of a table, block by block."
+def _predict_table(self: InContextEstimator, X, combine, width: tuple = (), finish=None) -> np.ndarray:  # (n_rows, *width)
+    "`combine` of the members' predictions for a table, block by block; `finish` takes that of a block, and its encoded rows."
     check_is_fitted(self, 'member_rows_')
-    return np.concatenate([predict(x) for x in self.encoder_.blocks(X, ENCODE_ROWS)])
+    out = []
+    for x in self.encoder_.blocks(X, ENCODE_ROWS):
+        combined = self._predict_rows(x, combine, width)
+        out.append(combined if finish is None else finish(combined, x))
+    return np.concatenate(out)
 
 # %% ../../nbs/estimators/01_base.ipynb #74f41858
 MAX_HELD_OUT, MAX_CALIBRATION_ROWS, MIN_CALIBRATION_ROWS = 500, 2000, 20

@@ -203,9 +203,9 @@ def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.nda
 
 # %% ../../nbs/estimators/02_classifier.ipynb #ccccf695
 @patch
-def _log_proba(self: MitraClassifier, x: np.ndarray) -> np.ndarray:  # (Q, K)
-    "Log-probabilities for encoded rows, with the experts."
-    log_p = self._predict_rows(x, self._combine, (len(self.classes_),)) / self.temperature_
+def _with_experts(self: MitraClassifier, log_p: np.ndarray, x: np.ndarray) -> np.ndarray:  # (Q, K)
+    "Mitra's log-probabilities for encoded rows, blended with those of the experts."
+    log_p = log_p / self.temperature_
     if self.blend_ is None: return log_p
     return np.tensordot(self.blend_.weights, np.stack([normalised(log_p), *self._expert_answers(x)]), 1)
 
@@ -228,13 +228,14 @@ def _class_weights(self: MitraClassifier):  # (K,) or None
     return class_weights(self.class_weight, self.classes_, np.bincount(self.y_support_, minlength=len(self.classes_)))
 
 @patch
-def _fit(self: MitraClassifier, df, y, steps: dict):
-    "`fit` with a checked table and checked settings."
+def _fit(self: MitraClassifier, df, y, steps: dict, calibrated: bool = True):
+    "`fit` with a checked table and checked settings; `calibrated`: with the temperature and the experts that belong to the model."
     codes, classes = encode_labels(y)
     warn_about_labels(classes, len(codes))
     seed = seed_from(self.random_state)
     x, codes = self._fit_encoder(df, codes, steps, seed)
-    return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed)
+    later = {} if calibrated else dict(temperature=1., blend=None)
+    return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed, **later)
 
 @patch
 def fit(
@@ -256,7 +257,7 @@ def predict_proba(
 ) -> np.ndarray:  # (n_rows, n_classes), in the order of `classes_`
     "Probability of each class for each row. A Dask table gives a Dask table, with the index of `X`."
     if is_dask(X): return by_partition(X, self, partition_probabilities)
-    return shift_prior(apply_temperature(self._predict_table(X, self._log_proba), 1.), self._class_weights())
+    return shift_prior(apply_temperature(self._predict_table(X, self._combine, (len(getattr(self, 'classes_', ())),), self._with_experts), 1.), self._class_weights())
 
 @patch
 def predict(

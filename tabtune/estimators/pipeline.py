@@ -25,7 +25,8 @@ from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
 from ..core.late_methods import LateMethods, attach_late_methods
-from ..core.config import MODE_ALIASES, MODEL_KEYS, TUNING_KEYS, TuningConfig, also_known, check_choice, check_model_params
+from ..core.config import (MODE_ALIASES, MODEL_KEYS, TUNING_KEYS, LoraSettings, TuningConfig, also_known, check_choice,
+                                 check_model_params)
 from ..core.files import write_atomic
 from ..core.nested_params import NestedParams
 from ..core.shapes import CheckpointError, ConfigError, InputError
@@ -41,6 +42,7 @@ from .regressor import MitraRegressor
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
 from ..model.mitra import Mitra
+from ..training.recommend import given_settings
 from ..training.strategies import TuningStrategy, find_strategy, strategies_that, unused_settings
 from ..training.tuning import tune
 
@@ -198,8 +200,9 @@ def fit(
     with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
         df = validate_table(X, y)
-        self._adopt(est._fit(df, y, settings.steps))
-        return self._tune(settings, len(df), start) if settings.strategy.trains else self
+        trains = settings.strategy.trains
+        self._adopt(est._fit(df, y, settings.steps, calibrated=not trains))
+        return self._tune(settings, len(df), start) if trains else self
 
 @patch
 def _adopt(self: TabularPipeline, est: InContextEstimator):
@@ -280,12 +283,12 @@ def model(self: TabularPipeline) -> Mitra:
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #2b1a81e4
 @patch
-def _use(self: TabularPipeline, model):
-    "Predict with this model from now on."
+def _use(self: TabularPipeline, model, calibrate: bool = True):
+    "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
     est._set_model(model)
-    est._reset_calibration()
+    if calibrate: est._reset_calibration()
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7d8ef2b3
 class _NoTuning(InputError, AttributeError): "Tuned weights were asked for where there are none."
@@ -299,11 +302,18 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
     params = replace(params, **here) if isinstance(params, TuningConfig) else dict(params) | here
     result = tune(est.model_, x, y, params, strategy.name, settings.model_params.get('dropout'), est.seed_)
     self.history_, self.tuning_report_, self.recommendation_ = result.history, result.report, result.recommendation
-    if 'seconds' in result.report: result.report |= dict(seconds=round(result.report['seconds'] + read, 2), seconds_reading=round(read, 2))
     if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'
     if result.not_kept is not None: self.not_kept_ = result.not_kept
+    calibrating = time.perf_counter()
     self._use(result.model)
+    self._add_seconds(reading=read, calibration=time.perf_counter() - calibrating)
     return self
+
+@patch
+def _add_seconds(self: TabularPipeline, **parts: float):
+    "Add what `fit` did before and after the tuning to the wait that the report tells."
+    r = self.tuning_report_
+    if 'seconds' in r: r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
 
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
@@ -339,7 +349,7 @@ def evaluate_checkpoints(
 ) -> pd.DataFrame:  # one row per epoch, and one for the model in use
     "Scores of every checkpoint in `checkpoint_dir`."
     self._fitted()
-    dir = self.tuning_params.get('checkpoint_dir') if isinstance(self.tuning_params, dict) else None
+    dir = given_settings(self.tuning_params).get('checkpoint_dir')
     found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
@@ -383,10 +393,14 @@ def load_adapter(
     name: str = 'default',
 ):
     "Add an adapter to the model in use, and use it."
-    lora = self._lora(needed=False)
-    model = copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_
-    self.adapted_ = lora.load_adapter(model, path, name)
+    self._attach_adapter(path, name)
     return self.use_adapter(name)
+
+@patch
+def _attach_adapter(self: TabularPipeline, path, name: str):
+    "Add an adapter to a copy of the model in use; predictions stay as they are."
+    model = copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_
+    self.adapted_ = self._lora(needed=False).load_adapter(model, path, name)
 
 @patch
 def use_adapter(
@@ -394,9 +408,14 @@ def use_adapter(
     name,  # an adapter that is there, or None for the model without any
 ):
     "Switch to another adapter, or to none."
+    return self._switch_adapter(name)
+
+@patch
+def _switch_adapter(self: TabularPipeline, name, calibrate: bool = True):
+    "`use_adapter`; a loaded pipeline has been calibrated for its adapter before."
     self._lora().use_adapter(self.adapted_, name)
     self.adapter_on_ = name is not None
-    self._use(self.adapted_)
+    self._use(self.adapted_, calibrate)
     return self
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #22216a1d
@@ -507,8 +526,10 @@ def describe(self: TabularPipeline) -> dict:
 def _plain_params(self: TabularPipeline) -> dict:
     "Parameters as JSON types, without callbacks."
     params = self.get_params(deep=False)
+    if isinstance(params['tuning_params'], TuningConfig): params['tuning_params'] = given_settings(params['tuning_params'])
     if isinstance(params['tuning_params'], dict):
-        params['tuning_params'] = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
+        tuning = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
+        params['tuning_params'] = {k: vars(v) if isinstance(v, LoraSettings) else v for k, v in tuning.items()}
     if isinstance(params['model_params'], dict): params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
     return plain(params)
 
@@ -562,8 +583,8 @@ def _take_tuning(self: TabularPipeline, manifest: dict, z):
     with tempfile.TemporaryDirectory() as tmp:
         files = [f for f in z.namelist() if f.startswith('adapters/')]
         for f in files: z.extract(f, tmp)
-        for name in dict.fromkeys(f.split('/')[1] for f in files): self.load_adapter(f'{tmp}/adapters/{name}', name)
-    if 'adapter' in manifest: self.use_adapter(manifest['adapter']['active'] if manifest['adapter']['on'] else None)
+        for name in dict.fromkeys(f.split('/')[1] for f in files): self._attach_adapter(f'{tmp}/adapters/{name}', name)
+    if 'adapter' in manifest: self._switch_adapter(manifest['adapter']['active'] if manifest['adapter']['on'] else None, calibrate=False)
     return self
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #2a2f291b

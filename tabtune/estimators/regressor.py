@@ -146,11 +146,11 @@ def _set_support(self: MitraRegressor, model, *, y_support, blend='fit', **suppo
     return self
 
 @patch
-def _fit(self: MitraRegressor, df, y, steps: dict):
-    "`fit` with a checked table and checked settings."
+def _fit(self: MitraRegressor, df, y, steps: dict, calibrated: bool = True):
+    "`fit` with a checked table and checked settings; `calibrated`: with the experts that belong to the model."
     seed = seed_from(self.random_state)
     x, target = self._fit_encoder(df, check_target(y), steps, seed)
-    return self._set_support(self._load_model(), x_support=x, y_support=target, seed=seed)
+    return self._set_support(self._load_model(), x_support=x, y_support=target, seed=seed, blend='fit' if calibrated else None)
 
 @patch
 def fit(
@@ -373,7 +373,7 @@ def _summarise(
     def combine(members):
         means = [self._mean_of(members)] if mean else []
         return np.stack(means + [mixed_quantile(members, level, self.scale_) for level in levels], 1)
-    return self._predict_table(X, lambda x: self._predict_rows(x, combine, width))
+    return self._predict_table(X, combine, width)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #b1db2357
 def _mean(self, X, levels, coverage): return self._summarise(X, (), mean=True)[:, 0]

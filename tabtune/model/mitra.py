@@ -282,9 +282,9 @@ def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature
     table, token = self.y_embedding.table(), y if groups is None else groups[y]
     signature = self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(token, support_mask), table, feature_mask)
     cache = SupportCache(cells, signature, None, tokens, None, x.shape[2], groups=groups)
-    many = {} if groups is None else dict(n_classes=len(groups))
+    many, label, classes = {} if groups is None else dict(n_classes=len(groups)), self.y_embedding(token), self._class_table(groups)
     cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask, **many)
-    label = self.experts.add_to_label(self.y_embedding(token), cache.experts and cache.experts['support'], cache.experts, self._class_table(groups))
+    label = self.experts.add_to_label(label, cache.experts and cache.experts['support'], cache.experts, classes)
     return cache, numbers, label, y
 
 @patch
