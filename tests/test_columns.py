@@ -362,6 +362,92 @@ def test_column_types_that_make_no_sense(types, error, text):
     for est in (TableEncoder(types), MitraClassifier('small', column_types=types), TabularPipeline(column_types=types)):
         with pytest.raises(error, match=text): est.fit(df, [0, 1])
 
+# --- what somebody tried who wanted to break it
+
+MORE_FRAMES = {
+    'full width': lambda v: f'￥{v:.2f}'.translate({c: c + 0xfee0 for c in range(0x21, 0x7f)}), 'Arabic digits': lambda v: f'{v:.2f}'.translate(str.maketrans('0123456789.', '٠١٢٣٤٥٦٧٨٩٫')),
+    'new currency': lambda v: f'₿{v:.2f}', 'percent before': lambda v: f'%{v:.2f}', 'quotation marks': lambda v: f'"{v:.2f}"', 'formula': lambda v: f'="{v:.2f}"', 'text mark': lambda v: f"'{v:.2f}",
+    'footnotes': lambda v: f'{v:.2f}' + '*' * (int(v) % 3), 'references': lambda v: f'{v:.2f}' + '[a]' * (int(v) % 2), 'estimates': lambda v: f'{v:.2f} (est.)', 'tolerances': lambda v: f'{v:.2f} ± 0.1',
+    'rates': lambda v: f'${v:,.2f}/mo', 'label': lambda v: f'Price: {v:.2f}', 'out of': lambda v: f'{v:.2f} out of 5 stars', 'powers': lambda v: f'{v / 100:.4f}×10²', 'Fortran': lambda v: f'{v:.6e}'.replace('e', 'D'),
+    'sign behind the currency': lambda v: f'$({-v:.2f})' if v < 0 else f'${v:.2f}', 'minus in words': lambda v: f'minus {-v:.2f}' if v < 0 else f'{v:.2f}', 'credit and debit': lambda v: f'{abs(v):.2f} ' + ('DR' if v < 0 else 'CR'),
+    'north and south': lambda v: f'{abs(v):.2f}° ' + ('S' if v < 0 else 'N'), 'crore and lakh': lambda v: f'{v / 100:.4f} Cr' if abs(v) > 500 else f'{v:.2f} Lac'}
+
+@pytest.mark.parametrize('name', MORE_FRAMES)
+def test_rarer_spellings_are_numbers(name):
+    z, c = codes([MORE_FRAMES[name](v) for v in SIGNED])
+    assert c.kind == 'number'
+    np.testing.assert_allclose(z[:, 0], codes(SIGNED)[0][:, 0], atol=2e-4)
+
+SPANS = 60 * np.round(RNG.exponential(100, N)) + 60
+COMPOUND = {'h m': lambda v: f'{v // 3600}h {v // 60 % 60}m', 'words': lambda v: f'{v // 3600} hrs and {v // 60 % 60} minutes', 'ISO': lambda v: f'PT{v // 3600}H{v // 60 % 60}M', 'zeros left out': lambda v: ' '.join(filter(None, [f'{v // 3600}h' * (v >= 3600), f'{v // 60 % 60}min'])),
+            'clock': lambda v: f'{v // 3600}:{v // 60 % 60:02}', 'clock with seconds': lambda v: f'{v // 3600}:{v // 60 % 60:02}:00', 'minutes and hours': lambda v: f'{v // 60} min' if v < 7200 else f'{v / 3600:.6f} hours', 'quotes': lambda v: f"{v // 60 // 60}'{v // 60 % 60:02}\""}
+
+@pytest.mark.parametrize('name', COMPOUND)
+def test_spans_in_several_units_are_numbers(name):
+    z, c = codes([COMPOUND[name](int(v)) for v in SPANS])
+    assert c.kind in ('number', 'duration')
+    np.testing.assert_allclose(z[:, 0], codes(SPANS)[0][:, 0], atol=2e-4)
+
+UNITS = {'feet': (["5'11\"", "6'1\"", "5'4\""], [71, 73, 64]), 'feet in words': (['5 ft 11 in', '6 ft 1 in', '5 ft'], [71, 73, 60]), 'ages': (['5y 9m', '2y 1m', '7m'], [69, 25, 7]), 'years or months': (['3 years', '7 months', '1 yr'], [36, 7, 12]),
+         'tenors': (['3M', '1Y', '2Y'], [3, 12, 24]), 'pounds': (['6 lb 4 oz', '7 lbs 1 oz'], [100, 113]), 'ago': (['3 hours ago', '2 days ago', '5 minutes ago'], [10800, 172800, 300]), 'inches': (['5 7/8', '3 1/2', '4'], [5.875, 3.5, 4]),
+         'degrees': (['10°30\'0"N', '5°15\'0"S'], [37800, -18900])}
+
+@pytest.mark.parametrize('name', UNITS)
+def test_values_of_several_units(name):
+    cells, values = UNITS[name]
+    np.testing.assert_allclose(codes(cells)[1].numbers(pd.Series(cells)), values)
+
+@pytest.mark.parametrize('cells', [pytest.param(['12e45', '3e77', '45e49'], id='codes with an e'), pytest.param(['5-5-5842', '1-7-9120', '2-3-7741'], id='codes like dates'), pytest.param(['24 Mar', '3 Apr', '12 May'], id='days without a year')])
+def test_codes_get_no_nonsense_values(cells): assert column_kind(pd.Series(cells * 20)) == 'category'
+
+@pytest.mark.parametrize('words', [pytest.param(['-'], id='a dash'), pytest.param(['sin dato'], id='two words'), pytest.param(['n.a.', 'TBD', 'missing'], id='three')])
+@pytest.mark.parametrize('kind', ['number', 'date'])
+def test_marks_may_fill_a_third_of_the_cells(kind, words):
+    cells = (pd.Series(AMOUNT) if kind == 'number' else pd.Series(WHEN).dt.strftime('%d/%m/%Y')).astype(str).to_numpy(object)
+    cells[::3] = np.resize(words, len(cells[::3]))
+    with pytest.warns(UserWarning, match="became missing: 'a' .300, such as"): assert TableEncoder().fit(pd.DataFrame(dict(a=cells))).column_kinds_ == dict(a=kind)
+
+WEEK = WHEN.dt.isocalendar()
+MORE_DATES = {'compact with a name': '%d%b%Y', 'SAS': '%d%b%Y:%H:%M:%S', 'compact with a time': '%Y%m%d_%H%M%S', 'ISO basic': '%Y%m%dT%H%M%SZ', 'file name': '%Y-%m-%d_%H-%M', 'Japanese': '%Y年%m月%d日', 'Korean': '%Y년 %m월 %d일', 'time first': '%H:%M %d/%m/%Y', 'points in the time': '%d/%m/%Y %H.%M',
+              'weekday behind': '%d/%m/%Y (%a)', 'Apache': '[%d/%b/%Y:%H:%M:%S +0000]', 'Oracle': '%d-%b-%y %I.%M.%S.000000 %p', 'quotation marks': '"%Y-%m-%d"', 'month and short year': '%b-%y', 'short year in quotes': "%b '%y"}
+
+@pytest.mark.parametrize('name', MORE_DATES)
+def test_rarer_spellings_are_dates(name):
+    cells = WHEN.dt.strftime(MORE_DATES[name])
+    enc = TableEncoder().fit(pd.DataFrame(dict(a=cells)))
+    assert enc.column_kinds_ == dict(a='date')
+    unit = 's' if '%S' in MORE_DATES[name] else 'min' if '%M' in MORE_DATES[name] else 'D'
+    want = WHEN.dt.floor(unit) if '%d' in MORE_DATES[name] else WHEN.dt.to_period('M').dt.to_timestamp()
+    np.testing.assert_allclose(enc.columns_[0].numbers(cells), (want - pd.Timestamp(0)) / pd.Timedelta('1s'))
+
+@pytest.mark.parametrize('make', [pytest.param(lambda y, q, w: f'{y}Q{q}', id='2024Q1'), pytest.param(lambda y, q, w: f'Q{q} {y}', id='Q1 2024'), pytest.param(lambda y, q, w: f'{y}-W{w:02}', id='ISO weeks'), pytest.param(lambda y, q, w: f'KW {w}/{y}', id='German weeks')])
+def test_quarters_and_weeks_are_dates(make):
+    z, c = codes([make(y, (t.month + 2) // 3, w) for t, y, w in zip(WHEN, WEEK.year, WEEK.week)])
+    assert c.kind == 'date' and not np.isnan(z).any()
+
+def test_iso_and_other_dates_in_one_column():
+    cells = [t.strftime(['%Y-%m-%d', '%m/%d/%Y'][i % 2]) for i, t in enumerate(WHEN)]
+    np.testing.assert_allclose(codes(cells)[1].numbers(pd.Series(cells)), (WHEN.dt.floor('D') - pd.Timestamp(0)) / pd.Timedelta('1s'))
+
+@pytest.mark.parametrize('make', [pytest.param(lambda r, v: f'{r.choice(LAST)} paid {v:.2f} to {r.choice(LAST)}', id='amount in a sentence'), pytest.param(lambda r, v: f'{v:.4f}, {r.normal():.4f}', id='coordinates'), pytest.param(lambda r, v: f'user_{int(10 * v)}', id='growing code')])
+def test_numbers_in_texts_are_seen(make):
+    r = np.random.default_rng(2); v = 50 + 10 * r.normal(size=N); y = _label(r, v, 4.)
+    check(auc(pd.DataFrame(dict(a=[make(r, u) for u in v])), y), auc(pd.DataFrame(dict(a=v)), y) - .02, operator.gt)
+
+def test_random_identifiers_give_one_column():
+    r = np.random.default_rng(0)
+    df = pd.DataFrame(dict(a=[''.join(r.choice([*'0123456789abcdef'], 12)) for _ in range(300)], b=[f'user_{i}' for i in r.permutation(300)]))
+    enc = TableEncoder(); z, _ = enc.fit_rows(df, r.integers(0, 2, 300), 'classification')
+    assert enc.column_kinds_ == dict(a='text', b='text') and z.shape == (300, 2) and 'say nothing about the target' in enc.summary().note[0]
+
+def test_the_order_of_the_rows_changes_nothing():
+    r = np.random.default_rng(1)
+    towns, (cells, y) = r.integers(0, 30, 300), comments(np.random.default_rng(0), 300)
+    df = pd.DataFrame(dict(a=[f't{i}' for i in towns], b=cells, c=r.normal(size=300)))
+    y = (y + (towns > 14) > 0).astype(int); at = r.permutation(300)
+    first, second = (MitraClassifier('small').fit(df.iloc[i].reset_index(drop=True), y[i]).predict_proba(df) for i in (np.arange(300), at))
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
 # --- all together, and how long it takes
 
 def test_what_was_found_is_told():

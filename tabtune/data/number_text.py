@@ -170,7 +170,7 @@ def decimal_mark(
     return (mark if max(whole) >= 1000 else other), False
 
 # %% ../../nbs/data/02a_number_text.ipynb #893c8536
-_FAMILIES = [_TIME, dict(k=1e3, tsd=1e3, thousand=1e3, m=1e6, mn=1e6, mio=1e6, million=1e6, b=1e9, bn=1e9, mrd=1e9, billion=1e9, t=1e12, tn=1e12, trillion=1e12, lac=1e5, lakh=1e5, cr=1e7, crore=1e7, 万=1e4, 億=1e8, 亿=1e8),
+_FAMILIES = [_COMPOUNDS[0], _TIME, dict(k=1e3, tsd=1e3, thousand=1e3, m=1e6, mn=1e6, mio=1e6, million=1e6, b=1e9, bn=1e9, mrd=1e9, billion=1e9, t=1e12, tn=1e12, trillion=1e12, lac=1e5, lakh=1e5, cr=1e7, crore=1e7, 万=1e4, 億=1e8, 亿=1e8),
              dict(b=1., byte=1., kb=1e3, mb=1e6, gb=1e9, tb=1e12, kib=2. ** 10, mib=2. ** 20, gib=2. ** 30, tib=2. ** 40),
              dict(mg=1e-3, g=1., gr=1., gram=1., kg=1e3, t=1e6), {'mm': 1e-3, 'cm': 1e-2, 'dm': .1, 'm': 1., 'km': 1e3}, {'in': 1., '"': 1., 'ft': 12., 'yd': 36., 'mi': 63360.},
              dict(ml=1e-3, cl=1e-2, dl=.1, l=1.), dict(oz=1., lb=16.), dict(n=1., hz=1., khz=1e3, mhz=1e6, ghz=1e9), dict(w=1., kw=1e3, mw=1e6, gw=1e9),
@@ -182,10 +182,12 @@ def _units(counts, compound=-1):
     seen = {u: n for u, n in counts.items() if u}
     if not seen: return {'': 1.}
     top = max(seen, key=seen.get)
-    for family in _FAMILIES:
+    fits, best = 0, {top: 1., '': 1.}
+    for family in _FAMILIES:  # the one that knows most cells
         known = [u for u in seen if u in family]
-        if top in family and (len({family[u] for u in known}) > 1 or (known == ['k'] and '' in counts)): return {u: family[u] for u in known} | {'': 1.}
-    return {top: 1., '': 1.}
+        several = top in family and (len({family[u] for u in known}) > 1 or (known == ['k'] and '' in counts))
+        if several and (n := sum(seen[u] for u in known)) > fits: fits, best = n, {u: family[u] for u in known} | {'': 1.}
+    return best
 
 # %% ../../nbs/data/02a_number_text.ipynb #4e4112ba
 _FEET, _MINUTES = 2, 3  # in `_COMPOUNDS`
@@ -231,12 +233,14 @@ def read_numbers(
 _INFINITE = {'inf', '-inf', '+inf', 'infinity', '-infinity'}
 
 # %% ../../nbs/data/02a_number_text.ipynb #f2f5f01d
+_EXPONENT_CODE = re.compile(r'\d+[eE]\d+')  # 45e49, a code that `float` reads
 def number_texts(
     keys: list,  # distinct texts
     weights=None,  # cells of each; None: one
 ) -> np.ndarray:  # (n,) bool
     "Which texts are numbers."
     x = to_numbers(keys)
+    if np.nanmax(np.abs(x), initial=0) > 1e20 and np.mean([_EXPONENT_CODE.fullmatch(k.strip()) is not None for k in keys]) > .5: return np.zeros(len(keys), dtype=bool)
     if not np.isnan(x).any() or (format := find_number_format(keys, weights)) is None: return ~np.isnan(x)
     x, bounds = read_numbers(keys, format)
     plain = np.unique(x[bounds == 0])
