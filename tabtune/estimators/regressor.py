@@ -215,7 +215,14 @@ def _blended_members(
     return [d.moved(scale.to_target(torch.as_tensor(d.location(scale) + step)[None])[0].numpy(), spread) for d in members]
 
 # %% ../../nbs/estimators/03_regressor.ipynb #e71b5d50
-_SPREADS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1., 1.1, 1.25)
+_SPREADS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.)
+
+@patch
+def _blend_helps_the_mean(self: MitraRegressor, parts: list, weights: np.ndarray) -> bool:
+    "Whether the squared error of held-out means is smaller with the experts, in the units of the target, where far targets count most."
+    mean = lambda members: mean_candidates(members, self.y_support_, self.scale_)['cautious']
+    error = lambda members, y: np.square((y - mean(members)) / self.scale_.width.item()).sum()
+    return sum(error(_blended_members(m, a, weights, self.scale_), y) for m, a, y in parts) < sum(error(m, y) for m, _, y in parts)
 
 @patch
 def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
@@ -223,7 +230,9 @@ def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndar
     y, ends = self._blend_targets()[held], np.cumsum([len(members[0]) for members in own])[:-1]
     mitra = np.concatenate([sum(d.location(self.scale_) for d in members) / len(members) for members in own])
     weights = blend_numbers(np.stack([mitra, *answers]), y)
-    moved = [_blended_members(m, a, weights, self.scale_) for m, a in zip(own, zip(*(np.split(a, ends) for a in answers)))]
+    parts = list(zip(own, zip(*(np.split(a, ends) for a in answers)), np.split(self.y_support_[held], ends)))
+    if self._heavy_tailed() and not self._blend_helps_the_mean(parts, weights): weights = np.eye(len(weights))[0]
+    moved = [_blended_members(m, a, weights, self.scale_) for m, a, _ in parts]
     density = lambda d, s, t: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture.nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
     parts = [(d, t) for members, t in zip(moved, np.split(self.y_support_[held], ends)) for d in members]
     spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in parts))
