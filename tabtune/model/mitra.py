@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CELLS', 'COLUMNS', 'LABELS', 'HEADS_AND_EXPERTS', 'QuantileCell', 'ValueRankCell', 'FourierCell', 'NoColumn',
            'ClassMeans', 'BoundColumns', 'CellEmbedding', 'LabelEmbedding', 'TargetEmbedding', 'SupportCache', 'Mitra',
-           'neighbour_init']
+           'parameter_counts', 'neighbour_init']
 
 # %% ../../nbs/model/03_mitra.ipynb #8cfbb4ab
 import math
@@ -255,6 +255,14 @@ class Mitra(nn.Module):
 
 HEADS_AND_EXPERTS = {'class': (HEADS, EXPERTS), 'number': (HEADS, EXPERTS), 'bin': (HEADS, EXPERTS),
                      'mixture': (TARGET_HEADS, TARGET_EXPERTS)}
+
+# %% ../../nbs/model/03_mitra.ipynb #6ea1b50c
+def parameter_counts(
+    model,  # any module, e.g. a `Mitra`, with adapters or without
+) -> dict:  # trained, total, share
+    "Number of parameters that train, of all parameters, and the ratio."
+    trained, total = (sum(p.numel() for p in model.parameters() if p.requires_grad or every) for every in (False, True))
+    return dict(trained=trained, total=total, share=trained / total)
 
 # %% ../../nbs/model/03_mitra.ipynb #843de6ff
 @patch
