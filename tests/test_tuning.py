@@ -3,6 +3,7 @@ import copy, os, pickle, signal, subprocess, sys, threading, time
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -381,7 +382,7 @@ def gains_of_repeats(monkeypatch, *gains):
 @pytest.mark.parametrize('gains, repeats, kept', [
     pytest.param([-0.1], 1, 'untuned', id='loss at once'), pytest.param([0.1, -0.2], 2, 'untuned', id='loss after a gain'),
     pytest.param([0.1] * 5, 5, 'tuned', id='gains only'),
-    pytest.param([0.1, 0.1, -0.12, -0.07, 0.0], 5, 'untuned', id='losses after two gains'),
+    pytest.param([0.1, 0.1, -0.12, -0.07, 0.0], 4, 'untuned', id='losses after two gains: hopeless'),
     pytest.param([6e-6], 1, 'untuned', id='a gain that does not matter'), pytest.param([0.1, -0.0985], 2, 'untuned', id='too little is left of a gain')])
 def test_a_small_table_is_repeated_while_a_gain_is_in_sight(monkeypatch, gains, repeats, kept):
     gains_of_repeats(monkeypatch, *gains)
