@@ -229,6 +229,22 @@ def scale():
     fig.savefig(SRC/'pages'/'scale.png', dpi=110)
     return '![Time and memory by support rows, query rows and columns](scale.png)'
 
+def rows():
+    "What benchmarks/rows.py measured, drawn and as a table."
+    import pandas as pd
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    d, fig = pd.read_csv(ROOT/'benchmarks'/'rows.csv'), Figure(figsize=(9, 2.8), layout='constrained')
+    FigureCanvasAgg(fig)
+    for ax, (name, lines) in zip(fig.subplots(1, d.table.nunique()), d.groupby('table', sort=False)):
+        for setting, part in lines.groupby('setting', sort=False): ax.semilogx(part.rows, part.score, 'o-', label=setting)
+        ax.set_title(name, fontsize=9); ax.set_xlabel('rows')
+    fig.axes[0].legend(fontsize=7)
+    (SRC/'pages').mkdir(parents=True, exist_ok=True)
+    fig.savefig(SRC/'pages'/'rows.png', dpi=110)
+    cells = [(r.table, f'{r.rows:,}', r.setting, f'{r.score:.3f}', f'{r.fit + r.predict:.1f}') for r in d.itertuples()]
+    return '![Score by rows](rows.png)\n\n' + table(('table', 'rows', 'setting', 'AUC or R²', 'seconds'), cells)
+
 def side_by_side(found, metrics):
     "Checkpoints beside each other: a row for each table, a column for each score and checkpoint."
     by = {n: c['evaluation']['by_dataset'] | {'**mean**': c['evaluation']['mean']} for n, c in found.items()}
@@ -244,7 +260,7 @@ def write_benchmarks():
              '## Beside others\n\nThe `medium` checkpoint and eight models with their default settings, on the same tables and splits. '
              'A difference below 0.002 is a tie. The other cards have the same table.\n\n' + rivals(found['medium']['evaluation'])]
     text = linked((ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8'))
-    fills = dict(scores='\n\n'.join(parts), speed=speed(), reference=reference(), scale=scale())
+    fills = dict(scores='\n\n'.join(parts), speed=speed(), reference=reference(), scale=scale(), rows=rows())
     for name, fill in fills.items(): text = text.replace('{{' + name + '}}', fill)
     return write('pages/benchmarks', text)
 

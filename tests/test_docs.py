@@ -111,6 +111,6 @@ def test_a_kernel_that_dies_is_a_failure_and_no_end(root, tmp_path, monkeypatch)
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('import os; os._exit(1)')]), path)
     assert 'died' in run.run(path, False)
 
-def test_the_glossary_has_about_twenty_terms_each_explained(root):
+def test_the_glossary_has_few_terms_each_explained(root):
     rows = [line.strip('| ').split(' | ') for line in (root/'docs'/'pages'/'glossary.md').read_text().splitlines() if line.startswith('| ')][2:]
-    assert 18 <= len(rows) <= 25 and all(len(row) == 2 and len(row[1]) > 20 for row in rows)
+    assert 18 <= len(rows) <= 30 and all(len(row) == 2 and len(row[1]) > 20 for row in rows)

@@ -40,7 +40,7 @@ def default_models(
 def _terminal_text(lb: TabularLeaderboard) -> str:
     "The table for a terminal, with the reasons of failed rows below it."
     text, selected = display_table(lb.results_), ['accuracy', 'roc_auc_score', 'log_loss', 'r2', 'rmse', 'mae']
-    keep = ['name', 'kept', *dict.fromkeys([lb.rank_by_, *selected]), 'fit_seconds', 'predict_seconds', 'status']
+    keep = ['name', 'kept', 'blended', *dict.fromkeys([lb.rank_by_, *selected]), 'fit_seconds', 'predict_seconds', 'status']
     lines = [text[[c for c in keep if c in text]].to_string()]
     return '\n'.join(lines + [f'{r["name"]}: {r.error}' for _, r in lb.results_.iterrows() if r.error])
 

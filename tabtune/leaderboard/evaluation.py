@@ -162,6 +162,11 @@ class Job:
         return X.iloc[self.rows[0]], y.iloc[self.rows[0]], X.iloc[self.rows[1]], y.iloc[self.rows[1]]
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #d288fc6e
+def _blended_with(est) -> str:
+    "The experts that a fitted Mitra predicts with, by name; empty for Mitra alone and for other models."
+    blend = getattr(getattr(est, 'estimator_', est), 'blend_', None)
+    return '' if blend is None else ', '.join(blend.experts)
+
 def _measure(job: Job) -> dict:
     X, y, X_test, y_test = job.split()
     est = candidate_estimator(job.candidate, job.task, job.seed)
@@ -174,7 +179,7 @@ def _measure(job: Job) -> dict:
     parameters, trained = count_parameters(est)
     return SCORE[job.task](est, y_test, predictions) | dict(
         fit_seconds=fitted - start, predict_seconds=end - fitted, **memory.numbers(), parameters=parameters,
-        trainable_parameters=trained, kept=getattr(est, 'tuning_report_', {}).get('kept', ''))
+        trainable_parameters=trained, kept=getattr(est, 'tuning_report_', {}).get('kept', ''), blended=_blended_with(est))
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #3b448edf
 def _no_weights(e: Exception, job: Job) -> bool:

@@ -28,6 +28,11 @@ def _kept(runs: pd.DataFrame) -> str:
     n = kept.count('tuned')
     return f'tuned in {n} of {len(kept)}' if 0 < n < len(kept) else kept[0] if kept else ''
 
+def _blended(runs: pd.DataFrame) -> str:
+    "Names of the experts that were blended with Mitra in any run."
+    names = [n for b in (runs['blended'].dropna() if 'blended' in runs else []) for n in b.split(', ') if n]
+    return ', '.join(dict.fromkeys(names))
+
 # %% ../../nbs/leaderboard/03_report.ipynb #952476a0
 def _status(ok, failed, wanted):
     "Of a candidate with so many finished, failed and wanted runs."
@@ -38,7 +43,7 @@ def _result_row(e: Candidate, runs: pd.DataFrame, scores, wanted) -> dict:
     "One candidate's row from its runs, of which there should be `wanted`."
     ok, failed = (runs[runs.status == 'ok'], runs[runs.status != 'ok']) if len(runs) else (runs, runs)
     status = _status(ok, failed, wanted)
-    row = dict(name=e.name, model=e.label, strategy=e.strategy, kept=_kept(ok))
+    row = dict(name=e.name, model=e.label, strategy=e.strategy, kept=_kept(ok), blended=_blended(ok))
     for s in scores:
         x = ok[s].astype(float) if status in ('ok', 'stopped') and len(ok) else pd.Series(dtype=float)
         row[s] = x.mean()
@@ -60,7 +65,7 @@ def results_table(
     for j in jobs: by_name.setdefault(j.candidate.name, []).append(records.get(j.key))
     rows = [_result_row(e, pd.DataFrame([r for r in by_name[e.name] if r]), scores, wanted) for e in candidates]
     t = pd.DataFrame(rows).sort_values(rank_by, ascending=rank_by in LOWER_IS_BETTER, kind='stable', na_position='last')
-    if not any(t.kept): t = t.drop(columns='kept')
+    t = t.drop(columns=[c for c in ('kept', 'blended') if not any(t[c])])
     t.index = pd.RangeIndex(1, len(t) + 1, name='rank')
     last = ['runs', 'status', 'error']
     return t[[c for c in t if c not in _COSTS + last] + [c for c in _COSTS if c in t] + last]
@@ -152,7 +157,7 @@ _STYLE = '''<style>.tt-board{overflow-x:auto;margin:1em 0}.tt-board table{font:1
 .tt-board th,.tt-board td{padding:.35em .7em;text-align:right;white-space:nowrap;border-bottom:1px solid #8884}
 .tt-board .text{text-align:left}.tt-board td.error{white-space:normal;min-width:24em;text-align:left}
 .tt-board tr.best{font-weight:bold}.tt-board tr.bad{opacity:.75}</style>'''
-_CELL_CLASSES = dict(name='text', model='text', strategy='text', kept='text', status='text', error='error')  # column -> CSS class
+_CELL_CLASSES = dict(name='text', model='text', strategy='text', kept='text', blended='text', status='text', error='error')  # column -> CSS class
 
 # %% ../../nbs/leaderboard/03_report.ipynb #eac093c3
 def _cell_text(

@@ -16,6 +16,8 @@ from fastcore.basics import patch
 from ..model.checkpoints import select_weights
 from ..core.config import (MODEL_RANGES, LoraSettings, ModelSettings, MitraConfig, TuningConfig, architecture, check_model_params,
                                  settings_table)
+from ..estimators.base import landmark_rows
+from ..estimators.blending import MIN_TREE_ROWS
 from ..estimators.pipeline import TabularPipeline
 from ..data.processing import ProcessorSettings, check_processor_params
 from ..training.recommend import RuleInputs, apply_rules, complete_tuning, memory_needed, tokens_per_second
@@ -26,7 +28,7 @@ from ..training.tuning import loop_settings
 
 # %% ../../nbs/widgets/02_form_state.ipynb #93e532b8
 _MODEL_DEFAULTS = dict(d_model=64, num_layers=2, dropout=0.0, seed=42, n_estimators=1)  # where the form has no empty field
-_MODEL_SLIDERS = dict(seed=(0, 100), max_support=(100, 10_000), max_features=(10, 500))
+_MODEL_SLIDERS = dict(seed=(0, 100), max_support=(100, 1_000_000), max_features=(10, 500), n_landmarks=(100, 4000))
 _MODEL_OPTIONS = ('use_synthetic_prior', 'support_strategy', 'calibrate', 'pretrained')  # those that are not numbers
 
 # %% ../../nbs/widgets/02_form_state.ipynb #80f942b2
@@ -210,8 +212,10 @@ def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
     "Memory and time of a run, roughly."
     m, tokens, train = self.architecture(), len(self.columns) + 1, len(df) - max(1, round(self.test_size * len(df)))
     speed = _training_speed(m, self.device)
-    predict_s = len(df) * tokens * self.model.get('n_estimators', 1) / speed / 3
-    support = min(train, 10_000) * tokens * m.d_model * 4 * 8
+    attended = landmark_rows(train, self.model.get('n_landmarks'), True) or train
+    passes = 2 if train >= MIN_TREE_ROWS else 1  # Mitra is weighed against boosted trees on held-out rows first
+    predict_s = passes * len(df) * tokens * self.model.get('n_estimators', 1) / speed / 3
+    support = attended * tokens * m.d_model * 4 * 8 + train * tokens * 4 * 48
     if not self.record().trains: return dict(steps=0, seconds=predict_s, memory_mib=support / 2 ** 20)
     return self._training_cost(m, tokens, train, speed, predict_s)
 
