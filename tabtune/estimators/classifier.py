@@ -178,7 +178,9 @@ def _find_temperature(self: MitraClassifier) -> float:
 
 # %% ../../nbs/estimators/02_classifier.ipynb #dae6c40b
 @patch
-def _can_blend(self: MitraClassifier) -> bool: return len(self.classes_) > 1
+def _can_blend(self: MitraClassifier) -> bool:
+    "Whether two classes have rows enough for each part of the table to show them."
+    return bool((np.bincount(self.y_support_) > 2).sum() > 1)
 
 @patch
 def _blend_targets(self: MitraClassifier): return self.y_support_

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAYER_GROUPS', 'linear_layers', 'resolve_targets', 'apply_lora', 'save_adapter', 'load_adapter', 'use_adapter',
-           'adapter_names', 'merge_adapter']
+           'merge_adapter']
 
 # %% ../../nbs/model/05_lora.ipynb #2c0f3985
 import copy
