@@ -11,8 +11,8 @@ from sklearn.base import clone
 from tabtune import MitraClassifier, TabularPipeline, recommend
 from tabtune.core.config import MitraConfig
 from tabtune.model.checkpoints import RENAMED
-from tabtune.model.lora import LAYER_GROUPS, apply_lora, linear_layers, load_adapter, lora_counts, merge_adapter, resolve_targets, save_adapter, use_adapter
-from tabtune.model.mitra import Mitra
+from tabtune.model.lora import LAYER_GROUPS, apply_lora, linear_layers, load_adapter, merge_adapter, resolve_targets, save_adapter, use_adapter
+from tabtune.model.mitra import Mitra, parameter_counts
 from tabtune.training.recommend import RuleInputs, apply_rules
 from tabtune.training.strategies import find_strategy
 from tabtune.core.shapes import CheckpointError, ConfigError
@@ -52,7 +52,7 @@ def test_only_adapters_get_gradients(model):
     with_gradient = {n for n, p in lora.named_parameters() if p.grad is not None}
     assert with_gradient == {n for n, p in lora.named_parameters() if 'lora_' in n}
     assert len(with_gradient) == 2 * len([n for n in linear_layers(model) if n.split('.')[0] in LAYER_GROUPS])
-    c = lora_counts(lora)
+    c = parameter_counts(lora)
     assert c['trained'] == sum(p.numel() for n, p in lora.named_parameters() if 'lora_' in n)
     assert c['total'] == c['trained'] + sum(p.numel() for p in model.parameters())
 

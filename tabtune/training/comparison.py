@@ -206,10 +206,10 @@ def _change(report: dict) -> str:  # such as 'held-out log loss 0.412 → 0.398,
 def _why_untuned(report: dict) -> str:  # such as ', but AUC 0.857 → 0.856'; empty where there is no gain
     "Why a model with a smaller loss was not kept."
     gain, (measure, name) = report['gain'], ('auc', 'AUC') if 'auc_tuned' in report else ('r2', 'R²')
-    before, after = report[f'{measure}_untuned'], report[f'{measure}_tuned']
     if not gain > 0: return ''
     if gain <= matters(report['loss_untuned']): return ': too little to matter'
     if gain <= _SIGNIFICANT * report['gain_error']: return ': no more than chance may give'
+    before, after = report[f'{measure}_untuned'], report[f'{measure}_tuned']
     digits = next((d for d in (3, 4) if f'{before:.{d}f}' != f'{after:.{d}f}'), 5)
     return f', but {name} {before:.{digits}f} → {after:.{digits}f}'
 

@@ -28,6 +28,7 @@ from ..core.config import TuningConfig, check_model_params
 from ..core.progress import in_notebook, progress_view
 from ..core.shapes import CheckpointError
 from ..model.checkpoints import save_checkpoint
+from ..model.mitra import parameter_counts
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
 from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows, verdict
 from .loop import LOSSES, Callback, LoopSettings, Trainer, select_device
@@ -83,10 +84,6 @@ def _set_dropout(model: nn.Module, p: float):
     for m in model.modules():
         if isinstance(m, nn.Dropout): m.p = p
 
-def _count_parameters(model) -> dict:
-    "Parameters that train, and all."
-    size = lambda ps: sum(p.numel() for p in ps)
-    return dict(trained_parameters=size(p for p in model.parameters() if p.requires_grad), total_parameters=size(model.parameters()))
 
 # %% ../../nbs/training/09_tuning.ipynb #805f5d80
 def _progress_callback() -> Callback:
@@ -296,10 +293,11 @@ def _summary(self: Tuning, state) -> dict:
     ended = 'complete' if state.progress >= 1 or not state.stopped else 'early stopping' if state.info.get('early') else 'stopped'
     n = {k: len(getattr(self, k)) for k in ('train_rows', 'val_rows')}
     peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
-    best = state.step if self.config.keep == 'last' else self.best.step
+    best, parameters = state.step if self.config.keep == 'last' else self.best.step, parameter_counts(self.tuned)
     return dict(strategy=self.strategy.name, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
                 best_step=best, interpolation=self.interpolation, episodes=state.tables, micro_batches=self.trainer.micro_batches,
-                learning_rate=self.config.learning_rate) | n | _count_parameters(self.tuned) | peak
+                learning_rate=self.config.learning_rate, trained_parameters=parameters['trained'],
+                total_parameters=parameters['total']) | n | peak
 
 @patch
 def _times(self: Tuning, state, comparison: float) -> dict:
@@ -391,4 +389,4 @@ def tune(
                   'the model stays as it is')
     return TuneResult(run.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']),
                       dict(kept='untuned', ended='too few rows', strategy=record.name, steps=0, gain=0.0, trained_parameters=0,
-                           total_parameters=_count_parameters(model)['total_parameters']), recommendation=run.recommendation)
+                           total_parameters=parameter_counts(model)['total']), recommendation=run.recommendation)
