@@ -23,7 +23,7 @@ COLUMNS = dict(  # what is added as column `c` -> the finding
     relabelled=(ordinary().town.map(dict(Ulm='x', Bonn='y', Rom='z')), 'duplicate column'), mostly_missing=(np.where(rng.random(N) < .7, np.nan, rng.random(N)), 'many missing'),
     minus_999=(np.where(rng.random(N) < .05, -999, rng.normal(50, 9, N)), 'missing code'), nines=(np.where(rng.random(N) < .05, 9999, rng.integers(0, 300, N)), 'missing code'),
     leak=(np.where(LABELS == 'yes', 3., 1.) + .1 * rng.random(N), 'gives the target away'), leaky_text=(np.where(LABELS == 'yes', 'paid', 'open'), 'gives the target away'),
-    mixed=([str(v) if i % 4 else f'about {v}' for i, v in enumerate(rng.integers(0, 999, N))], 'mixed types'))
+    mixed=([str(v) if i % 4 else f'suite {v}' for i, v in enumerate(rng.integers(0, 999, N))], 'mixed types'))
 
 @pytest.mark.parametrize('name', COLUMNS)
 def test_a_column_is_found_out(name):

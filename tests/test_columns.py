@@ -236,6 +236,9 @@ def test_levels_are_matched_without_blanks_and_case(respell):
     assert len(seen) == 1
     np.testing.assert_array_equal(z, enc.transform(df[SPLIT:]))
 
+def test_levels_in_two_forms_of_unicode_are_one():
+    assert len(TableEncoder().fit(pd.DataFrame(dict(a=['café', 'cafe\u0301', 'CAFÉ', 'tea', 'm²', 'm2'] * 9))).columns_[0].levels) == 4
+
 def test_levels_are_merged_at_fit():
     cells = COLOURS.astype(object); cells[::3] = [c.upper() + ' ' for c in cells[::3]]
     enc = TableEncoder().fit(pd.DataFrame(dict(a=cells)))

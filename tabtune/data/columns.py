@@ -229,7 +229,7 @@ class Texts(list):
         self.cells = np.ones(len(self)) if cells is None else np.asarray(cells, dtype=np.float64)
 
 _ENOUGH = .9  # of the cells must belong to a kind
-_HALF, _MANY = .5, 20  # or half of them, if they hold so many different texts and the other cells so few: these are marks such as 'n.a.'
+_HALF, _MANY = .5, 20  # or half of them, if they hold so many different texts, and the others few: marks such as 'n.a.'
 
 def belongs(
     kind: ColumnKind,
@@ -240,7 +240,8 @@ def belongs(
     each = np.broadcast_to(kind.text(texts), len(texts))
     if each.all() or not each.any(): return bool(each.all())
     share, others = texts.cells[each].sum() / texts.cells.sum(), (~each).sum()
-    return share >= _ENOUGH and others <= max(3, each.sum()) or share >= _HALF and each.sum() >= _MANY and others <= max(3, each.sum() // _MANY)
+    few_marks = each.sum() >= _MANY and others <= max(3, each.sum() // _MANY)
+    return share >= _ENOUGH and others <= max(3, each.sum()) or share >= _HALF and few_marks
 
 # %% ../../nbs/data/02_columns.ipynb #b7bb7895
 @patch(cls_method=True)

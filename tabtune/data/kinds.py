@@ -171,7 +171,7 @@ def _order(key):
 
 # %% ../../nbs/data/03_kinds.ipynb #0fe3f8da
 def _is_no_level(key): return key.strip() in ('', '?')
-def _folded(key): return ' '.join((key if key.isascii() else unicodedata.normalize('NFKC', key)).split()).casefold()
+def _folded(key): return ' '.join((key if key.isascii() else unicodedata.normalize('NFC', key)).split()).casefold()
 
 def same_levels(
     keys: list,  # distinct texts

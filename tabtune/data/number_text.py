@@ -22,8 +22,10 @@ def to_numbers(
     return pd.to_numeric(pd.Series(keys, dtype=object), errors='coerce').to_numpy(dtype=np.float64, na_value=np.nan)
 
 # %% ../../nbs/data/02a_number_text.ipynb #f915b820
-_PLAIN_SIGNS = {ord(c): p for p, signs in ((' ', '\u00a0\u2002\u2003\u2005\u2007\u2008\u2009\u200a\u202f\u3000'), ('-', '\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d'),
-                                           ("'", '\u2019\u2018\u00b4`\u02bc\u2032'), ('"', '\u201c\u201d\u201e\u2033'), ('.', '\u066b'), (',', '\u066c'),
+_PLAIN_SIGNS = {ord(c): p for p, signs in (
+    (' ', '\u00a0\u2002\u2003\u2005\u2007\u2008\u2009\u200a\u202f\u3000'), ('-', '\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d'),
+                                           ("'", '\u2019\u2018\u00b4`\u02bc\u2032'), ('"', '\u201c\u201d\u201e\u2033'),
+                                           ('.', '\u066b'), (',', '\u066c'),
                                            ('', '\u200b\u200e\u200f\u202a\u202c\ufeff')) for c in signs}
 _PLAIN_SIGNS = {c: chr(c - 0xfee0) for c in range(0xff01, 0xff5f)} | {0xffe5: '¥', 0xffe1: '£', 0xffe0: '¢'} | _PLAIN_SIGNS
 _WRAPPED = re.compile(r"""=?"([^"]*)"|'([^']*)'?|\[([^\[\],]*)\]""")
@@ -110,7 +112,8 @@ def _split_compound(key):
             factors[-1] = max((f for f in family.values() if f < factors[-2]), default=0.)
             if float(pieces[-1][0].replace(',', '.')) * factors[-1] >= factors[-2]: continue  # 2022W47: 47 days are more than a week
         if min(factors) <= 0 or any(a <= b for a, b in zip(factors, factors[1:])): continue
-        return NumberText(pieces[0][0], '', sign, 0, '', pieces[0][1], sum(float(n.replace(',', '.')) * f for (n, _), f in zip(pieces[1:], factors[1:])), i)
+        more = sum(float(n.replace(',', '.')) * f for (n, _), f in zip(pieces[1:], factors[1:]))
+        return NumberText(pieces[0][0], '', sign, 0, '', pieces[0][1], more, i)
 
 # %% ../../nbs/data/02a_number_text.ipynb #6d502d3f
 def split_number(
@@ -122,7 +125,8 @@ def split_number(
     if m is None or ("'" in m[6] and not re.search(r"'\d{3}", m[6])): return _split_compound(key)
     opened, mark, sign, before, inner, digits, exponent, plus, after, end, closed = m.groups()
     before, open_ = (before or '').strip().casefold(), _OPEN.search(after or '')
-    if before and before not in _BEFORE and before[-1] not in ':=' or bool(opened) != bool(closed) or (sign and inner) or (mark and plus): return None
+    if before and before not in _BEFORE and before[-1] not in ':=': return None
+    if bool(opened) != bool(closed) or (sign and inner) or (mark and plus): return None
     if end == '+': plus, end = end, None
     if end and digits[-1] in '.,': end = None  # 12.- and 5,-: no cents
     negative = [sign == '-', inner == '-', bool(end), bool(opened)]
@@ -211,7 +215,8 @@ def find_number_format(
     if compound == _FEET and max(p.more for p, _, _ in kept) >= 12: compound = _MINUTES
     fronts = [b for b, _ in before.most_common() if b][:1]
     decimal, open_ = decimal_mark([v for _, v, _ in kept], [w for *_, w in kept])
-    return dict(before=fronts, units=_units(after, compound), seen=[u for u in after if u], decimal=decimal, undecided=open_ and next(p.digits for p, v, _ in kept if v[2] == '?') or '', low=-math.inf, high=math.inf)
+    return dict(before=fronts, units=_units(after, compound), seen=[u for u in after if u], decimal=decimal, low=-math.inf, high=math.inf,
+                undecided=open_ and next(p.digits for p, v, _ in kept if v[2] == '?') or '')
 
 # %% ../../nbs/data/02a_number_text.ipynb #455fa65c
 def read_numbers(
@@ -240,7 +245,8 @@ def number_texts(
 ) -> np.ndarray:  # (n,) bool
     "Which texts are numbers."
     x = to_numbers(keys)
-    if np.nanmax(np.abs(x), initial=0) > 1e20 and np.mean([_EXPONENT_CODE.fullmatch(k.strip()) is not None for k in keys]) > .5: return np.zeros(len(keys), dtype=bool)
+    none = np.zeros(len(keys), dtype=bool)
+    if np.nanmax(np.abs(x), initial=0) > 1e20 and np.mean([_EXPONENT_CODE.fullmatch(k.strip()) is not None for k in keys]) > .5: return none
     if not np.isnan(x).any() or (format := find_number_format(keys, weights)) is None: return ~np.isnan(x)
     x, bounds = read_numbers(keys, format)
     plain = np.unique(x[bounds == 0])

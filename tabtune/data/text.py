@@ -246,5 +246,6 @@ def _forget(self: TextColumn, keys, result):
     "Give up the parts of texts that say nothing about the target, as in identifiers."
     self.words, self.chars, self.axes, self.idf, self.separator = [], [], np.zeros((0, 0), np.float32), np.zeros(0), ''
     self.spread = float(max(map(len, keys))) or 1.
-    self.remark('the parts of the texts say nothing about the target: only their length is used' if not self.numbers_at else 'the other parts say nothing about the target')
+    self.remark('the other parts say nothing about the target' if self.numbers_at else
+                'the parts of the texts say nothing about the target: only their length is used')
     return result
