@@ -390,9 +390,8 @@ def _fit_blend(self: InContextEstimator):
     kept = {n: (r, w) for n, r, w in zip(estimators, rounds, weights[1:]) if w >= _MIN_WEIGHT}
     report |= dict(rows=len(held), left_out=[n for n in estimators if n not in kept])
     log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
-    if not kept: return
     fitted = {n: fit_on(estimators[n], x, y, r) for n, (r, _) in kept.items()}
-    self.blend_ = Blend(fitted, np.array([weights[0], *(w for _, w in kept.values())]), at, {n: r for n, (r, _) in kept.items()}, report)
+    self.blend_ = Blend(fitted, np.array([weights[0] if kept else 1., *(w for _, w in kept.values())]), at, {n: r for n, (r, _) in kept.items()}, report)
     self._keep_held_out(held, own, [a for a, n in zip(answers, estimators) if n in fitted])
 
 @patch

@@ -206,7 +206,7 @@ def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.nda
 def _with_experts(self: MitraClassifier, log_p: np.ndarray, x: np.ndarray) -> np.ndarray:  # (Q, K)
     "Mitra's log-probabilities for encoded rows, blended with those of the experts."
     log_p = log_p / self.temperature_
-    if self.blend_ is None: return log_p
+    if self.blend_ is None or not self.blend_.experts: return log_p
     return np.tensordot(self.blend_.weights, np.stack([normalised(log_p), *self._expert_answers(x)]), 1)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28

@@ -337,7 +337,8 @@ def plot_history(
         ax.plot(h.step, h.loss, lw=0.8, alpha=0.7, label='training episodes')
         ax.plot(val.step, val.val_loss, 'o-', label='validation rows')
         ax.axvline(self.tuning_report_['best_step'], ls=':', c='grey', label='best weights')
-    ax.set(xlabel='step', ylabel='log loss', title=f"kept: {self.tuning_report_['kept']}"); ax.legend()
+    loss = 'negative log density' if self.task_type == 'regression' else 'log loss'
+    ax.set(xlabel='step', ylabel=loss, title=f"kept: {self.tuning_report_['kept']}"); ax.legend()
     return ax
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #0beb0f04

@@ -244,7 +244,7 @@ def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndar
 def _query_members(self: MitraRegressor, region: int, x_query: np.ndarray) -> list:
     "Each member's `PredictiveDistribution`, with the experts."
     members = super(MitraRegressor, self)._query_members(region, x_query)
-    if self.blend_ is None: return members
+    if self.blend_ is None or not self.blend_.experts: return members
     return _blended_members(members, self._expert_answers(x_query), self.blend_.weights, self.scale_, self.blend_.report['spread'])
 
 @patch
@@ -252,7 +252,7 @@ def _keep_held_out(self: MitraRegressor, held, own, answers):
     "The blended distributions of the held-out rows: what the intervals and the mean are calibrated on."
     ends, blend = np.cumsum([len(members[0]) for members in own])[:-1], self.blend_
     parts = zip(np.split(held, ends), own, zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own))
-    blend.held = [(h, _blended_members(m, a, blend.weights, self.scale_, blend.report['spread'])) for h, m, a in parts]
+    blend.held = [(h, _blended_members(m, a, blend.weights, self.scale_, blend.report['spread']) if blend.experts else m) for h, m, a in parts]
 
 @patch
 def _blend_state(self: MitraRegressor):  # plain data, or None
