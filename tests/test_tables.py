@@ -127,7 +127,8 @@ def test_labels_of_a_dask_table_are_those_of_pandas(fitted):
         where = client.run(lambda: __import__('os').getpid())
         assert len(set(where.values())) == 2
     assert labels.index.equals(X.index) and labels.tolist() == pipe.predict(X).tolist()
-    assert list(proba.columns) == ['no', 'yes'] and np.array_equal(proba.to_numpy(), pipe.predict_proba(X))
+    assert list(proba.columns) == ['no', 'yes']
+    np.testing.assert_allclose(proba.to_numpy(), pipe.predict_proba(X), atol=1e-6)  # a worker may have another number of threads
 
 def test_sparse_and_other_things_are_refused_with_a_reason():
     import scipy.sparse as sp

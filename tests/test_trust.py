@@ -91,8 +91,10 @@ def test_only_training_rows_are_resampled():
 def test_the_summary_is_a_table_for_people(stepped):
     t = stepped.show_processing_summary().set_index('column')
     assert list(t.index) == ['age', 'town', 'member', 'since', 'flat'] and t.inputs.sum() == 5
-    assert t.done['town'] == 'levels as codes, most frequent level for missing cells, mean target by level'
+    assert t.done['age'] == 'knn for missing cells, power scaling'
     assert t.done['flat'] == 'dropped by mutual_info selection' and t.note['flat'] == 'constant'
+    every = TabularPipeline(model_params=SMALL, processor_params={k: STEPS[k] for k in ('imputation_strategy', 'categorical_encoding')}).fit(*people())
+    assert every.show_processing_summary().set_index('column').done['town'] == 'levels as codes, most frequent level for missing cells, mean target by level'
     plain = TabularPipeline(model_params=SMALL).fit(*people(40)).show_processing_summary()
     assert plain.done.tolist() == ['kept as it is', 'levels as codes', '0 and 1', 'seconds and calendar parts', 'kept as it is']
 
