@@ -149,8 +149,8 @@ def test_a_new_strategy_in_the_builder(toy_head):
     assert form.state()['estimate']['steps'] > 0
     form.apply_recommendation()
     assert form.state()['arguments'] == dict(tuning_strategy='toy-head')  # what is recommended need not be said
-    form.set(learning_rate=5e-2)
-    assert form.state()['arguments']['tuning_params'] == dict(learning_rate=5e-2)
+    form.set(learning_rate=1e-3)
+    assert form.state()['arguments']['tuning_params'] == dict(learning_rate=1e-3)
 
 def test_a_new_strategy_in_the_leaderboard(toy_head):
     X, y = table()
