@@ -327,7 +327,8 @@ def _done(column, params, kept):
     if not kept: return f"dropped by {params['feature_selection_strategy']} selection"
     kind = KINDS[column.kind]
     steps = _ON_LEVELS if kind.categorical else _ON_NUMBERS
-    effects = ' and their effect on the target' if getattr(column, 'effects', ()) else ''
+    learnt = getattr(column, 'effects', None)
+    effects = ' and their effect on the target' if learnt is not None and len(learnt) else ''
     done = [kind.treatment + effects, *[steps[k](v) for k, v in params.items() if k in steps]]
     return ', '.join(t for t in done if t) or 'kept as it is'
 
