@@ -218,9 +218,8 @@ def _fit_encoder(
     "Learn to read the table, with the processing steps."
     types = self.column_types
     encoder = TableProcessor(**steps, column_types=types, random_state=seed, task=self.task) if steps else TableEncoder(types)
-    rows = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
+    x, y = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
     self._set_encoder(encoder)
-    x, y = rows
     self.findings_ = [] if steps else quick_findings(df, x, y, encoder, self.task == 'classification')
     if self.findings_: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, self.findings_)))
     return x, y
@@ -299,6 +298,7 @@ def _encoded_support(
     member: Member,
     targets=None,  # function: the targets (n,), and what is to be kept beside the cache; None: the member's class codes
     groups=None,  # (K,) the label token of each class code, where there are more classes than tokens
+    experts=None,  # of another encoding of this member's support, solved already
 ) -> tuple:  # `SupportCache`, and what is kept beside it
     "A member's support, encoded by the model: kept between calls while the budget lasts."
     if key in self.caches_: return self.caches_[key]
@@ -306,14 +306,14 @@ def _encoded_support(
     else: (y, aside), x = targets(), member.x(self.x_support_[member.rows])
     tensor = lambda a: torch.as_tensor(a, device=self.device_)
     rows = {name: tensor(at)[None] for name, at in self._rows_read(member).items()} | ({} if groups is None else dict(groups=tensor(groups)))
-    with torch.inference_mode(): cache = self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows)
+    with torch.inference_mode(): cache = self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows, experts=experts)
     if cache.nbytes() + sum(c.nbytes() for c, _ in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache, aside
     return cache, aside
 
 @patch
-def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16, groups=None) -> tuple:  # (Q, outputs) float64, and what is kept aside
+def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs) float64, and what is kept aside
     "The model's outputs for the queries of one member; arguments as in `_encoded_support` and `outputs_in_chunks`."
-    cache, aside = self._encoded_support(key, member, targets, groups)
+    cache, aside = self._encoded_support(key, member, targets)
     return outputs_in_chunks(self.model_, cache, member.x(x_query), fill), aside
 
 # %% ../../nbs/estimators/01_base.ipynb #7c5629a7

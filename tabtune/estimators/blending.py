@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 
 from ..core.shapes import ConfigError
@@ -113,11 +114,6 @@ def blend_folds(
 # %% ../../nbs/estimators/00_blending.ipynb #8f3a7c63
 PRIOR_STRENGTH = 3.  # nats, for a weight that is 1 away from Mitra alone
 
-def normalised(log_p: np.ndarray) -> np.ndarray:  # (..., K)
-    "Log-probabilities that add up to 1."
-    top = log_p.max(-1, keepdims=True)
-    return log_p - top - np.log(np.exp(log_p - top).sum(-1, keepdims=True))
-
 def blend_weights(
     log_p: np.ndarray,  # (E, H, K) log-probabilities of Mitra and of each expert for held-out rows
     y: np.ndarray,  # (H,) class codes
@@ -126,7 +122,7 @@ def blend_weights(
     from scipy.optimize import minimize
     own, usual = log_p[:, np.arange(len(y)), y], np.eye(len(log_p))[0]
     def loss(w):
-        z = normalised(np.tensordot(w, log_p, 1))
+        z = log_softmax(np.tensordot(w, log_p, 1), axis=-1)
         slope = (np.exp(z) * log_p).sum((1, 2)) - own.sum(1) + 2 * PRIOR_STRENGTH * (w - usual)
         return -z[np.arange(len(y)), y].sum() + PRIOR_STRENGTH * ((w - usual) ** 2).sum(), slope
     return minimize(loss, usual * 0.6 + 0.4 / len(usual), jac=True, method='L-BFGS-B', bounds=[(0, 4)] * len(usual)).x

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
+from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin
 
 from ..core.shapes import ConfigError
@@ -20,7 +21,7 @@ from ..data.checkup import warn_about_labels
 from ..data.frames import check_rows, encode_labels, validate_table
 from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask,
                                      outputs_in_chunks, refuse_fit_params, seed_from)
-from .blending import blend_weights, expert_log_proba, normalised
+from .blending import blend_weights, expert_log_proba
 from ..model.mitra import Mitra
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8219cd72
@@ -28,7 +29,7 @@ def predict_in_chunks(
     model: Mitra,
     cache,  # `SupportCache` of one table
     x_query: np.ndarray,  # (Q, F) float32
-    n_classes: int,  # at most 10
+    n_classes: int,  # K
 ) -> np.ndarray:  # (Q, n_classes) float64
     "Log-probabilities of the classes for each query."
     return _log_softmax(outputs_in_chunks(model, cache, x_query), n_classes)
@@ -153,8 +154,12 @@ def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:
     k = len(self.classes_)
     n_words = N_CODEWORDS if len(member.rows) <= 2 * N_LANDMARKS else N_LONG_CODEWORDS
     words = codebook(k, self.model_.config.n_classes, n_words, np.random.default_rng([self.seed_, member.index, 2]))
-    each = [_log_softmax(self._outputs((*key, i), member, x_query, groups=word)[0], k)[:, member.codes] for i, word in enumerate(words)]
-    return sum(each) / len(words)
+    total, experts = 0., None
+    for i, word in enumerate(words):
+        cache, _ = self._encoded_support((*key, i), member, groups=word, experts=experts)
+        experts = cache.experts  # the same for all divisions of the classes
+        total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k)[:, member.codes]
+    return total / len(words)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9e882046
 @patch
@@ -191,7 +196,7 @@ def _expert_answer(self: MitraClassifier, expert, x) -> np.ndarray: return exper
 @patch
 def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-probabilities
     "What Mitra alone predicts for encoded rows."
-    return normalised(est._predict_rows(x, est._combine) / self.temperature_)
+    return log_softmax(est._predict_rows(x, est._combine) / self.temperature_, axis=-1)
 
 @patch
 def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
@@ -199,7 +204,7 @@ def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.nda
     y, log_p = self.y_support_[held], np.stack([np.concatenate(own), *answers])
     weights = blend_weights(log_p, y)
     loss = lambda p: round(float(-p[np.arange(len(y)), y].mean()), 4)
-    return weights, dict(mitra=loss(log_p[0]), experts=[loss(p) for p in log_p[1:]], blend=loss(normalised(np.tensordot(weights, log_p, 1))))
+    return weights, dict(mitra=loss(log_p[0]), experts=[loss(p) for p in log_p[1:]], blend=loss(log_softmax(np.tensordot(weights, log_p, 1), axis=-1)))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #ccccf695
 @patch
@@ -207,7 +212,7 @@ def _with_experts(self: MitraClassifier, log_p: np.ndarray, x: np.ndarray) -> np
     "Mitra's log-probabilities for encoded rows, blended with those of the experts."
     log_p = log_p / self.temperature_
     if self.blend_ is None or not self.blend_.experts: return log_p
-    return np.tensordot(self.blend_.weights, np.stack([normalised(log_p), *self._expert_answers(x)]), 1)
+    return np.tensordot(self.blend_.weights, np.stack([log_softmax(log_p, axis=-1), *self._expert_answers(x)]), 1)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch

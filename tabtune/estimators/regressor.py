@@ -217,6 +217,11 @@ def _blended_members(
 # %% ../../nbs/estimators/03_regressor.ipynb #e71b5d50
 _SPREADS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.)
 
+def _by_fold(own: list, answers: list, rows: np.ndarray) -> list:  # of triples: members, answers of the experts, rows
+    "What stands one after the other for all held-out rows, divided into the folds of `own`."
+    ends = np.cumsum([len(members[0]) for members in own])[:-1]
+    return [(members, *parts) for members, *parts in zip(own, zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own), np.split(rows, ends))]
+
 @patch
 def _blend_helps_the_mean(self: MitraRegressor, parts: list, weights: np.ndarray) -> bool:
     "Whether the squared error of held-out means is smaller with the experts, in the units of the target, where far targets count most."
@@ -227,15 +232,14 @@ def _blend_helps_the_mean(self: MitraRegressor, parts: list, weights: np.ndarray
 @patch
 def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
     "Weights of Mitra and the experts, and the squared errors (in Mitra's units) that they come from; the spread, by likelihood."
-    y, ends = self._blend_targets()[held], np.cumsum([len(members[0]) for members in own])[:-1]
+    y, parts = self._blend_targets()[held], _by_fold(own, answers, self.y_support_[held])
     mitra = np.concatenate([sum(d.location(self.scale_) for d in members) / len(members) for members in own])
     weights = blend_numbers(np.stack([mitra, *answers]), y)
-    parts = list(zip(own, zip(*(np.split(a, ends) for a in answers)), np.split(self.y_support_[held], ends)))
     if self._heavy_tailed() and not self._blend_helps_the_mean(parts, weights): weights = np.eye(len(weights))[0]
     moved = [_blended_members(m, a, weights, self.scale_) for m, a, _ in parts]
     density = lambda d, s, t: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture.nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
-    parts = [(d, t) for members, t in zip(moved, np.split(self.y_support_[held], ends)) for d in members]
-    spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in parts))
+    each = [(d, t) for members, (*_, t) in zip(moved, parts) for d in members]
+    spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in each))
     error = lambda z: round(float(np.mean((z - y) ** 2)), 4)
     found = dict(mitra=error(mitra), experts=[error(a) for a in answers], blend=error(np.tensordot(weights, np.stack([mitra, *answers]), 1)))
     return weights, found | dict(spread=spread)
@@ -250,9 +254,8 @@ def _query_members(self: MitraRegressor, region: int, x_query: np.ndarray) -> li
 @patch
 def _keep_held_out(self: MitraRegressor, held, own, answers):
     "The blended distributions of the held-out rows: what the intervals and the mean are calibrated on."
-    ends, blend = np.cumsum([len(members[0]) for members in own])[:-1], self.blend_
-    parts = zip(np.split(held, ends), own, zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own))
-    blend.held = [(h, _blended_members(m, a, blend.weights, self.scale_, blend.report['spread']) if blend.experts else m) for h, m, a in parts]
+    blend, parts = self.blend_, _by_fold(own, answers, held)
+    blend.held = [(h, _blended_members(m, a, blend.weights, self.scale_, blend.report['spread']) if blend.experts else m) for m, a, h in parts]
 
 @patch
 def _blend_state(self: MitraRegressor):  # plain data, or None

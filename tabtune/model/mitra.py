@@ -278,7 +278,7 @@ def _check_support(self: Mitra, x_support, y_support, n_classes):
         raise InputError(f'y_support holds {y_support.min()}..{y_support.max()}; class codes must lie in 0..{n_classes - 1}')
 
 @patch
-def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None, groups=None):
+def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None, groups=None, experts=None):
     "What is computed of the support before the blocks: (cache, numbers of the cells (B, S, F, n), label tokens (B, S, D), codes)."
     x, y = self._read(x_support), y_support
     if support_mask is not None: y = y.masked_fill(~support_mask, 0)
@@ -291,7 +291,7 @@ def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature
     signature = self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(token, support_mask), table, feature_mask)
     cache = SupportCache(cells, signature, None, tokens, None, x.shape[2], groups=groups)
     many, label, classes = {} if groups is None else dict(n_classes=len(groups)), self.y_embedding(token), self._class_table(groups)
-    cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask, **many)
+    cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask, **many) if experts is None else experts
     label = self.experts.add_to_label(label, cache.experts and cache.experts['support'], cache.experts, classes)
     return cache, numbers, label, y
 
@@ -345,9 +345,10 @@ def encode_support(
     landmarks: Tensor = None,  # (B, L) positions of the real rows that row attention reads; None: all
     memory: Tensor = None,  # (B, M) positions of the rows that the head remembers, with `landmarks` only; None: all
     groups: Tensor = None,  # (K,) int64, the label token of each class where there are more than the weights know; None: its own
+    experts: dict = None,  # as another encoding of the same rows, columns and classes has them in its cache; None: they are solved
 ) -> SupportCache:  # reused by every query
     "Encode the support once. `InputError` for labels that do not fit."
-    cache, numbers, label, y = self._begin_support(x_support, y_support, support_mask, feature_mask, groups)
+    cache, numbers, label, y = self._begin_support(x_support, y_support, support_mask, feature_mask, groups, experts)
     attended = None if landmarks is not None or support_mask is None else support_mask
     cache.row_mask, cache.n_B = self._row_mask(attended, x_support if landmarks is None else landmarks)
     if landmarks is None:
