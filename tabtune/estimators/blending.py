@@ -66,7 +66,8 @@ def check_experts(
         if isinstance(e, str) and e == 'trees': continue
         if isinstance(e, (str, type)) or not hasattr(e, 'fit'): raise ConfigError(f'experts holds {e!r}; allowed are {allowed}')
         if not (right(e) and hasattr(e, method)):
-            raise ConfigError(f'the expert {e!r} must be for {task} and have the method {method}: see scikit-learn\'s is_{right.__name__[3:]}')
+            raise ConfigError(f'the expert {e!r} must be for {task} and have the method {method}: '
+                              f"see scikit-learn's is_{right.__name__[3:]}")
     return list(experts)
 
 def reads_gaps(e) -> bool:
