@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
+from .content import text_parts_of
 from .columns import Column, distinct, is_blank
 
 # %% ../../nbs/data/02c_text.ipynb #0ce3dca1
@@ -227,7 +228,7 @@ def learn_target(
     self._learn_numbers(numbers_in([keys[c] for c in used])[of], t[full])
     if not len(self.axes): return scores[:, :0]
     x, t = tf_idf(count_parts([keys[c] for c in used], self.words, self.chars), self.idf)[of], t[full]
-    fold = (pd.util.hash_array(np.array([keys[c] for c in used], dtype=object), categorize=False) % np.uint64(5)).astype(int)[of]
+    fold = text_parts_of([keys[c] for c in used], 5)[of]
     out = np.empty(t.shape)
     for f in range(5): w = _ridge(x[fold != f], t[fold != f]); out[fold == f] = x[fold == f] @ w[:-1] + w[-1]
     if not _agrees(out, t): return self._forget(keys, scores[:, :0])

@@ -23,13 +23,15 @@ from ..core.config import check_choice, check_range
 from ..core.forks import prepare_for_forks
 from ..core.nested_params import NestedParams
 from ..core.shapes import InputError
-from ..data.checkup import quick_findings
+from ..data.checkup import TableFinding, quick_findings
+from ..data.content import content_order
 from ..data.encode import TableEncoder, check_column_types
 from ..data.processing import TableProcessor, check_processor_params
+from ..data.selection import choose_columns, describe_choice
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
 from ..training.loop import select_device
-from .blending import Blend, blend_folds, check_experts, content_order, expert_estimators, filled_columns, fit_on, held_out_answers
+from .blending import Blend, blend_folds, check_experts, expert_estimators, filled_columns, fit_on, held_out_answers
 
 # %% ../../nbs/estimators/01_base.ipynb #323147ef
 log = logging.getLogger('tabtune')
@@ -134,20 +136,6 @@ class Member:
     def class_codes(self, y): return self.codes[y[self.rows]]  # of its support rows
     def support(self, X, y): return self.x(X[self.rows]), self.class_codes(y)
 
-# %% ../../nbs/estimators/01_base.ipynb #075f33a5
-def most_informative(
-    x: np.ndarray,  # (n, F) float32, NaN = missing
-    strata: np.ndarray,  # (n,) codes
-    max_features: int,
-) -> np.ndarray:  # sorted positions of the columns to use
-    "All columns, or the `max_features` that separate the strata best (ANOVA F)."
-    if x.shape[1] <= max_features: return np.arange(x.shape[1])
-    from sklearn.feature_selection import f_classif
-    log.info('%d columns are more than max_features=%d: keeping those that separate the classes best', x.shape[1], max_features)
-    filled = np.where(np.isnan(x), 0, x)
-    with warnings.catch_warnings(action='ignore'): score = np.nan_to_num(f_classif(filled, strata)[0], nan=-1, posinf=np.inf)
-    return np.sort(np.argsort(-score, kind='stable')[:max_features])
-
 # %% ../../nbs/estimators/01_base.ipynb #56c02826
 class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
@@ -232,6 +220,19 @@ def _set_encoder(self: InContextEstimator, encoder, warn: bool = True):
         if hasattr(encoder, name): setattr(self, name, getattr(encoder, name))
         elif hasattr(self, name): delattr(self, name)
 
+# %% ../../nbs/estimators/01_base.ipynb #c7d3a1f1
+@patch
+def _choose_columns(self: InContextEstimator) -> np.ndarray:  # sorted positions
+    "The columns to use; a choice among them is noted as a finding."
+    x = self.x_support_
+    columns, errors = choose_columns(x, self.y_support_, self.task, self.max_features)
+    if len(columns) < x.shape[1]:
+        reason = describe_choice(len(columns), x.shape[1], errors)
+        log.info(reason)
+        self.findings_ = [*getattr(self, 'findings_', []), TableFinding('', 'many columns', reason, 'leaves the others out',
+            "TabularPipeline(processor_params=dict(feature_selection_strategy='anova', n_features=100)), or fewer columns")]
+    return columns
+
 # %% ../../nbs/estimators/01_base.ipynb #3698ded9
 @patch
 def _keep_support(
@@ -250,8 +251,7 @@ def _keep_support(
     "What prediction needs: the model, the encoded rows, and which rows and columns of them each member sees."
     self.x_support_, self.y_support_, self.seed_, self.n_codes_ = x_support, y_support, seed, n_codes
     self._set_model(model)
-    all_or_best = most_informative(x_support, self._strata(), self.max_features) if selected_columns is None else selected_columns
-    self.selected_columns_ = all_or_best
+    self.selected_columns_ = self._choose_columns() if selected_columns is None else selected_columns
     if member_rows is None: self._sample_support()
     else: self.member_rows_, self.region_rows_, self.region_centres_ = member_rows, region_rows, region_centres
 
