@@ -23,7 +23,7 @@ from ..core.config import check_choice, check_range
 from ..core.forks import prepare_for_forks
 from ..core.nested_params import NestedParams
 from ..core.shapes import InputError
-from ..data.checkup import TableFinding, quick_findings
+from ..data.checkup import TableFinding, not_said_yet, quick_findings
 from ..data.content import content_order
 from ..data.encode import TableEncoder, check_column_types
 from ..data.processing import TableProcessor, check_processor_params
@@ -209,7 +209,8 @@ def _fit_encoder(
     x, y = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
     self._set_encoder(encoder)
     self.findings_ = [] if steps else quick_findings(df, x, y, encoder, self.task == 'classification')
-    if self.findings_: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, self.findings_)))
+    new = not_said_yet(self.findings_, [c.name for c in encoder.columns_])
+    if new: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, new)))
     return x, y
 
 @patch
