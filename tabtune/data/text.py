@@ -44,7 +44,7 @@ _N_WORDS, _N_CHARS, _N_FIT, _N_COLUMNS, _LONGEST, _WORD_WEIGHT = 1000, 2000, 10_
 
 def _analyzers():
     from sklearn.feature_extraction.text import CountVectorizer  # imported late, with the first column of text
-    words = CountVectorizer(token_pattern=r'(?u)\b\w+\b').build_analyzer()
+    words = CountVectorizer(token_pattern=r'[^\W\d_]+|\d+').build_analyzer()
     chars = CountVectorizer(analyzer='char_wb', ngram_range=(2, 4)).build_analyzer()
     return words, lambda text: chars(text[:_LONGEST])
 
