@@ -23,7 +23,7 @@ from ..core.config import check_choice, check_range
 from ..core.forks import prepare_for_forks
 from ..core.nested_params import NestedParams
 from ..core.shapes import InputError
-from ..data.checkup import quick_findings
+from ..data.checkup import quick_findings, say_findings
 from ..data.encode import TableEncoder, check_column_types
 from ..data.processing import TableProcessor, check_processor_params
 from ..model.checkpoints import check_task, load_checkpoint
@@ -220,8 +220,8 @@ def _fit_encoder(
     encoder = TableProcessor(**steps, column_types=types, random_state=seed, task=self.task) if steps else TableEncoder(types)
     x, y = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
     self._set_encoder(encoder)
-    self.findings_ = [] if steps else quick_findings(df, x, y, encoder, self.task == 'classification')
-    if self.findings_: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, self.findings_)))
+    self.findings_ = quick_findings(df, x, y, encoder, self.task == 'classification', types or ())
+    say_findings(self.findings_, df.columns)
     return x, y
 
 @patch
