@@ -99,7 +99,7 @@ def _has_numbers(rows: list) -> bool:
 def _first_lines(text: str, blank: bool = False) -> list:
     "Up to fifty lines, without empty ones unless `blank`."
     lines = [l for l in text[:200_000].split('\n') if blank or l.strip()][:50]
-    return lines[:-1] or lines if text[200_000:] and len(lines) < 50 else lines  # the last may be cut off
+    return lines[:-1] or lines if len(text) > 200_000 and len(lines) < 50 else lines  # the last may be cut off
 
 # %% ../../nbs/data/10_reading_text.ipynb #6ed0cce6
 def _evidence(lines, sep, more=1) -> tuple:  # several columns? share of lines with as many as the first, or one `more`; how many these are
@@ -145,7 +145,7 @@ def _without_lines(text: str) -> str:
         kept = [l for l in rest.split('\n') if l != head]
         log.warning('the names of the columns were repeated, and left out, %d time%s', n := rest.count('\n') + 1 - len(kept), 's' * (n > 1))
         rest = '\n'.join(kept)
-    if '"' not in text and not head.startswith('#') and (notes := re.findall(r'^# .*$', rest, re.MULTILINE)) and 5 * len(notes) < 2 * rest.count('\n'):
+    if '"' not in text and not head.startswith('#') and '\n# ' in text and (notes := re.findall(r'^# .*$', rest, re.MULTILINE)) and 5 * len(notes) < 2 * rest.count('\n'):
         log.warning('%d comment%s left out, such as %r', len(notes), 's were' if len(notes) > 1 else ' was', notes[0])
         rest = re.sub(r'^# .*\n?', '', rest, flags=re.MULTILINE)
     return f'{head}\n{rest}'
@@ -188,13 +188,16 @@ def with_decimal_commas(
     return df.assign(**found)
 
 # %% ../../nbs/data/10_reading_text.ipynb #21880cd0
-def _keep_exact(df: pd.DataFrame, raw) -> pd.DataFrame:
-    "The table with codes as text (zeros in front), and with whole numbers beyond 2**53 as they were; `raw`: function, the table as text."
-    out = {}
-    for c in df:
-        s = df[c]
-        if s.dtype.kind not in 'iuf' or not s.notna().any(): continue
-        text, long = raw()[c].str.strip(), s.dtype.kind == 'f' and s.abs().max() >= 2 ** 53
+def _is_whole(s: pd.Series) -> bool:
+    "Are these whole numbers, some of them perhaps missing?"
+    return s.dtype.kind in 'iu' or s.dtype.kind == 'f' and bool(s.notna().any() and (s.dropna() % 1 == 0).all())
+
+def _keep_exact(df: pd.DataFrame, read) -> pd.DataFrame:
+    "The table with codes as text (zeros in front), and with whole numbers beyond 2**53 as they were; `read`: pandas' reader for it."
+    if not (at := [i for i, c in enumerate(df) if _is_whole(df[c])]): return df
+    raw, out = read(dtype=str, usecols=at), {}
+    for i, c in enumerate(df.columns[at]):
+        text, long = raw.iloc[:, i].str.strip(), df[c].dtype.kind == 'f' and df[c].abs().max() >= 2 ** 53
         cells = text.dropna()
         if cells.str.fullmatch(r'0\d+').any() and cells.str.fullmatch(r'\d+').all(): out[c] = text
         elif long and cells.str.fullmatch(r'[+-]?\d+').all():
@@ -258,7 +261,7 @@ def parse_text(
 # %% ../../nbs/data/10_reading_text.ipynb #655da79c
 def _parse(text: str, sep: str, header: bool) -> pd.DataFrame:
     "The table in a text whose first line is the first of the table."
-    read, raw = _reader(text, sep, header), []
+    read = _reader(text, sep, header)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         try: df = read(low_memory=False)
@@ -268,13 +271,8 @@ def _parse(text: str, sep: str, header: bool) -> pd.DataFrame:
     if any(issubclass(w.category, pd.errors.ParserWarning) for w in said) or df.iloc[:, -1].isna().any(): _check_widths(text, sep, n)
     if not header: df.columns = [f'x{i}' for i in range(n)]
     else: _check_names(df.columns)
-    def as_text():
-        if not raw: raw.append(_tidy(read(dtype=str).set_axis(df.columns if not header else list(columns), axis=1)))
-        return raw[0]
-    columns, df = list(df.columns), _tidy(df)
+    columns, df = list(df.columns), _tidy(_keep_exact(df, read))
     if len(set(df)) < df.shape[1]: return df  # repeated names after blanks were taken away
-    zeros = re.search(r'(?:^|[\s"%s])0\d+(?=[\s"%s]|$)' % ((re.escape(sep) if sep != r'\s+' else '',) * 2), text, re.MULTILINE)
-    if zeros or any(df[c].dtype.kind == 'f' and df[c].abs().max() >= 2 ** 53 for c in df): df = _keep_exact(df, as_text)
     if not any(df[c].dtype.kind not in 'biuf' for c in df): return df
     if sep == ',' and not re.search(r'"[^"\n]*\d,\d[^"\n]*"', text): return df
-    return with_decimal_commas(df, as_text(), sep)
+    return with_decimal_commas(df, _tidy(read(dtype=str).set_axis(columns, axis=1)), sep)
