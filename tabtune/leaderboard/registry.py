@@ -42,12 +42,14 @@ class PlainTable(TransformerMixin, BaseEstimator):
     ----------
     max_levels : int, default 255
         Columns with more levels than this become numbers.
+    column_types : dict, optional
+        Kinds of columns by name, see `TableEncoder`.
     """
-    def __init__(self, max_levels=255): self.max_levels = max_levels
+    def __init__(self, max_levels=255, column_types=None): self.max_levels, self.column_types = max_levels, column_types
 
     def fit(self, X, y=None):
         "Learn each column's kind and levels from `X`, a table of shape (n_rows, n_columns)."
-        self.encoder_ = TableEncoder().fit(X)
+        self.encoder_ = TableEncoder(self.column_types).fit(X)
         return self
 
     def _column(self, record, values, encoded, output):
@@ -90,8 +92,11 @@ class Adapted(BaseEstimator):
     form : {'frame', 'codes', 'dense'}, default 'frame'
         The form in which that model takes a table.
     task : {'classification', 'regression'}, default 'classification'
+    column_types : dict, optional
+        Kinds of columns by name, see `TableEncoder`.
     """
-    def __init__(self, make, form='frame', task='classification'): self.make, self.form, self.task = make, form, task
+    def __init__(self, make, form='frame', task='classification', column_types=None):
+        self.make, self.form, self.task, self.column_types = make, form, task, column_types
 
     def fit(self, X, y):
         "Prepare the table of shape (n_rows, n_columns), then fit the model that `make()` returns."
@@ -100,7 +105,7 @@ class Adapted(BaseEstimator):
         target, self.classes_ = encode_labels(y) if is_classifier else (np.asarray(y, dtype=np.float64), None)
         if is_classifier and len(self.classes_) < 2:
             raise InputError(f'y holds one class only, {self.classes_[0]!r}; this model needs two')
-        self.table_ = make_pipeline(PlainTable(), FORMS[self.form]())
+        self.table_ = make_pipeline(PlainTable(column_types=self.column_types), FORMS[self.form]())
         self.model_ = self.make()
         self.model_.fit(self.table_.fit_transform(X), target)
         return self
@@ -328,6 +333,7 @@ def make_model(
     seed: int = None,
     device: str = 'auto',
     path=None,  # weights of a peer
+    column_types: dict = None,  # kinds of columns by name, for models that take a prepared table
 ):  # an unfitted estimator with `fit`, `predict` and for classes `predict_proba`
     "An estimator for any table, by name; `ConfigError` where the package is not installed or a parameter is unknown."
     spec = find_model(name, task)
@@ -335,7 +341,7 @@ def make_model(
     cls, kw = _resolve(spec.target), _keywords(spec, params, seed, device, path)
     _check_params(spec, cls, params)
     if spec.kind == 'peer': os.environ.setdefault('TABPFN_NO_BROWSER', '1')  # a run must not wait for a log-in
-    return cls(**kw) if spec.form is None else Adapted(_Make(cls, kw), spec.form, task)
+    return cls(**kw) if spec.form is None else Adapted(_Make(cls, kw), spec.form, task, column_types)
 
 # %% ../../nbs/leaderboard/00_registry.ipynb #b83f0951
 class _Make:
