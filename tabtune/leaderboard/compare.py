@@ -17,7 +17,7 @@ from ..core.shapes import ConfigError, InputError, short_errors
 from ..data.reading_files import read_table
 from ..estimators.pipeline import TabularPipeline
 from .leaderboard import TabularLeaderboard
-from .registry import find_model, installed, model_names
+from ..estimators.registry import find_model, installed, model_names
 from .report import display_table
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #4c8030e3
