@@ -36,8 +36,8 @@ from ..data.processing import PROCESSOR_KEYS, processing_summary
 from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
 from .classifier import MitraClassifier
 from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups,
-                                        plot_confusion, plot_intervals, plot_precision_recall, plot_predicted, plot_reliability,
-                                        plot_residuals, plot_roc, regression_metrics)
+                                        plot_confusion, plot_intervals, plot_number_risk, plot_precision_recall, plot_predicted, plot_reliability,
+                                        plot_residuals, plot_risk, plot_roc, regression_metrics)
 from .regressor import MitraRegressor
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
@@ -259,7 +259,7 @@ def predict_interval(
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
     est = self._fitted()
-    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_proba(X)')
+    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
     return est.predict_interval(X, coverage)
 
 @patch
@@ -465,8 +465,9 @@ def evaluate_fairness(
     return fairness_metrics(y, self.predict_proba(X), self.classes_, groups)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #34049ef7
-CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability)
-REGRESSION_PLOTS = dict(predicted=plot_predicted, residuals=plot_residuals, intervals=plot_intervals)
+CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability,
+                            risk=plot_risk)
+REGRESSION_PLOTS = dict(predicted=plot_predicted, residuals=plot_residuals, intervals=plot_intervals, risk=plot_number_risk)
 
 @patch
 def plot(
