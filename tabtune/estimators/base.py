@@ -259,7 +259,14 @@ def _keep_support(
 def _set_model(self: InContextEstimator, model: Mitra):
     "Predict with this model from now on."
     prepare_for_forks()
-    self.model_, self.caches_ = model.to(self.device_).eval(), {}
+    self.model_, self.caches_, self.solved_ = model.to(self.device_).eval(), {}, {}
+
+@patch
+def _set_weights(self: InContextEstimator, model: Mitra):
+    "Predict with other weights from now on; the kernel experts of the support, which depend on the table alone, stay solved."
+    solved = self.solved_ if model.config == self.model_.config else {}
+    self._set_model(model)
+    self.solved_ = solved
 
 # %% ../../nbs/estimators/01_base.ipynb #596eef93
 @patch
@@ -306,7 +313,9 @@ def _encoded_support(
     else: (y, aside), x = targets(), member.x(self.x_support_[member.rows])
     tensor = lambda a: torch.as_tensor(a, device=self.device_)
     rows = {name: tensor(at)[None] for name, at in self._rows_read(member).items()} | ({} if groups is None else dict(groups=tensor(groups)))
+    experts = self.solved_.get(key) if experts is None else experts
     with torch.inference_mode(): cache = self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows, experts=experts)
+    if len(self.region_centres_) == 1: self.solved_[key] = cache.experts
     if cache.nbytes() + sum(c.nbytes() for c, _ in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache, aside
     return cache, aside
 
@@ -359,7 +368,7 @@ def _with_support(self: InContextEstimator, rows, keep: bool = False):
     "A copy of this estimator whose members see only these support rows; `keep` what it encodes."
     other = copy.copy(self)
     other.member_rows_, other.region_rows_, other.region_centres_ = [rows] * len(self.member_rows_), [rows[:0]], np.zeros((1, 1))
-    other.caches_, other.cache_budget, other.blend_ = {}, self.cache_budget if keep else 0, None
+    other.caches_, other.solved_, other.cache_budget, other.blend_ = {}, {}, self.cache_budget if keep else 0, None
     return other
 
 # %% ../../nbs/estimators/01_base.ipynb #1466a909
@@ -376,28 +385,35 @@ def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator;
     return expert_estimators(experts, self.task, x, self.encoder_.categorical_mask_[at], self.n_codes_, self.seed_), x, at
 
 @patch
-def _fit_blend(self: InContextEstimator):
-    "Fit the experts and the weights, from scratch; `blend_` is None where Mitra stays alone."
+def _fit_blend(
+    self: InContextEstimator,
+    before: Blend = None,  # of other weights of Mitra on the same table: its experts are used again
+):
+    "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
     self.blend_, (estimators, x, at) = None, self._experts_for_table()
     if not estimators: return
     y, folds = self._blend_targets(), self._blend_folds()
-    answers, rounds = held_out_answers(estimators, folds, x, y, self._expert_answer)
+    seen, ready = (before.seen, before.experts) if before else (None, {})
+    answers, rounds, solved = seen or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
     others = [self._with_support(np.setdiff1d(self.member_rows_[0], held), len(x) >= _READ_ONCE_ROWS) for held, _ in folds]
+    for other, known in zip(others, solved): other.solved_ = known
     own = [self._blend_outputs(other, self.x_support_[held]) for other, (held, _) in zip(others, folds)]
     held = np.concatenate([held for held, _ in folds])
     if len(x) >= _READ_ONCE_ROWS and len(self.region_centres_) == 1: self._take_support_of(others[0])
     weights, report = self._blend_weights(own, answers, held)
     kept = {n: (r, w) for n, r, w in zip(estimators, rounds, weights[1:]) if w >= _MIN_WEIGHT}
-    report |= dict(rows=len(held), left_out=[n for n in estimators if n not in kept])
+    left_out = [n for n in estimators if n not in kept]
+    report |= dict(rows=len(held), left_out=left_out, experts=dict(zip(estimators, report['experts'])))
     log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
-    fitted = {n: fit_on(estimators[n], x, y, r) for n, (r, _) in kept.items()}
-    self.blend_ = Blend(fitted, np.array([weights[0] if kept else 1., *(w for _, w in kept.values())]), at, {n: r for n, (r, _) in kept.items()}, report)
+    fitted = {n: ready[n] if n in ready else fit_on(estimators[n], x, y, r) for n, (r, _) in kept.items()}
+    shares = np.array([weights[0] if kept else 1., *(w for _, w in kept.values())])
+    self.blend_ = Blend(fitted, shares, at, {n: r for n, (r, _) in kept.items()}, report, seen=(answers, rounds, solved))
     self._keep_held_out(held, own, [a for a, n in zip(answers, estimators) if n in fitted])
 
 @patch
 def _take_support_of(self: InContextEstimator, other):
     "Go on with the support rows of another estimator, and with what it has encoded."
-    self.member_rows_, self.caches_ = other.member_rows_, other.caches_
+    self.member_rows_, self.caches_, self.solved_ = other.member_rows_, other.caches_, other.solved_
 
 @patch
 def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gave it, or None
@@ -407,7 +423,9 @@ def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gav
     estimators, x, at = self._experts_for_table()
     if set(blend['rounds']) - set(estimators): raise InputError(f"the saved blend holds experts that its settings do not name: {[*blend['rounds']]}")
     fitted = {n: fit_on(estimators[n], x, self._blend_targets(), r) for n, r in blend['rounds'].items()}
-    self.blend_ = Blend(fitted, blend['weights'], at, blend['rounds'], blend['report'])
+    report, losses = blend['report'], blend['report'].get('experts')
+    if isinstance(losses, list): report = report | dict(experts=dict(zip(estimators, losses)))  # as files had it once
+    self.blend_ = Blend(fitted, blend['weights'], at, blend['rounds'], report)
 
 
 # %% ../../nbs/estimators/01_base.ipynb #b8af34d2
@@ -429,7 +447,7 @@ def __getstate__(self: InContextEstimator):
     state = BaseEstimator.__getstate__(self)
     if 'caches_' not in state: return state
     model = state['model_']
-    return state | dict(caches_={}, model_=model if state['device_'].type == 'cpu' else copy.deepcopy(model).cpu())
+    return state | dict(caches_={}, solved_={}, model_=model if state['device_'].type == 'cpu' else copy.deepcopy(model).cpu())
 
 @patch
 def __setstate__(self: InContextEstimator, state):

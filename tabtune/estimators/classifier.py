@@ -110,7 +110,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
         self.class_weight, self.n_landmarks, self.experts, self.column_types = class_weight, n_landmarks, experts, column_types
 
     task = 'classification'
-    def _reset_calibration(self): self.temperature_ = self._find_temperature(); self._fit_blend()
+    def _reset_calibration(self): self.temperature_ = self._find_temperature(); self._fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #3895c4bc
 def class_weights(

@@ -128,7 +128,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
-    def _reset_calibration(self): self.__dict__.pop('calibration_', None); self._fit_blend()
+    def _reset_calibration(self): self.__dict__.pop('calibration_', None); self._fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
