@@ -10,10 +10,8 @@ import copy
 import logging
 import tempfile
 import time
-import warnings
 import weakref
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,44 +23,26 @@ from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
 from ..core.late_methods import LateMethods, attach_late_methods
-from ..core.config import (MODE_ALIASES, MODEL_KEYS, TUNING_KEYS, LoraSettings, TuningConfig, also_known, check_choice,
-                                 check_model_params)
+from ..core.config import LoraSettings, TuningConfig
 from ..core.files import write_atomic
 from ..core.nested_params import NestedParams
-from ..core.shapes import CheckpointError, ConfigError, InputError
+from ..core.shapes import CheckpointError, InputError
 from ..data.checkup import TableFinding
-from ..data.frames import check_rows, check_target, validate_table
-from ..data.processing import PROCESSOR_KEYS, processing_summary
+from ..data.frames import validate_table
+from ..data.processing import processing_summary
 from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
-from .classifier import MitraClassifier
-from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups,
-                                        plot_confusion, plot_intervals, plot_precision_recall, plot_predicted, plot_reliability,
-                                        plot_residuals, plot_roc, regression_metrics)
-from .regressor import MitraRegressor
+from .evaluation import EvaluationMixin
+from .metrics import axes_for
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
+from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
 from ..model.mitra import Mitra
 from ..training.recommend import given_settings
-from ..training.strategies import STRATEGIES, TuningStrategy, find_strategy, strategies_that, unused_settings
+from ..training.strategies import STRATEGIES, strategies_that
 from ..training.tuning import tune
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #ff9cfe27
 log = logging.getLogger('tabtune')
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #873fe8d9
-ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
-KEYS_OF = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)  # parameter -> its keys
-ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate', 'class_weight', 'n_landmarks']  # of model_params
-
-def check_places(**given):  # each of the dictionaries, by name
-    "Raise `ConfigError` for a key that belongs in another dictionary."
-    for what, params in given.items():
-        for key in params if isinstance(params, Mapping) else ():
-            home = next((h for h, keys in KEYS_OF.items() if key in keys), what)
-            if key in KEYS_OF[what] or home == what: continue
-            if (what, key) == ('tuning_params', 'dropout'):
-                warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
-            else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #22ff041c
 class NoClasses(InputError, AttributeError): "A method for classes was called on a regression."
@@ -77,8 +57,8 @@ class for_classes:
         raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
-class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
-    """A table in, evaluated predictions out.
+class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
+    """A table in, evaluated predictions out. `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
 
     Parameters
     ----------
@@ -127,64 +107,6 @@ class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator)
         "Probability of each class for each row, in the order of `classes_`."
         return self._fitted().predict_proba(X)
 
-# %% ../../nbs/estimators/05_pipeline.ipynb #7dc036e8
-@patch
-def _check_choices(self: TabularPipeline):
-    "Raise for an unknown model, task or mode of tuning."
-    check_choice('model_name', self.model_name, ['Mitra'])
-    check_choice('task_type', self.task_type, list(ESTIMATORS))
-    check_choice('finetune_mode', also_known(MODE_ALIASES, self.finetune_mode), ['meta-learning', 'sft'])
-
-@patch
-def _tuning_params(self: TabularPipeline):  # dict or `TuningConfig`
-    "The `tuning_params` that were given, and the `finetune_mode`, if they are silent about it."
-    params = {} if self.tuning_params is None or isinstance(self.tuning_params, str) and self.tuning_params == 'auto' else self.tuning_params
-    if not isinstance(params, Mapping): return params
-    mode = {} if self.finetune_mode == 'meta-learning' else {'finetune_mode': self.finetune_mode}
-    return mode | {k: v for k, v in params.items() if k != 'dropout'}
-
-@patch
-def _say_unused(self: TabularPipeline, strategy: TuningStrategy):
-    "Warn of tuning parameters that the strategy does not use."
-    params = vars(self.tuning_params) if isinstance(self.tuning_params, TuningConfig) else self.tuning_params
-    if not (unused := unused_settings(strategy, params)): return
-    why = 'trains nothing' if not strategy.trains else 'has no use for it' if len(unused) == 1 else 'has no use for them'
-    log.warning("tuning_params: %s unused, since tuning_strategy='%s' %s", ', '.join(map(repr, unused)), strategy.name, why)
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #a2140659
-@dataclass(frozen=True)
-class CheckedSettings:
-    "The parameters of a pipeline after their one check."
-    strategy: TuningStrategy
-    model_params: dict
-    tuning: TuningConfig
-    estimator: InContextEstimator  # not fitted, without weights
-    steps: dict  # of processing
-
-@patch
-def _model_params(self: TabularPipeline):
-    "The `model_params`, with a dropout that was given among the `tuning_params`."
-    tuning, model = self.tuning_params, self.model_params
-    if not (isinstance(tuning, Mapping) and tuning.get('dropout') is not None and isinstance(model, Mapping | None)): return model
-    return {'dropout': tuning['dropout']} | dict(model or {})
-
-@patch
-def _check(self: TabularPipeline) -> CheckedSettings:
-    "Find wrong settings before any work."
-    self._check_choices()
-    strategy = find_strategy(self.tuning_strategy)
-    check_places(**{k: getattr(self, k) for k in KEYS_OF})
-    tuning, params = strategy.config(self._tuning_params()), check_model_params(self._model_params())
-    if self.task_type == 'regression' and params.get('calibrate'):
-        raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
-    if self.task_type == 'regression' and params.get('class_weight') is not None:
-        raise ConfigError('class_weight is for classes, and this is a regression: leave it out')
-    given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)} | {k: params[k] for k in ('experts',) if k in params}
-    est = ESTIMATORS[self.task_type](None, device=tuning.device, random_state=params.get('seed', 42),
-                                     processor_params=self.processor_params, column_types=self.column_types, **given)
-    self._say_unused(strategy)
-    return CheckedSettings(strategy, params, tuning, est, est._check_settings())
-
 # %% ../../nbs/estimators/05_pipeline.ipynb #76d59c11
 @patch
 def fit(
@@ -195,7 +117,7 @@ def fit(
 ):
     "Read the table and keep it as support; tune the model, unless `tuning_strategy` is 'inference'."
     refuse_fit_params(unsupported)
-    settings, start = self._check(), time.perf_counter()
+    settings, start = check_settings(self), time.perf_counter()
     est = settings.estimator
     with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
@@ -233,24 +155,7 @@ def predict(
         raise InputError(f'predict(X, {next(iter(kwargs))}=...) is for a regression; for classes use predict_proba(X)')
     return est.predict(X, **kwargs)
 
-# %% ../../nbs/estimators/05_pipeline.ipynb #b4e4c485
-@patch
-def evaluate(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    output_format: str = 'dict',  # or 'frame': one row
-):
-    "Accuracy, F1, ROC AUC, precision, recall, MCC, Brier score, log loss; for numbers see `regression_metrics`."
-    check_choice('output_format', output_format, ['dict', 'frame'])
-    check_rows(X, y)
-    if self.task_type == 'regression':
-        full = self.predict(X, output='full')
-        scores = regression_metrics(y, full['mean'], full['quantiles'], interval=full['interval'])
-    else: scores = classification_metrics(y, self.predict_proba(X), self.classes_)
-    return scores if output_format == 'dict' else pd.DataFrame([scores])
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #8bab8806
+# %% ../../nbs/estimators/05_pipeline.ipynb #f79a6a21
 @patch
 def predict_interval(
     self: TabularPipeline,
@@ -261,14 +166,6 @@ def predict_interval(
     est = self._fitted()
     if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_proba(X)')
     return est.predict_interval(X, coverage)
-
-@patch
-def score(self: TabularPipeline, X, y, sample_weight=None) -> float:
-    "Accuracy, or R² for a regression."
-    from sklearn.metrics import accuracy_score, r2_score
-    check_rows(X, y)
-    y, measure = (check_target(y), r2_score) if self.task_type == 'regression' else (y, accuracy_score)
-    return float(measure(y, self.predict(X), sample_weight=sample_weight))
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
 MODEL_OWNERS = weakref.WeakKeyDictionary()  # model -> weak reference to the estimator that it works for
@@ -296,7 +193,7 @@ class _NoTuning(InputError, AttributeError): "Tuned weights were asked for where
 @patch
 def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float):
     "Tune the model on the table in use, without the copies that resampling added after its `n` rows."
-    est, strategy, params = self.estimator_, settings.strategy, self._tuning_params()
+    est, strategy, params = self.estimator_, settings.strategy, settings.tuning_params
     x, y = np.ascontiguousarray(est.x_support_[:n, est.selected_columns_]), est.y_support_[:n]
     here, read = dict(device=str(est.device_)), time.perf_counter() - start
     params = replace(params, **here) if isinstance(params, TuningConfig) else dict(params) | here
@@ -445,58 +342,6 @@ def _tuned_weights(self: TabularPipeline) -> Mitra:
     tuned = 'default' if record and record.adapters else None
     return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
 
-# %% ../../nbs/estimators/05_pipeline.ipynb #977e840d
-@patch
-def evaluate_calibration(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    n_bins: int = 10,  # bins of confidence
-    plot: bool = False,  # also draw the reliability diagram
-    ax=None,  # where to draw
-) -> dict:  # ece, mce, brier_score; bins: a DataFrame; ax, if drawn
-    "Expected and maximum calibration error, Brier score, and a reliability diagram."
-    check_rows(X, y)
-    p = self.predict_proba(X)
-    out = calibration_metrics(y, p, self.classes_, n_bins)
-    return out | dict(ax=plot_reliability(y, p, self.classes_, n_bins, ax)) if plot or ax is not None else out
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #4c115169
-@patch
-def evaluate_fairness(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    sensitive_features,  # the name of a column of X or a list of them, or the group of each row
-) -> dict:  # demographic_parity, equalised_odds, accuracy: largest differences; by_group: DataFrame
-    "How differently groups are treated."
-    groups = named_groups(X, sensitive_features)
-    check_rows(X, y)
-    check_rows(X, groups, 'sensitive_features')
-    return fairness_metrics(y, self.predict_proba(X), self.classes_, groups)
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #34049ef7
-CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability)
-REGRESSION_PLOTS = dict(predicted=plot_predicted, residuals=plot_residuals, intervals=plot_intervals)
-
-@patch
-def plot(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    kind: str = None,  # which plot; None: the first of `CLASSIFICATION_PLOTS` or `REGRESSION_PLOTS`
-    ax=None,  # where to draw
-    **kwargs,  # for the plot, e.g. normalize='true'
-):  # Axes
-    "Confusion matrix, ROC or precision-recall curves, reliability; for numbers predicted against true, residuals, intervals."
-    plots = REGRESSION_PLOTS if self.task_type == 'regression' else CLASSIFICATION_PLOTS
-    kind = kind or next(iter(plots))
-    check_choice('kind', kind, list(plots))
-    check_rows(X, y)
-    if self.task_type != 'regression': return plots[kind](y, self.predict_proba(X), self.classes_, ax=ax, **kwargs)
-    full = self.predict(X, output='full')
-    return plots[kind](y, full['mean'], full['interval'], ax=ax, **kwargs)
-
 # %% ../../nbs/estimators/05_pipeline.ipynb #fba0cb83
 @patch
 def show_processing_summary(self: TabularPipeline) -> pd.DataFrame:  # one row per column
@@ -616,7 +461,7 @@ def _read(cls: TabularPipeline, z, path: Path):
     "The pipeline in an open zip."
     manifest, state = read_contents(z, path)
     pipe = cls(**manifest['pipeline'])
-    pipe._check_choices()  # not the strategy: prediction needs none, and the one in the file need not be registered here
+    check_choices(pipe)  # not the strategy: prediction needs none, and the one in the file need not be registered here
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
     if est.experts != 'auto': pipe.model_params = {**(pipe.model_params or {}), 'experts': est.experts}
