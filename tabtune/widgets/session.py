@@ -22,7 +22,7 @@ from ..leaderboard.registry import make_model
 from .builder import PipelineBuilder
 from .form_state import FormState, record_speed
 
-# %% ../../nbs/widgets/14_session.ipynb #49cda9c1
+# %% ../../nbs/widgets/14_session.ipynb #cf71e8d2
 class AppSession:
     "What the steps of the app share."
     def __init__(
@@ -32,10 +32,16 @@ class AppSession:
         self.folder, self.listeners = Path(folder), {}
         self.df = self.original = self.form = self.pipe = self.result = None
         self.name, self.left_out, self.column_types, self.changes, self.findings = '', set(), {}, [], []
+        self.metric = None  # by which a run is judged; None: the first of its task
 
     def listen(self, event: str, f):
         "Call `f` without arguments whenever `event` happens."
         self.listeners.setdefault(event, []).append(f)
+
+    @property
+    def running(self) -> bool:
+        "Is a run going on?"
+        return self.form is not None and self.form.dashboard is not None and not self.form.dashboard.run.done.is_set()
 
     def tell(self, event: str):
         "Something happened."
@@ -81,7 +87,7 @@ def _moments(s: pd.Series) -> np.ndarray:
     "A column of numbers or dates as something that can be sorted; missing cells come last."
     return (s if pd.api.types.is_numeric_dtype(s) else pd.to_datetime(s, errors='coerce', utc=True)).to_numpy()
 
-# %% ../../nbs/widgets/14_session.ipynb #a545c56d
+# %% ../../nbs/widgets/14_session.ipynb #6c9a06fa
 class AppForm(PipelineBuilder):
     "The form of `PipelineBuilder`, as the steps of the app use it."
     def __init__(self, session: AppSession, target=None):
@@ -104,7 +110,7 @@ class AppForm(PipelineBuilder):
     def _changed(self):
         "Bring form and steps up to date after a change."
         super()._changed()
-        if not self.updating: self.session.tell('choices')
+        if not self.updating and self.session.form is self: self.session.tell('choices')
 
 # %% ../../nbs/widgets/14_session.ipynb #99e0d25a
 @dataclass
@@ -174,7 +180,7 @@ def _ended(self: AppForm):
     self._changed(); self.session.tell('ended')
     if fresh: self.session.tell('model')
 
-# %% ../../nbs/widgets/14_session.ipynb #17d92755
+# %% ../../nbs/widgets/14_session.ipynb #67c59581
 MIN_ROWS = 8  # of a table: some to learn from, some to be tested on
 
 @patch
@@ -185,6 +191,7 @@ def open_table(
     target=None,  # column to predict; None: the last
 ):
     "Work on another table from now on."
+    self._refuse_while_running()
     if len(df.columns) < 2: raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
     if len(df) < MIN_ROWS: raise InputError(f'the table has {len(df)} row{"s" * (len(df) != 1)}; a model needs some to learn from and some to be tested on')
     df = df.set_axis(column_names(df), axis=1).reset_index(drop=True)
@@ -192,6 +199,10 @@ def open_table(
     self.name, self.left_out, self.column_types, self.changes, self.result, self.pipe = name, set(), {}, [], None, None
     self.form = AppForm(self, target if target in df.columns else None)
     self.check(); self.tell('table'); self.tell('model')
+
+@patch
+def _refuse_while_running(self: AppSession):
+    if self.running: raise InputError('a run is going on with this table: stop it first, in the step Watch')
 
 @patch
 def check(self: AppSession):
@@ -214,6 +225,7 @@ def change(
     **choices,  # for `PipelineBuilder.set`
 ):
     "Change cells or rows of the table; the choices stay."
+    self._refuse_while_running()
     if len(df) < MIN_ROWS: raise InputError(f'{len(df)} rows would be left of the table: nothing was changed')
     before, split_by = self.form, self.form.split_by
     self.df, self.changes = df, [*self.changes, what]
