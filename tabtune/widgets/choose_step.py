@@ -155,13 +155,14 @@ def _is_level(self: ChooseStep, c: AppState) -> bool:
     l = LEVELS[self.level.value]
     return c.strategy == l.strategy and c.model.get('n_estimators', 1) == l.model.get('n_estimators', 1)
 
-# %% ../../nbs/widgets/17_choose_step.ipynb #91ac8a47
+# %% ../../nbs/widgets/17_choose_step.ipynb #4db6c84b
 @patch
 def estimate(self: ChooseStep):
     "Compute the times of the levels in the background."
     self.stale = True
     if self.thread is None or not self.thread.is_alive():
-        self.thread = threading.Thread(target=self._estimate, name='tabtune-estimate', daemon=True); self.thread.start()
+        self.thread = threading.Thread(target=self._estimate, name='tabtune-estimate')  # no daemon: a process must not end within a call of PyTorch
+        self.thread.start()
 
 @patch
 def _estimate(self: ChooseStep):
