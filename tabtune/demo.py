@@ -21,7 +21,7 @@ from .data.reading_files import read_table
 from .core.shapes import CheckpointError, short_errors
 from .estimators.classifier import MitraClassifier
 from .estimators.metrics import classification_metrics
-from .leaderboard.registry import make_model
+from .estimators.registry import make_model
 from .model.checkpoints import bundled, find_checkpoint, read_card
 
 # %% ../nbs/90_demo.ipynb #9bec6f11
