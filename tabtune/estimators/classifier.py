@@ -110,7 +110,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
         self.class_weight, self.n_landmarks, self.experts, self.column_types = class_weight, n_landmarks, experts, column_types
 
     task = 'classification'
-    def reset_calibration(self): self.temperature_ = self._find_temperature(); self._fit_blend()
+    def reset_calibration(self): self.__dict__.pop('held_out_', None); self.temperature_ = self._find_temperature(); self._fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #3895c4bc
 def class_weights(
@@ -215,6 +215,12 @@ def _with_experts(self: MitraClassifier, log_p: np.ndarray, x: np.ndarray) -> np
     if self.blend_ is None or not self.blend_.experts: return log_p
     return np.tensordot(self.blend_.weights, np.stack([log_softmax(log_p, axis=-1), *self._expert_answers(x)]), 1)
 
+@patch
+def _keep_held_out(self: MitraClassifier, held, own, answers):
+    "Class codes of the held-out rows, and their log-probabilities by the blend: what sets of classes are calibrated on."
+    log_p = np.tensordot(self.blend_.weights, np.stack([np.concatenate(own), *answers]), 1)
+    self.held_out_ = self.y_support_[held], log_softmax(log_p, axis=-1)
+
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch
 def set_support(self: MitraClassifier, model, *, classes, temperature=None, blend='fit', **support):
@@ -224,6 +230,7 @@ def set_support(self: MitraClassifier, model, *, classes, temperature=None, blen
     self._keep_support(model, n_codes=len(classes), **support)
     self._class_weights()  # raises where they don't fit the classes
     self.temperature_ = self._find_temperature() if temperature is None else temperature
+    self.__dict__.pop('held_out_', None)
     self._fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
     return self
 

@@ -38,7 +38,7 @@ from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
 from ..model.mitra import Mitra
 from ..training.recommend import given_settings
-from ..training.strategies import strategies_that
+from ..training.strategies import STRATEGIES, strategies_that
 from ..training.tuning import tune
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #ff9cfe27
@@ -167,7 +167,7 @@ def predict_interval(
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
     est = self._fitted()
-    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_proba(X)')
+    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
     return est.predict_interval(X, coverage)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
@@ -187,7 +187,7 @@ def _use(self: TabularPipeline, model, calibrate: bool = True):
     "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
-    est.set_model(model)
+    est.set_weights(model)
     if calibrate: est.reset_calibration()
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7d8ef2b3
@@ -220,8 +220,8 @@ def _add_seconds(self: TabularPipeline, **parts: float):
 def tuned_model_(self: TabularPipeline) -> Mitra:
     "The model with the tuned weights, whether they are in use or not."
     self._fitted()
-    if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self.model
     if 'not_kept_' in self.__dict__: return self.not_kept_
+    if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self._tuned_weights()
     raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} "
                     '(a saved file has only the weights in use)')
 
@@ -256,12 +256,12 @@ def evaluate_checkpoints(
     found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
-    rows = {}
+    rows, in_use, other = {}, self.evaluate(X, y), copy.copy(self)
+    other.estimator_ = copy.copy(self.estimator_)
     for path in found:
-        other = copy.copy(self); other.estimator_ = copy.copy(self.estimator_)
         other._use(load_checkpoint(path))
         rows[path.name] = other.evaluate(X, y)
-    return pd.DataFrame.from_dict(rows | {'in use': self.evaluate(X, y)}, orient='index')
+    return pd.DataFrame.from_dict(rows | {'in use': in_use}, orient='index')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f2ca242b
 @patch
@@ -325,16 +325,27 @@ def _switch_adapter(self: TabularPipeline, name, calibrate: bool = True):
 @patch
 def merge_adapter(self: TabularPipeline):
     "Add the active adapter to the weights for good; afterwards the model is a plain one."
-    self._use(self._lora().merge_adapter(self.adapted_))
+    merged = self._lora().merge_adapter(self.adapted_)
+    tuned = getattr(self, 'tuned_model_', self.estimator_.model_)
+    if tuned is not self.estimator_.model_: self.not_kept_ = tuned
+    self._use(merged)
     del self.adapted_, self.adapter_on_
     return self
 
 @patch
-def _without_adapters(self: TabularPipeline):
-    "The plain `Mitra` under the adapters."
+def _with_adapter(self: TabularPipeline, name) -> Mitra:
+    "A plain `Mitra`: the weights under the adapters, with one of these merged in; None: without."
     if not hasattr(self, 'adapted_'): return self.estimator_.model_
     lora = self._lora()
-    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), None))
+    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), name)).eval()
+
+@patch
+def _tuned_weights(self: TabularPipeline) -> Mitra:
+    "The model that tuning ended with, whichever adapter is in use now."
+    if not hasattr(self, 'adapted_'): return self.model
+    record = STRATEGIES.get(self.tuning_report_['strategy'])
+    tuned = 'default' if record and record.adapters else None
+    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #fba0cb83
 @patch
@@ -354,8 +365,7 @@ def _blend_found(est) -> dict:
     "Weights and held-out losses of Mitra and the experts (log loss, or squared error in Mitra's units); empty where Mitra predicts alone."
     if (blend := getattr(est, 'blend_', None)) is None: return {}
     found, out = blend.report, blend.report.get('left_out', [])
-    names = [*blend.experts, *out] if not (blend.experts and out) else ['experts']
-    losses = dict(mitra=found['mitra']) | dict(zip(names, found['experts'] if len(names) == len(found['experts']) else [found['experts']]))
+    losses = dict(mitra=found['mitra']) | found['experts']
     return dict(weights={n: round(float(w), 3) for n, w in zip(['mitra', *blend.experts], blend.weights)},
                 held_out_loss=losses | dict(blend=found['blend']), held_out_rows=found['rows'], left_out=out)
 
@@ -423,7 +433,7 @@ def _write(self: TabularPipeline, path):
                     device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
     adapters = self.adapted_.peft_config if hasattr(self, 'adapted_') else ()
     with tempfile.TemporaryDirectory() as tmp:
-        folders = dict(model=save_checkpoint(self._without_adapters(), f'{tmp}/model'))
+        folders = dict(model=save_checkpoint(self._with_adapter(None), f'{tmp}/model'))
         for n in adapters: folders[f'adapters/{n}'] = self._lora().save_adapter(self.adapted_, f'{tmp}/adapters/{n}', n)
         write_parts(path, manifest, state_of(self.estimator_), folders)
 

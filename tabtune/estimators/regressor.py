@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range
-from ..core.shapes import InputError
+from ..core.shapes import ConfigError, InputError
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
@@ -128,7 +128,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
-    def reset_calibration(self): self.__dict__.pop('calibration_', None); self._fit_blend()
+    def reset_calibration(self): self.__dict__.pop('calibration_', None); self._fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
@@ -447,19 +447,31 @@ def score(self: MitraRegressor, X, y, sample_weight=None) -> float:
     return super(MitraRegressor, self).score(X, y, sample_weight)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #93d8d525
+def conformal_rank(
+    m: int,  # held-out rows
+    coverage: float,
+) -> int:  # 1.., above m where there are too few rows for this coverage
+    "How many held-out truths an interval or set must hold, so that a new truth lies inside with probability `coverage`."
+    return max(1, math.ceil((m + 1) * coverage - 1e-9))
+
+def check_coverage(coverage):
+    "Raise `ConfigError` unless this is a probability between 0 and 1, without both ends."
+    check_range('coverage', coverage, 0.0, 1.0, float)
+    if coverage in (0, 1): raise ConfigError(f'coverage={coverage!r} must lie between 0 and 1, e.g. 0.9')
+
 def conformal_half_width(
     pits: np.ndarray,  # (m,) PIT values of held-out truths
     coverage: float,
 ) -> float:  # in probability, below 0.5: the interval goes from quantile 0.5 - this to quantile 0.5 + this
     "The distance from the median that as many held-out truths need."
-    distances, needed = np.sort(np.abs(pits - 0.5)), math.ceil((len(pits) + 1) * coverage - 1e-9)
+    distances, needed = np.sort(np.abs(pits - 0.5)), conformal_rank(len(pits), coverage)
     if len(pits) < needed: return float(min(0.5 - 1e-6, max([coverage / 2, *distances[-1:]])))
-    return float(min(0.5 - 1e-6, distances[max(needed, 1) - 1]))
+    return float(min(0.5 - 1e-6, distances[needed - 1]))
 
 @patch
 def _interval_levels(self: MitraRegressor, coverage: float) -> tuple:  # levels of the two ends
     "From which quantile to which the interval goes."
-    check_range('coverage', coverage, 0.0, 1.0, float)
+    check_coverage(coverage)
     half = coverage / 2 if self._constant() is not None else conformal_half_width(self._calibration().pits, coverage)
     return 0.5 - half, 0.5 + half
 
@@ -471,4 +483,8 @@ def predict_interval(
     coverage: float = 0.9,  # share of rows whose truth shall lie inside
 ) -> np.ndarray:  # (n_rows, 2): low and high
     "A range for each row that holds the truth with the given probability, calibrated on held-out rows."
-    return self._read_output(X, 'interval', coverage=coverage)
+    out = self._read_output(X, 'interval', coverage=coverage)
+    m = 0 if is_dask(X) or self._constant() is not None else len(self._calibration().pits)
+    if 0 < m < conformal_rank(m, coverage): warnings.warn(f'coverage={coverage} takes {math.ceil(coverage / (1 - coverage) - 1e-9)} rows '
+        f'that are held out, and there are {m}: the intervals are as wide as the widest of them needed, and promise {m / (m + 1):.3f}')
+    return out

@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/estimators/04_saving.ipynb #80bfcc1d
-import io
 import json
 import logging
 import pickle
@@ -19,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from ..model.checkpoints import check_task, load_checkpoint
-from ..data.processing import TRUSTED, encoder_from_state
+from ..data.processing import encoder_from_state
 from ..core.shapes import CheckpointError, InputError, TabTuneError
+from .plain_state import check_parts, dump_state, load_state
 
 # %% ../../nbs/estimators/04_saving.ipynb #0f5acd22
 log = logging.getLogger('tabtune')
@@ -43,43 +43,6 @@ def plain(
     if isinstance(x, (list, tuple)): return [plain(v) for v in x]
     if isinstance(x, np.generic): return x.item()
     return x if isinstance(x, (str, int, float, bool, type(None))) else str(x)
-
-# %% ../../nbs/estimators/04_saving.ipynb #9f5f9d0b
-def dump_state(state: dict) -> bytes:
-    "A state as skops writes it, or `InputError` if it is not plain data."
-    import skops.io
-    data = skops.io.dumps(state)
-    bad = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
-    if not bad: return data
-    if state.get('experts') and set(skops.io.get_untrusted_types(data=skops.io.dumps(state['experts']))) - set(TRUSTED):
-        raise InputError(f"experts that hold {', '.join(sorted(bad)[:3])} can't be saved as plain data: save as .joblib, or take others")
-    raise InputError(f"labels of type {', '.join(sorted(bad)[:3])} can't be saved as plain data: "
-                     'fit with y.astype(str), or save as .joblib')
-
-# %% ../../nbs/estimators/04_saving.ipynb #adf86712
-def check_parts(
-    z: zipfile.ZipFile,
-    size: int,  # bytes of the file
-    path,  # for the message
-):
-    "Raise `CheckpointError` for parts that `save` does not write."
-    parts, names = z.infolist(), z.namelist()
-    odd = [n for n in names if '\\' in n or ':' in n or {'', '.', '..'} & set(n.split('/'))]
-    if odd: raise CheckpointError(f"'{path}' holds a part named {odd[0]!r}, which leads elsewhere: not written by TabTune, not loaded")
-    packed = any(p.compress_type != zipfile.ZIP_STORED for p in parts)
-    if packed or sum(p.file_size for p in parts) > size or len(set(names)) < len(names):
-        raise CheckpointError(f"'{path}' holds parts that are packed, repeated or larger than the file itself: "
-                              'not written by TabTune, not loaded')
-
-# %% ../../nbs/estimators/04_saving.ipynb #0b9cdad0
-def load_state(data: bytes, path) -> dict:
-    "What `dump_state` wrote; `CheckpointError` if it is anything but plain data."
-    import skops.io
-    with zipfile.ZipFile(io.BytesIO(data)) as z: check_parts(z, len(data), path)
-    bad = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
-    if not bad: return skops.io.loads(data, trusted=TRUSTED)
-    raise CheckpointError(f"'{path}' holds objects that could run code ({', '.join(sorted(bad)[:3])}): "
-                          'not written by TabTune, not loaded')
 
 # %% ../../nbs/estimators/04_saving.ipynb #e2737b01
 def check_support(
