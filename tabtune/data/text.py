@@ -241,7 +241,17 @@ def learn_target(
     for f in range(5): w = _ridge(x[fold != f], t[fold != f]); out[fold == f] = x[fold == f] @ w[:-1] + w[-1]
     if not _agrees(out, t): return self._forget(keys, scores[:, :0])
     scores[full], self.effects = out, _ridge(x, t)
+    self._keep_axes(x @ self.axes.T.astype(np.float64), t)
     return scores
+
+_STANDS_OUT, _SOME_CHANCE = 1.5, 8.  # times the spread of the last axis; chi-squared with three degrees of freedom, once in twenty times
+
+@patch
+def _keep_axes(self: TextColumn, z, t):
+    "Give up the axes that neither stand out among the texts nor go with the target: the others are noise to a model."
+    width = z.std(0)
+    keep = [k for k in range(len(width)) if width[k] > _STANDS_OUT * width[-1] or explained(z[:, k], t) > _SOME_CHANCE]
+    self.axes = self.axes[keep or [0]]
 
 @patch
 def _learn_numbers(self: TextColumn, x, t):
