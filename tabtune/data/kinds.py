@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..core.shapes import InputError
 from .columns import KINDS, Column, ColumnKind, Finding, Texts, belongs, distinct, is_blank, parse_distinct, register_kind, spread
-from .date_text import are_iso, date_texts, find_date_format, read_dates, read_digits, read_times, seconds, split_date
+from .date_text import are_iso, date_texts, find_date_format, is_period, read_dates, read_digits, read_times, seconds, split_date
 from .number_text import describe_format, find_number_format, number_texts, read_numbers, to_numbers
 from .scaling import apply_scale, fit_scale, fit_scales, invert_scale
 from .text import TextColumn, is_text
@@ -349,7 +349,7 @@ def _find_format(self: DateColumn, texts):
         return self.remark('numbers read as dates')
     if (format := find_date_format(others, others.cells)) is None: return
     self.format = format
-    self.remark(f"dates as {format['pattern']}")
+    self.remark('quarters or weeks, by their first days' if any(map(is_period, others[:9])) else f"dates as {format['pattern']}")
     if format['undecided']: self.remark(f"no cell tells {' from '.join(_FIRST[f].removeprefix('the ') for f in format['order'][:2])}: {_FIRST[format['order'][0]]} "
                                         f"is taken to come first. If that is wrong: X[{self.name!r}] = pd.to_datetime(X[{self.name!r}], format={format['undecided'][0]!r})", alert=True)
 

@@ -43,11 +43,12 @@ def plain_text(
 _FRACTION = re.compile(r'(?:(\d+)[ -])(\d+)/(2|4|8|16|32|64)(?!\d)')
 _VULGAR = re.compile('(\\d+)?\\s?([¼-¾⅐-⅞])')
 _POWER, _TO_SUPER = re.compile('10([⁺⁻]?[⁰¹²³⁴-⁹]+)'), str.maketrans('⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹', '+-0123456789')
-_TOLERANCE = re.compile(r'\s*(?:±|\+/-)\s*\d[\d.,]*')
+_HEX, _TOLERANCE = re.compile(r'0x[0-9a-f]{1,12}', re.I), re.compile(r'\s*(?:±|\+/-)\s*\d[\d.,]*')
 _MINUS = re.compile(r'(?:minus|negative)\s+(?=\d)|([^\d\s()]{1,4})\s?\((?=\d)([^()]+)\)$', re.I)
 
 def _one_number(key):
-    "A number that is written as several, as one: `5 1/2`, `3½`, `12 ± 3`, `4×10²`, `$(12)`, `minus 12`, `1.5D+03`."
+    "A number that is written as several, as one: `5 1/2`, `3½`, `12 ± 3`, `4×10²`, `$(12)`, `minus 12`, `1.5D+03`, `0x2d7`."
+    if _HEX.fullmatch(key): return str(int(key, 16))
     if not key.isascii():
         key = _POWER.sub(lambda m: '10^' + m[1].translate(_TO_SUPER), key)
         key = _VULGAR.sub(lambda m: repr(int(m[1] or 0) + unicodedata.numeric(m[2])), key)
