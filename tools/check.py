@@ -113,7 +113,7 @@ def import_problems(root):
             lines = [line for line in cell.splitlines() if line.strip() and not line.lstrip().startswith('#|')]
             if len(lines) > LONGEST: yield f'{where}: {len(lines)} lines in the cell "{lines[0][:50]}". Mend: split it, at most {LONGEST}'
 
-UNSORTED = ('data.*', 'training.strategies', 'training.recommend', 'training.comparison',
+UNSORTED = ('training.strategies', 'training.recommend', 'training.comparison',
             'training.tuning')  # modules whose `__all__` still holds names of their own or of other modules; the aim is ()
 USERS = ('nbs/*.ipynb', 'nbs/tutorials/*.ipynb', 'docs/pages/*.md', 'docs/*.py', 'tests/**/*.py', 'benchmarks/*.py', 'benchmarks/*.md', '*.md')
 
