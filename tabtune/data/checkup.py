@@ -61,17 +61,20 @@ def _alike(texts) -> list:
     return [g for g in groups.values() if len(g) > 1]
 
 # %% ../../nbs/data/12_checkup.ipynb #9da9f4b0
+_AMOUNT = re.compile(r'\d[.,]\d*[1-9]|[$€£¥₹%]')  # a fraction, or a sign of money
 _TO_NUMBERS = r"y = pd.to_numeric(y.str.replace(r'[^0-9.\-]', '', regex=True))"
 _REGRESSION = "TabularPipeline(task_type='regression')"
 
 def _unique_labels(texts, n_rows, typed) -> TableFinding:
     "Labels that are nearly one for each row."
     look = 'number' if typed in 'iuf' else 'date' if typed in 'mM' else spelled_as(texts)
-    seen = f'y holds {len(texts)} different {dict(number="numbers", date="dates").get(look, "labels")} in {n_rows} rows, such as {texts[0]!r}'
+    what = dict(number='numbers', date='dates').get(look, 'labels')
+    seen = f'y holds {len(texts)} different {what} in {n_rows} rows, such as {texts[0]!r}'
     means = dict(number='this looks like a regression', date='these look like dates, and a class for each says nothing about other dates',
                  text='this looks like an identifier, not a class')[look]
     number = f'{_REGRESSION}, MitraRegressor or pandas.qcut(y, 4)' if typed in 'iuf' else f'{_TO_NUMBERS}; {_REGRESSION}'
-    code = dict(number=number, date="y = (pd.to_datetime(y) - pd.Timestamp('2000-01-01')).dt.days; " + _REGRESSION, text='y = another column').get(look)
+    days = "y = (pd.to_datetime(y) - pd.Timestamp('2000-01-01')).dt.days; " + _REGRESSION
+    code = dict(number=number, date=days, text='y = another column')[look]
     return TableFinding('y', 'near-unique labels', f'{seen}: {means}', 'each is a class of its own', code, serious=True)
 
 def label_findings(
@@ -84,7 +87,7 @@ def label_findings(
     out = [TableFinding('y', 'labels alike', f'{g} differ only in blanks or capitals', 'each is a class of its own',
                         'y = y.str.strip().str.casefold()', serious=True) for g in (_alike(texts) if is_text else [])[:3]]
     if len(classes) > MANY_LABELS and 2 * len(classes) > n_rows: return [*out, _unique_labels(texts, n_rows, typed)]
-    if is_text and spelled_as(texts) == 'number' and (len(texts) > 10 or any(re.search(r'\d[.,]\d|[$€£¥₹%]', t) for t in texts)):
+    if is_text and len(texts) > 2 and spelled_as(texts) == 'number' and (len(texts) > 10 or any(map(_AMOUNT.search, texts))):
         out.append(TableFinding('y', 'numbers as text', f'the {len(texts)} labels are numbers written as text, such as {texts[0]!r}',
                                 'each is a class of its own', f'{_TO_NUMBERS}; {_REGRESSION}', serious=True))
     return out
@@ -94,8 +97,8 @@ def warn_about_labels(
     n_rows: int,
 ):
     "One warning for each finding about the labels."
-    for f in label_findings(classes, n_rows): warnings.warn(f'{f.kind}: {f.reason}. By itself TabTune takes them as they are: {f.treatment}. '
-                                                            f'Otherwise: {f.code}')
+    for f in label_findings(classes, n_rows):
+        warnings.warn(f'{f.kind}: {f.reason}. By itself TabTune takes them as they are: {f.treatment}. Otherwise: {f.code}')
 
 # %% ../../nbs/data/12_checkup.ipynb #f811e0e1
 def _balance(codes, classes) -> list:
@@ -104,11 +107,13 @@ def _balance(codes, classes) -> list:
     rare, out = np.flatnonzero(counts < 5), []
     if len(rare) and 2 * len(classes) <= n:
         out.append(TableFinding('y', 'rare classes', f'{len(rare)} of {len(classes)} classes have fewer than 5 rows, such as '
-            f'{str(classes[rare[0]])!r} with {counts[rare[0]]}', 'keeps at least one row of each in the support', 'keep = y.map(y.value_counts()) >= 5; X, y = X[keep], y[keep]'))
-    small = counts.argmin()
+            f'{str(classes[rare[0]])!r} with {counts[rare[0]]}', 'keeps at least one row of each in the support',
+            'keep = y.map(y.value_counts()) >= 5; X, y = X[keep], y[keep]'))
+    small, most = counts.argmin(), counts.max() / n
     if len(classes) > 1 and 5 <= counts[small] < min(.05 * n, .5 * n / len(classes)):
-        out.append(TableFinding('y', 'imbalance', f'{counts[small]} of {n} rows are {str(classes[small])!r}: always predicting another class '
-            f'is right in {1 - counts[small] / n:.0%}', 'predicts probabilities that follow the shares', "TabularPipeline(model_params={'class_weight': 'balanced'}); judge by roc_auc_score"))
+        out.append(TableFinding('y', 'imbalance', f'{counts[small]} of {n} rows are {str(classes[small])!r}, and always predicting the '
+            f'most frequent class is right in {most:.0%}', 'predicts probabilities that follow the shares',
+            "TabularPipeline(model_params={'class_weight': 'balanced'}); judge by roc_auc_score"))
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #dfeee297
@@ -133,8 +138,9 @@ def _about_numbers(name, s) -> list:
         'reads it as a number', f'X[{name!r}] = X[{name!r}].replace({code[0]:g}, np.nan)'))
     whole = len(x) == len(s) and len(np.unique(x)) == len(x) and (x == np.floor(x)).all()
     if whole and (np.ptp(x) == len(x) - 1 or _ID_NAME.search(name)):
-        out.append(TableFinding(name, 'identifier', f'{len(x)} different whole numbers, one for each row, ' + ('without a gap' if np.ptp(x) == len(x) - 1 else
-            'under the name of an id'), 'reads it as a number', _drop(name), serious=True))
+        how = 'without a gap' if np.ptp(x) == len(x) - 1 else 'under the name of an id'
+        out.append(TableFinding(name, 'identifier', f'{len(x)} different whole numbers, one for each row, {how}',
+                                'reads it as a number', _drop(name), serious=True))
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #f9471eed
@@ -145,19 +151,20 @@ def _about_text(name, s, column) -> list:
     keys = [k for k in keys if not is_blank(k)]
     if not keys: return []
     kind, unique, look = KINDS[column.kind], len(keys) / len(cells), spelled_as(keys)
-    read, types = kind.label, f"column_types={{{name!r}: ...}}"
+    read = f'reads it as {kind.label}'
     if kind.numeric or column.kind == 'date':
-        return [TableFinding(name, f'{column.kind} as text', f'the cells are text, such as {keys[0]!r}', f'reads it as {read}', f"TabularPipeline({types[:-4]}'category'}})")]
+        return [TableFinding(name, f'{column.kind} as text', f'the cells are text, such as {keys[0]!r}', read,
+                             f"TabularPipeline(column_types={{{name!r}: 'category'}})")]
     numbers = number_texts(keys[:1000])
     share = numbers.mean()
     if len(keys) > 10 and look == 'text' and .5 <= share < 1:
         other = keys[np.flatnonzero(~numbers)[0]]
-        return [TableFinding(name, 'mixed types', f'{share:.0%} of the different cells are numbers, others are like {other!r}', f'reads it as {read}',
+        return [TableFinding(name, 'mixed types', f'{share:.0%} of the different cells are numbers, others are like {other!r}', read,
                              f"X[{name!r}] = pd.to_numeric(X[{name!r}], errors='coerce')")]
     if unique < .95 or len(cells) < 50: return []
     words = np.mean([len(k.split()) for k in keys[:200]])
     what, serious = ('near-unique text', False) if words > 2 or look != 'text' else ('identifier', True)
-    return [TableFinding(name, what, f'{len(keys)} different texts in {len(cells)} rows, such as {keys[0]!r}', f'reads it as {read}', _drop(name), serious)]
+    return [TableFinding(name, what, f'{len(keys)} different texts in {len(cells)} rows, such as {keys[0]!r}', read, _drop(name), serious)]
 
 def column_findings(
     df: pd.DataFrame,  # checked
@@ -169,10 +176,13 @@ def column_findings(
         s = df.iloc[:, i]
         missing = float(s.isna().mean())
         if s.nunique() <= 1:
-            out.append(TableFinding(name, 'constant', 'all cells are missing' if missing == 1 else f'all cells that hold something are {str(s.dropna().iloc[0])!r}',
-                                    'keeps it; it has no influence' if missing in (0, 1) else 'learns only from which cells are missing', _drop(name)))
+            seen = 'all cells are missing' if missing == 1 else f'all cells that hold something are {str(s.dropna().iloc[0])!r}'
+            does = 'keeps it; it has no influence' if missing in (0, 1) else 'learns only from which cells are missing'
+            out.append(TableFinding(name, 'constant', seen, does, _drop(name)))
             continue
-        if missing >= .5: out.append(TableFinding(name, 'many missing', f'{missing:.0%} of the cells are missing', 'reads missing cells as such', _drop(name)))
+        if missing >= .5:
+            out.append(TableFinding(name, 'many missing', f'{missing:.0%} of the cells are missing', 'reads missing cells as such',
+                                    _drop(name)))
         if pt.is_bool_dtype(s.dtype) or pt.is_datetime64_any_dtype(s.dtype): continue
         out += _about_numbers(name, s) if pt.is_numeric_dtype(s.dtype) else _about_text(name, s, c)
     return out
@@ -211,7 +221,8 @@ def _alone_scores(x, y, sources, is_classes) -> dict:
     tree = (DecisionTreeClassifier if is_classes else DecisionTreeRegressor)(max_depth=8, min_samples_leaf=3, random_state=0)
     folds = (StratifiedKFold if is_classes else KFold)(3, shuffle=True, random_state=0)
     x = np.nan_to_num(x, nan=-1e3)
-    return {i: cross_val_score(tree, x[:, sources == i], y, cv=folds, scoring='roc_auc_ovr' if is_classes else 'r2').mean() for i in np.unique(sources)}
+    scoring = 'roc_auc_ovr' if is_classes else 'r2'
+    return {i: cross_val_score(tree, x[:, sources == i], y, cv=folds, scoring=scoring).mean() for i in np.unique(sources)}
 
 def giveaway_findings(df, x, y, encoder, is_classes) -> list:
     "Columns from which the target can be told alone."
@@ -238,7 +249,8 @@ def duplicate_findings(df, x, encoder) -> list:
     for i in np.unique(encoder.sources_):
         z = x[:, encoder.sources_ == i]
         if np.isnan(z).all(0).any() or (key := _same_key(df.iloc[:, i], z)) is None: continue
-        if key in seen: out.append(TableFinding(names[i], 'duplicate column', f'says the same as {names[seen[key]]!r}', 'keeps both', _drop(names[i])))
+        if key in seen:
+            out.append(TableFinding(names[i], 'duplicate column', f'says the same as {names[seen[key]]!r}', 'keeps both', _drop(names[i])))
         seen.setdefault(key, i)
     return out
 
@@ -249,8 +261,10 @@ def row_findings(df, y) -> list:
     t = pd.DataFrame(dict(row=rows, y=np.asarray(y)))
     several = int((t.groupby('row').y.transform('nunique') > 1).sum())
     if several < max(2, .02 * len(t)): return []
-    return [TableFinding('', 'same rows, different labels', f'{several} of {len(t)} rows agree with another one in all columns, but not in the target',
-                         'keeps them; their labels can only be predicted as shares', 'twice = X.duplicated(keep=False); X, y = X[~twice], y[~twice]')]
+    return [TableFinding('', 'same rows, different labels',
+                         f'{several} of {len(t)} rows agree with another one in all columns, but not in the target',
+                         'keeps them; their labels can only be predicted as shares',
+                         'twice = X.duplicated(keep=False); X, y = X[~twice], y[~twice]')]
 
 # %% ../../nbs/data/12_checkup.ipynb #89a532c5
 def _drift(a, b, n_columns) -> float:  # the distance, or 0 where chance explains it
@@ -267,15 +281,19 @@ def split_findings(df, test, encoder) -> list:
     a, b = (pd.util.hash_pandas_object(t.astype(str), index=False) for t in (df, test))
     shared, usual, out = float(b.isin(a).mean()), float(a.duplicated(keep=False).mean()), []
     if shared > 2 * usual + .01 and b.isin(a).sum() > 1:
-        out.append(TableFinding('', 'test rows in training', f'{shared:.0%} of the test rows are also training rows', 'predicts them like any other; scores come out too good',
+        out.append(TableFinding('', 'test rows in training', f'{shared:.0%} of the test rows are also training rows',
+                                'predicts them like any other; scores come out too good',
                                 'X_test = X_test[~X_test.astype(str).agg(tuple, axis=1).isin(X.astype(str).agg(tuple, axis=1))]'))
     with warnings.catch_warnings(action='ignore'): x, z = encoder.transform(df), encoder.transform(test)
     for i, c in enumerate(encoder.columns_):
         at = np.flatnonzero(encoder.sources_ == i)
         d, lost = max(_drift(x[:, k], z[:, k], x.shape[1]) for k in at), np.isnan(z[:, at]).all(1).mean() - np.isnan(x[:, at]).all(1).mean()
-        if d: out.append(TableFinding(c.name, 'drift', f'training and test rows differ: a Kolmogorov-Smirnov distance of {d:.2f}', 'predicts as if nothing had changed', _drop(c.name)))
-        elif lost > .1: out.append(TableFinding(c.name, 'new or missing cells', f'{lost:.0%} more cells are missing or new in the test rows',
-                                                'reads them as missing', _drop(c.name)))
+        if d:
+            out.append(TableFinding(c.name, 'drift', f'training and test rows differ: a Kolmogorov-Smirnov distance of {d:.2f}',
+                                    'predicts as if nothing had changed', _drop(c.name)))
+        elif lost > .1:
+            out.append(TableFinding(c.name, 'new or missing cells', f'{lost:.0%} more cells are missing or new in the test rows',
+                                    'reads them as missing', _drop(c.name)))
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #9ada5f8f
@@ -310,7 +328,9 @@ def _about_target(df, part, x, y, rows, encoder, task) -> list:
     return label_findings(classes, len(y)) + _balance(codes, classes) + row_findings(part, codes[rows]) + \
         ([] if 2 * len(classes) > len(y) else giveaway_findings(part, x, codes[rows], encoder, True))
 
-def _looks_numeric(y) -> bool: return pt.is_numeric_dtype(y.dtype) and not pt.is_bool_dtype(y.dtype) and (y.nunique() > 20 or bool((y.dropna() % 1 != 0).any()))
+def _looks_numeric(y) -> bool:
+    if not pt.is_numeric_dtype(y.dtype) or pt.is_bool_dtype(y.dtype): return False
+    return y.nunique() > 20 or bool((y.dropna() % 1 != 0).any())
 
 # %% ../../nbs/data/12_checkup.ipynb #bdf21fe9
 def quick_findings(

@@ -38,20 +38,27 @@ def are_iso(keys) -> np.ndarray:
 
 # %% ../../nbs/data/02b_date_text.ipynb #c8dbb58b
 _NAMES = (
-    'jan january januar janvier janv enero ene gennaio gen janeiro januari января янв stycznia styczen', 'feb february februar fevrier fevr fev febrero febbraio fevereiro februari февраля фев lutego luty',
-    'mar march marz mrz mars marzo marco maart mrt марта мар marca marzec', 'apr april avril avr abril abr aprile апреля апр kwietnia kwiecien',
+    'jan january januar janvier janv enero ene gennaio gen janeiro januari января янв stycznia styczen',
+    'feb february februar fevrier fevr fev febrero febbraio fevereiro februari февраля фев lutego luty',
+    'mar march marz mrz mars marzo marco maart mrt марта мар marca marzec',
+    'apr april avril avr abril abr aprile апреля апр kwietnia kwiecien',
     'may mai mayo maggio mag maio mei maj мая май maja', 'jun june juni juin junio giugno giu junho июня июн czerwca czerwiec',
-    'jul july juli juillet juil julio luglio lug julho июля июл lipca lipiec', 'aug august aout agosto ago augustus augusti августа авг sierpnia sierpien',
-    'sep sept september septembre septiembre settembre set setembro сентября сен wrzesnia wrzesien', 'oct october oktober okt octobre octubre ottobre ott outubro out октября окт pazdziernika',
-    'nov november novembre noviembre novembro ноября ноя listopada listopad', 'dec december dezember dez decembre diciembre dic dicembre dezembro декабря дек grudnia grudzien')
+    'jul july juli juillet juil julio luglio lug julho июля июл lipca lipiec',
+    'aug august aout agosto ago augustus augusti августа авг sierpnia sierpien',
+    'sep sept september septembre septiembre settembre set setembro сентября сен wrzesnia wrzesien',
+    'oct october oktober okt octobre octubre ottobre ott outubro out октября окт pazdziernika',
+    'nov november novembre noviembre novembro ноября ноя listopada listopad',
+    'dec december dezember dez decembre diciembre dic dicembre dezembro декабря дек grudnia grudzien')
 
 def _plain(name): return ''.join(c for c in unicodedata.normalize('NFD', name.casefold()) if not unicodedata.combining(c))
 _MONTHS = {_plain(name): i + 1 for i, names in enumerate(_NAMES) for name in names.split()}
 _ZONES = dict(z=0, utc=0, gmt=0, wet=0, west=60, bst=60, cet=60, cest=120, mez=60, mesz=120, eet=120, eest=180, msk=180, jst=540,
               est=-300, edt=-240, cst=-360, cdt=-300, mst=-420, mdt=-360, pst=-480, pdt=-420)
 _FIELD, _BETWEEN = r'(\d{1,4}|[^\W\d_]{3,12})(?:\.?(?:st|nd|rd|th|er)\b)?', r'(?:\s*[-/.,]\s*|\.?,?\s+(?:de\s+|of\s+)?)'
-_TIME = (r'(\d{1,2})(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?\s*(?:([ap])\.?\s?m\.?)?(?:\s*(Z|[a-z]{3,4}|(?:UTC|GMT)?\s?[-+]\d\d:?(?:\d\d)?)(?:\s?\([\w ]+\))?)?')
-_DATE = re.compile(rf'(?:[^\W\d_]{{2,10}}[.,]{{0,2}}\s*)??{_FIELD}({_BETWEEN}){_FIELD}(?:({_BETWEEN}){_FIELD})?(?:(?:\s*T\s*|\s*,\s*|:|\s+|\s+at\s+|\s+um\s+){_TIME})?', re.I)
+_TIME = (r'(\d{1,2})(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?\s*(?:([ap])\.?\s?m\.?)?'
+         r'(?:\s*(Z|[a-z]{3,4}|(?:UTC|GMT)?\s?[-+]\d\d:?(?:\d\d)?)(?:\s?\([\w ]+\))?)?')
+_DATE = re.compile(rf'(?:[^\W\d_]{{2,10}}[.,]{{0,2}}\s*)??{_FIELD}({_BETWEEN}){_FIELD}(?:({_BETWEEN}){_FIELD})?'
+                   rf'(?:(?:\s*T\s*|\s*,\s*|:|\s+|\s+at\s+|\s+um\s+){_TIME})?', re.I)
 _CTIME = re.compile(r'(?:[a-z]{3,9},?\s+)?([a-z]{3,9})\s+(\d{1,2})\s+(\d\d:\d\d:\d\d\s*(?:Z|[a-z]{3,4}|[-+]\d{4})?)\s+(\d{4})', re.I)
 
 # %% ../../nbs/data/02b_date_text.ipynb #05043d3a
@@ -79,7 +86,8 @@ def _period(key):
     m = _PERIOD.fullmatch(key)
     if m is None: return None
     year, name, n = m[1] or m[8], (m[2] or m[5] or m[7]).upper(), int(m[3] or m[6])
-    if name == 'Q' and m[4] is None: return ((year, 3 * n - 2) if m[1] else (3 * n - 2, year), ('-', None), None, None) if 1 <= n <= 4 else None
+    if name == 'Q' and m[4] is None:
+        return ((year, 3 * n - 2) if m[1] else (3 * n - 2, year), ('-', None), None, None) if 1 <= n <= 4 else None
     if name == 'Q' or len(year) < 4 or not 1 <= n <= 53: return None
     try: day = datetime.date.fromisocalendar(int(year), n, int(m[4] or 1))
     except ValueError: return None
@@ -130,11 +138,13 @@ def _day_numbers(fields, order):
     n = len(fields)
     part = dict(zip(order, np.array([[int(f) for f in t] for t in fields], dtype=np.int64).reshape(n, len(order)).T))
     digits = np.array([len(str(t[order.index('y')])) if isinstance(t[order.index('y')], str) else 0 for t in fields])
-    day_digits = np.array([len(t[order.index('d')]) if isinstance(t[order.index('d')], str) else 9 for t in fields]) if 'd' in order else np.ones(n)
+    day_digits = np.ones(n)
+    if 'd' in order: day_digits = np.array([len(d) if isinstance(d := t[order.index('d')], str) else 9 for t in fields])
     named = np.array([next((i for i, f in enumerate(t) if isinstance(f, int)), order.index('m')) == order.index('m') for t in fields])
     y, m, d = part['y'], part['m'], part.get('d', np.ones(n, dtype=np.int64))
     y = np.where(digits == 2, y + np.where(y < 69, 2000, 1900), y)
-    good = named & np.isin(digits, (2, 4)) & (day_digits <= 2) & ((1000 <= y) & (y < 3000) | (y == 9999)) & (1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)
+    good = named & np.isin(digits, (2, 4)) & (day_digits <= 2) & ((1000 <= y) & (y < 3000) | (y == 9999))
+    good &= (1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)
     if 'd' not in order: good &= (digits == 4) | np.array([any(isinstance(f, int) for f in t) for t in fields])
     months = (np.where(good, y, 1970) - 1970).astype('M8[Y]').astype('M8[M]') + np.where(good, m - 1, 0)
     days = months.astype('M8[D]') + np.where(good, d - 1, 0)
@@ -235,7 +245,8 @@ def read_digits(
     return out
 
 # %% ../../nbs/data/02b_date_text.ipynb #4e19ee14
-_CLOCK = re.compile(r'\s*(?:0 days )?(\d{1,5})[:h](\d\d)(?::(\d\d))?(?:[.,](\d{1,9}))?\s*(?:([ap])\.?m\.?|Uhr|Z|h(?:rs?)?)?\s*$|\s*(\d{1,2})\s?([ap])\.?m\.?\s*$', re.I)
+_CLOCK = re.compile(r'\s*(?:0 days )?(\d{1,5})[:h](\d\d)(?::(\d\d))?(?:[.,](\d{1,9}))?\s*(?:([ap])\.?m\.?|Uhr|Z|h(?:rs?)?)?\s*$|'
+                    r'\s*(\d{1,2})\s?([ap])\.?m\.?\s*$', re.I)
 
 def read_times(
     keys,  # texts

@@ -212,7 +212,8 @@ def _by_column(unreadable):
     return [f'{name!r} ({n}, such as {examples[name]!r})' for name, n in counts.items()]
 
 _MESSAGES = dict(unreadable='cells that could not be read as what their column held at fit became missing',
-                 unseen='levels that fit never saw became missing', respelled='levels were recognised, although blanks or case differ from those at fit')
+                 unseen='levels that fit never saw became missing',
+                 respelled='levels were recognised, although blanks or case differ from those at fit')
 
 def _warn_of_cells(
     found: list,  # of `Finding`
@@ -275,7 +276,8 @@ def sources_(self: TableEncoder) -> np.ndarray:
 @patch(as_prop=True)
 def categorical_mask_(self: TableEncoder) -> np.ndarray:
     "(n_outputs,) bool, True for codes of levels."
-    return np.array([KINDS[c.kind].categorical and i == 0 for c in self.columns_ for i in range(len(c.outputs()))] + [False] * len(self.differences_))
+    codes = [KINDS[c.kind].categorical and i == 0 for c in self.columns_ for i in range(len(c.outputs()))]
+    return np.array(codes + [False] * len(self.differences_))
 
 # %% ../../nbs/data/04_encode.ipynb #32f7de28
 @patch

@@ -101,9 +101,10 @@ def check_row_order(
     if not (isinstance(a, pd.Index) and isinstance(b, pd.Index)) or len(a) != len(b) or a.equals(b): return
     if not (n := _in_other_order(a, b)): return
     at = np.flatnonzero(np.asarray(a) != np.asarray(b))[0]
-    raise InputError(f'X and {name} hold {"the same index labels" if n == len(a) else f"{n} common index labels"} in another order (row {at} '
-        f'is {a[at:at + 1].tolist()[0]!r} in X and {b[at:at + 1].tolist()[0]!r} in {name}). If rows with the same label belong together, give {name}.loc[X.index]; if they are in '
-        f'the right order as they are, give {name}.to_numpy()')
+    labels = 'the same index labels' if n == len(a) else f'{n} common index labels'
+    in_x, in_y = (i[at:at + 1].tolist()[0] for i in (a, b))
+    raise InputError(f'X and {name} hold {labels} in another order (row {at} is {in_x!r} in X and {in_y!r} in {name}). If rows with '
+        f'the same label belong together, give {name}.loc[X.index]; if they are in the right order as they are, give {name}.to_numpy()')
 
 # %% ../../nbs/data/00_frames.ipynb #7b6a0e81
 def _check_not_a_name(X):

@@ -61,7 +61,8 @@ class NumberColumn(Column):
         return [self.name, f'{self.name}_bound'] if self.has_bounds else [self.name]
 
     def _read(self, s, unreadable):
-        return _subtract(s, self.base) if pt.is_numeric_dtype(s.dtype) else parse_distinct(s, self._parse, self.name, unreadable, self.marks) - self.base
+        if pt.is_numeric_dtype(s.dtype): return _subtract(s, self.base)
+        return parse_distinct(s, self._parse, self.name, unreadable, self.marks) - self.base
 
     def _parse(self, keys): return to_numbers(keys) if self.format is None else read_numbers(keys, self.format)[0]
     def _is_typed(self, dtype): return pt.is_numeric_dtype(dtype)
@@ -75,7 +76,8 @@ class NumberColumn(Column):
         self.scale = fit_scale(x)
         return x
 
-    def _encode(self, s, unreadable): return [apply_scale(self._read(s, unreadable), self.scale), *([self._bounds(s)] if self.has_bounds else [])]
+    def _encode(self, s, unreadable):
+        return [apply_scale(self._read(s, unreadable), self.scale), *([self._bounds(s)] if self.has_bounds else [])]
 
 # %% ../../nbs/data/03_kinds.ipynb #27605c29
 @patch
@@ -88,7 +90,8 @@ def _find_format(self: NumberColumn, texts):
     bounds = read_numbers(texts, self.format)[1]
     self.has_bounds = bool((bounds[~np.isnan(bounds)] != bounds[~np.isnan(bounds)][0]).any())
     self.remark(describe_format(format))
-    if self.has_bounds: self.remark(f'bounds in {int(texts.cells[np.abs(bounds) == 1].sum())} cells, such as {texts[np.flatnonzero(np.abs(bounds) == 1)[0]]!r}')
+    at = np.flatnonzero(np.abs(bounds) == 1)
+    if self.has_bounds: self.remark(f'bounds in {int(texts.cells[at].sum())} cells, such as {texts[at[0]]!r}')
     if format['undecided']: self.remark(f"{format['undecided']!r} may have two meanings, and no cell decides: "
         f"{format['decimal']!r} is taken as the decimal mark. If that is wrong, make numbers of X[{self.name!r}] before fit", alert=True)
 
@@ -349,8 +352,10 @@ def _find_format(self: DateColumn, texts):
     if (format := find_date_format(others, others.cells)) is None: return
     self.format = format
     self.remark('quarters or weeks, by their first days' if any(map(is_period, others[:9])) else f"dates as {format['pattern']}")
-    if format['undecided']: self.remark(f"no cell tells {' from '.join(_FIRST[f].removeprefix('the ') for f in format['order'][:2])}: {_FIRST[format['order'][0]]} "
-                                        f"is taken to come first. If that is wrong: X[{self.name!r}] = pd.to_datetime(X[{self.name!r}], format={format['undecided'][0]!r})", alert=True)
+    if not format['undecided']: return
+    first, second = (_FIRST[f] for f in format['order'][:2])
+    self.remark(f"no cell tells {first.removeprefix('the ')} from {second.removeprefix('the ')}: {first} is taken to come first. "
+                f"If that is wrong: X[{self.name!r}] = pd.to_datetime(X[{self.name!r}], format={format['undecided'][0]!r})", alert=True)
 
 # %% ../../nbs/data/03_kinds.ipynb #9a769a7d
 register_kind(ColumnKind(

@@ -58,15 +58,20 @@ def _one_number(key):
 
 # %% ../../nbs/data/02a_number_text.ipynb #f719d64d
 _SYMBOLS = '$£¥¢฿' + ''.join(map(chr, range(0x20a0, 0x20c1)))  # the currencies of Unicode
-_BEFORE = set('us$ a$ c$ r$ nz$ hk$ s$ mx$ rs rs. kr kr. fr fr. sfr. zł kč ft lei rm rp rp. ~ ≈ ca ca. c. approx approx. about us au % # no no. nr nr. n° nº № '
-              'usd eur gbp chf jpy cny inr cad aud nzd sek nok dkk pln czk huf ron bgn rub uah try brl mxn ars clp cop pen zar krw twd hkd sgd '
+_BEFORE = set('us$ a$ c$ r$ nz$ hk$ s$ mx$ rs rs. kr kr. fr fr. sfr. zł kč ft lei rm rp rp. '
+              '~ ≈ ca ca. c. approx approx. about us au % # no no. nr nr. n° nº № '
+              'usd eur gbp chf jpy cny inr cad aud nzd sek nok dkk pln czk huf ron bgn rub uah try '
+              'brl mxn ars clp cop pen zar krw twd hkd sgd '
               'thb myr idr php vnd aed sar ils egp ngn kes btc eth'.split()) | set(_SYMBOLS)
 _BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than', 'under', 'below', 'up to', 'at most')),
-                                 (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least'))) for m in marks}
+                                 (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least')))
+           for m in marks}
 _PARTS = re.compile(
-    rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*([^\d\s+\-().,\'<>≤≥][^\d+\-()<>,]{{0,6}}?)?\s*([-+])?\s*'
+    rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*'
+    rf'([^\d\s+\-().,\'<>≤≥][^\d+\-()<>,]{{0,6}}?)?\s*([-+])?\s*'
     r"(\d+(?:[.,' ]\d+)*[.,]?|[.,]\d+)(?:(?:e|\s?[x×*·]\s?10\^)([-+]?\d{1,3}))?"
-    rf'\s*(\+)?\s*((?:[^\W\d_]|[%‰°"Ω{_SYMBOLS}])[^()\d<>;:,|]{{0,20}}?[23]?|(?:/|of|out of)\s*\d+(?:\s?[^\W\d_]{{2,8}})?|/\s?[^\W\d_]{{1,12}}|[^\W\d_]+/\d+\s?[^\W\d_]+)?\s*([-+]|-{{2}})?\s*(\))?',
+    rf'\s*(\+)?\s*((?:[^\W\d_]|[%‰°"Ω{_SYMBOLS}])[^()\d<>;:,|]{{0,20}}?[23]?|'
+    rf'(?:/|of|out of)\s*\d+(?:\s?[^\W\d_]{{2,8}})?|/\s?[^\W\d_]{{1,12}}|[^\W\d_]+/\d+\s?[^\W\d_]+)?\s*([-+]|-{{2}})?\s*(\))?',
     re.I)
 _OPEN = re.compile(r'\s*(?:or|and)\s+(?:(more|over|above|older|higher|greater|up)|(?:less|fewer|under|below|younger|lower))$', re.I)
 
@@ -92,9 +97,11 @@ def _unit(text):
 
 def _family(**units): return {u: f for names, f in ((n.split('_'), f) for n, f in units.items()) for u in names}
 
-_TIME = _family(y_yr_year=31557600., mo_month_mth=2629800., w_wk_week=604800., d_day=86400., h_hr_hour_std=3600., m_min_minute=60., s_sec_second=1., ms=1e-3)
+_TIME = _family(y_yr_year=31557600., mo_month_mth=2629800., w_wk_week=604800., d_day=86400.,
+                h_hr_hour_std=3600., m_min_minute=60., s_sec_second=1., ms=1e-3)
 _COMPOUNDS = [_family(y_yr_year=12., m_mo_mth_month=1., w_wk_week=7 / 30.44, d_day=1 / 30.44), _TIME, {"'": 12., '"': 1.},
-              {'°': 3600., "'": 60., '"': 1.}, {'ft': 12., 'foot': 12., 'feet': 12., 'in': 1., 'inche': 1., 'inch': 1.}, dict(st=224., lb=16., oz=1.)]
+              {'°': 3600., "'": 60., '"': 1.},
+              {'ft': 12., 'foot': 12., 'feet': 12., 'in': 1., 'inche': 1., 'inch': 1.}, dict(st=224., lb=16., oz=1.)]
 _PIECE = re.compile(r"""(\d+(?:[.,]\d+)?)\s*(°|''|'|"|[^\W\d_]{1,8}\.?)?[\s,]*(?:(?:and|und|et|&)\s+)?""")
 _SPAN = re.compile(r'P(?=[\dT])((?:\d+[YMWD])*)T?((?:\d+(?:\.\d+)?[HMS])*)')
 
@@ -105,7 +112,8 @@ def _split_compound(key):
     elif key[-2:-1] in ('"', "'", ' ') and key[-1] in 'NSEWnsew': sign, key = (-1 if key[-1] in 'SWsw' else 1), key[:-1].strip()
     at, pieces = 0, []
     while m := _PIECE.match(key, at): at = m.end(); pieces.append((m[1], _unit(m[2] or '').replace("''", '"')))
-    if at < len(key) or not pieces or (len(pieces) < 2 and not span and pieces[0][1] != "'") or not all(n.isdigit() for n, _ in pieces[:-1]): return None
+    if at < len(key) or not pieces or (len(pieces) < 2 and not span and pieces[0][1] != "'"): return None
+    if not all(n.isdigit() for n, _ in pieces[:-1]): return None
     for i, family in enumerate(_COMPOUNDS):
         factors = [family.get(u, 0.) for _, u in pieces]
         if not pieces[-1][1]:
@@ -132,15 +140,17 @@ def split_number(
     negative = [sign == '-', inner == '-', bool(end), bool(opened)]
     if sum(negative) > 1 or end == '--': return None
     bound = _BOUNDS.get((mark or '').casefold(), 1 if plus or (open_ and open_[1]) else -1 if open_ else 0)
-    return NumberText(digits.rstrip('.,') or digits, exponent or '', -1 if any(negative) else 1, bound, before, _unit(_OPEN.sub('', after or '')))
+    unit = _unit(_OPEN.sub('', after or ''))
+    return NumberText(digits.rstrip('.,') or digits, exponent or '', -1 if any(negative) else 1, bound, before, unit)
 
 # %% ../../nbs/data/02a_number_text.ipynb #46a67fa8
-_GROUPED = {s: re.compile(rf'[1-9]\d{{0,2}}(?:{re.escape(s)}\d{{3}})+' + (r'|[1-9]\d?(?:,\d\d)*,\d{3}' if s == ',' else '')) for s in ",.' "}
+_GROUPED = {s: re.compile(rf'[1-9]\d{{0,2}}(?:{re.escape(s)}\d{{3}})+' + (r'|[1-9]\d?(?:,\d\d)*,\d{3}' if s == ',' else ''))
+            for s in ",.' "}
 _TWO_WAYS = re.compile(r'[1-9]\d{0,2}[.,]\d{3}')
 
 def digit_values(
     digits: str,  # digits with marks
-) -> tuple:  # (value if '.' is the decimal mark, value if ',' is, which mark this text shows to be decimal: '.', ',', '' or '?'); None if it is no number
+) -> tuple:  # (value if '.' is the decimal mark, value if ',' is, the mark shown to be decimal: '.', ',', '' or '?'); None: no number
     "What digits with marks between them can mean."
     marks = [c for c in digits if c in ".,' "]
     if not marks: return (v := float(digits)), v, ''
@@ -174,10 +184,14 @@ def decimal_mark(
     return (mark if max(whole) >= 1000 else other), False
 
 # %% ../../nbs/data/02a_number_text.ipynb #893c8536
-_FAMILIES = [_COMPOUNDS[0], _TIME, dict(k=1e3, tsd=1e3, thousand=1e3, m=1e6, mn=1e6, mio=1e6, million=1e6, b=1e9, bn=1e9, mrd=1e9, billion=1e9, t=1e12, tn=1e12, trillion=1e12, lac=1e5, lakh=1e5, cr=1e7, crore=1e7, 万=1e4, 億=1e8, 亿=1e8),
+_FAMILIES = [_COMPOUNDS[0], _TIME,
+             dict(k=1e3, tsd=1e3, thousand=1e3, m=1e6, mn=1e6, mio=1e6, million=1e6, b=1e9, bn=1e9, mrd=1e9, billion=1e9, t=1e12,
+                  tn=1e12, trillion=1e12, lac=1e5, lakh=1e5, cr=1e7, crore=1e7, 万=1e4, 億=1e8, 亿=1e8),
              dict(b=1., byte=1., kb=1e3, mb=1e6, gb=1e9, tb=1e12, kib=2. ** 10, mib=2. ** 20, gib=2. ** 30, tib=2. ** 40),
-             dict(mg=1e-3, g=1., gr=1., gram=1., kg=1e3, t=1e6), {'mm': 1e-3, 'cm': 1e-2, 'dm': .1, 'm': 1., 'km': 1e3}, {'in': 1., '"': 1., 'ft': 12., 'yd': 36., 'mi': 63360.},
-             dict(ml=1e-3, cl=1e-2, dl=.1, l=1.), dict(oz=1., lb=16.), dict(n=1., hz=1., khz=1e3, mhz=1e6, ghz=1e9), dict(w=1., kw=1e3, mw=1e6, gw=1e9),
+             dict(mg=1e-3, g=1., gr=1., gram=1., kg=1e3, t=1e6), {'mm': 1e-3, 'cm': 1e-2, 'dm': .1, 'm': 1., 'km': 1e3},
+             {'in': 1., '"': 1., 'ft': 12., 'yd': 36., 'mi': 63360.},
+             dict(ml=1e-3, cl=1e-2, dl=.1, l=1.), dict(oz=1., lb=16.),
+             dict(n=1., hz=1., khz=1e3, mhz=1e6, ghz=1e9), dict(w=1., kw=1e3, mw=1e6, gw=1e9),
              dict(cr=1., dr=-1.), {'n': 1., 's': -1.}, {'e': 1., 'w': -1.}, {'° n': 1., '° s': -1.}, {'° e': 1., '° w': -1.}]
 
 def _units(counts, compound=-1):
@@ -232,7 +246,8 @@ def read_numbers(
             elif key.strip().casefold() in _INFINITE: out[:, i] = float(key), 0
             continue
         if p.after not in units or (p.before and p.before not in format['before']): continue
-        if (v := digit_values(p.digits)) is not None: out[:, i] = p.sign * v[comma] * float(f'1e{p.exponent or 0}') * units[p.after] + p.sign * p.more, p.bound
+        if (v := digit_values(p.digits)) is None: continue
+        out[:, i] = p.sign * (v[comma] * float(f'1e{p.exponent or 0}') * units[p.after] + p.more), p.bound
     return np.where(np.isfinite(out[0]) | [k.strip().casefold() in _INFINITE for k in keys], out[0], np.nan), out[1]
 
 _INFINITE = {'inf', '-inf', '+inf', 'infinity', '-infinity'}
@@ -250,14 +265,16 @@ def number_texts(
     if not np.isnan(x).any() or (format := find_number_format(keys, weights)) is None: return ~np.isnan(x)
     x, bounds = read_numbers(keys, format)
     plain = np.unique(x[bounds == 0])
-    if len(plain) < 2 and not (len(plain) == 1 and (np.isnan(bounds) | (bounds == 0)).all()) and (len(np.unique(bounds[~np.isnan(bounds)])) != 1 or len(np.unique(x)) < 3):
-        return np.zeros(len(keys), dtype=bool)
-    return np.zeros(len(keys), dtype=bool) if _are_codes(keys, x) else ~np.isnan(bounds)
+    one_number = len(plain) == 1 and (np.isnan(bounds) | (bounds == 0)).all()
+    some_bounds = len(np.unique(bounds[~np.isnan(bounds)])) == 1 and len(np.unique(x)) >= 3
+    if len(plain) < 2 and not one_number and not some_bounds: return none
+    return none if _are_codes(keys, x) else ~np.isnan(bounds)
 
 def _are_codes(keys, x):
     "Whether grouped numbers look like telephone numbers: long, whole and all of one length."
     read = [re.sub(r'\s', ' ', k.strip()) for k, v in zip(keys, x) if not np.isnan(v)]
-    return len(read) > 1 and len({len(k) for k in read}) == 1 and all(re.fullmatch(r'\d+([ .]\d+)+', k) and sum(c.isdigit() for c in k) >= 7 for k in read)
+    if len(read) < 2 or len({len(k) for k in read}) > 1: return False
+    return all(re.fullmatch(r'\d+([ .]\d+)+', k) and sum(c.isdigit() for c in k) >= 7 for k in read)
 
 def describe_format(
     format: dict,  # from `find_number_format`

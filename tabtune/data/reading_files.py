@@ -20,7 +20,8 @@ import pandas as pd
 from ..core.shapes import InputError
 
 # %% ../../nbs/data/11_reading_files.ipynb #252466c5
-_MARKS = {b'\xef\xbb\xbf': 'utf-8-sig', b'\xff\xfe\x00\x00': 'utf-32', b'\x00\x00\xfe\xff': 'utf-32', b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16'}
+_MARKS = {b'\xef\xbb\xbf': 'utf-8-sig', b'\xff\xfe\x00\x00': 'utf-32', b'\x00\x00\xfe\xff': 'utf-32',
+          b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16'}
 
 def _encoding(data: bytes) -> str:
     "The encoding of a text, from its first bytes or from what it can't be."
@@ -133,7 +134,8 @@ def read_table(
     if kind is None: raise InputError(f"'{path}' ends in none of: {', '.join('.' + k for k in READERS)}")
     try: df = READERS[kind](path, sep) if READERS[kind] is _read_text else READERS[kind](path)
     except ImportError as e:
-        raise InputError(f"'{path}' can't be read as .{kind} without another package: pip install 'tabtune[{EXTRAS.get(kind, 'parquet')}]'") from e
+        raise InputError(f"'{path}' can't be read as .{kind} without another package: "
+                         f"pip install 'tabtune[{EXTRAS.get(kind, 'parquet')}]'") from e
     except (ValueError, OSError, csv.Error, *_TRUNCATED) as e:
         raise InputError(f"'{path}' can't be read as .{kind}: {type(e).__name__}: {str(e).strip()}") from e
     if not df.shape[1]: raise InputError(f"'{path}' holds no columns")

@@ -96,8 +96,8 @@ def _errors(a, t, b, t_b):
     out, K = {}, a @ a.T
     gauss = lambda d: np.exp(-np.maximum(d, 0) / (2 * k))
     length, length_b = (a ** 2).sum(1), (b ** 2).sum(1)
-    for name, A, B, penalties in (('ridge', K, b @ a.T, [p * k for p in _RIDGES]),
-                                  ('kernel', gauss(np.add.outer(length, length) - 2 * K), gauss(np.add.outer(length_b, length) - 2 * b @ a.T), _NUGGETS)):
+    near, near_b = (gauss(np.add.outer(s, length) - 2 * p) for s, p in ((length, K), (length_b, b @ a.T)))
+    for name, A, B, penalties in (('ridge', K, b @ a.T, [p * k for p in _RIDGES]), ('kernel', near, near_b, _NUGGETS)):
         w, v = np.linalg.eigh(A)
         c, e = v.T @ (t - mean), B @ v
         for p in penalties: out[name, p] = ((e @ (c / (np.maximum(w, 0)[:, None] + p)) + mean - t_b) ** 2).mean(1)
@@ -110,7 +110,8 @@ def _held_out_errors(r, gaps, t, fold, counts):
         own = fold != f
         order = _ranked(r[own], None if gaps is None else gaps[own], t[own])
         for k in counts:
-            for model, e in _errors(r[own][:, order[:k]], t[own], r[~own][:, order[:k]], t[~own]).items(): found.setdefault((k, model), []).append(e)
+            errors = _errors(r[own][:, order[:k]], t[own], r[~own][:, order[:k]], t[~own])
+            for model, e in errors.items(): found.setdefault((k, model), []).append(e)
     means = {key: float(np.concatenate(e).mean()) for key, e in found.items()}
     return {k: min(m for (n, _), m in means.items() if n == k) for k in counts}
 
@@ -134,8 +135,9 @@ def choose_columns(
     counts = [k for k in (_FIRST_COUNT * 2 ** i for i in range(20)) if k < min(most, n_columns)] + [min(most, n_columns)]
     errors = {}
     if n_columns > LEAST_COLUMNS and len(counts) > 1 and n >= 20:
-        part = slice(None, None, -(-len(x) // _HELD_ROWS))
-        errors = _held_out_errors(r[part], gaps if gaps is None else gaps[part], t[part], np.arange(len(r[part])) % (3 if len(r[part]) > 500 else 5), counts)
+        part = np.arange(0, len(x), -(-len(x) // _HELD_ROWS))
+        fold = np.arange(len(part)) % (3 if len(part) > 500 else 5)
+        errors = _held_out_errors(r[part], gaps if gaps is None else gaps[part], t[part], fold, counts)
     keep = min(errors, key=lambda k: (errors[k], -k)) if errors else counts[-1]
     if keep == n_columns: return np.arange(n_columns), errors
     return np.sort(_ranked(r, gaps, t)[:keep]), errors
@@ -149,4 +151,5 @@ def describe_choice(
     said = f'{n_kept} of {n_columns} inputs are used'
     if not errors: return f'{said}: those that say most about the target, alone or with another one'
     tried = ', '.join(f'{k}: {e:.3f}' for k, e in errors.items())
-    return f'{said}, those that say most about the target alone or with another one; as many as predict held-out rows best (squared error by number of inputs: {tried})'
+    return (f'{said}, those that say most about the target alone or with another one; as many as predict held-out rows best '
+            f'(squared error by number of inputs: {tried})')

@@ -90,7 +90,8 @@ class TextColumn(Column):
 
     def outputs(self):
         "The coordinates of the SVD, numbers from the texts, and a score for each target."
-        return [f'{self.name}_text{i + 1}' for i in range(max(1, len(self.axes)))] + [f'{self.name}_number{i + 1}' for i in self.numbers_at] + [f'{self.name}_score{i + 1}' for i in range(self._n_scores())]
+        parts = dict(text=range(max(1, len(self.axes))), number=self.numbers_at, score=range(self._n_scores()))
+        return [f'{self.name}_{what}{i + 1}' for what, at in parts.items() for i in at]
 
     def _n_scores(self): return 0 if self.effects is None else self.effects.shape[1]
 
@@ -164,7 +165,8 @@ def note(self: TextColumn) -> str:
     "How many parts were found."
     if self.missing == 1 or self.n_distinct == 1: return Column.note(self)
     what = f'lists, divided by {self.separator!r}' if self.separator else 'text'
-    return '; '.join(filter(None, [f'{what}: {len(self.words)} words, {len(self.chars)} character sequences' if len(self.axes) else '', Column.note(self)]))
+    parts = f'{what}: {len(self.words)} words, {len(self.chars)} character sequences' if len(self.axes) else ''
+    return '; '.join(filter(None, [parts, Column.note(self)]))
 
 # %% ../../nbs/data/02c_text.ipynb #15d09262
 _NUMBER_IN = re.compile(r'(?:(?<![\w.,)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,15})(?:\.\d+)?')
