@@ -139,6 +139,16 @@ def encode(
     if self.missing == 1: return [np.full(len(s), np.nan, dtype=np.float32) for _ in self.outputs()]
     return self._encode(self.as_fitted(s), unreadable)
 
+@patch
+def unread_cells(self: Column) -> list:  # of `Finding`
+    "Cells that `fit` could not read."
+    return self._found
+
+@patch
+def alerts(self: Column) -> list:  # of texts
+    "What `fit` is to warn of."
+    return self._alerts
+
 # %% ../../nbs/data/02_columns.ipynb #8ee7ded7
 @patch
 def outputs(self: Column) -> list:

@@ -100,7 +100,7 @@ def _date_columns(columns):
 
 def _seconds(columns, positions, part, where):
     "The dates of some columns in seconds, by position, for some rows of a table."
-    return {i: columns[i]._read(columns[i].as_fitted(part.iloc[:, where[i]]), []) for i in positions}
+    return {i: columns[i].numbers(columns[i].as_fitted(part.iloc[:, where[i]])) for i in positions}
 
 def _fit_differences(columns, df, t=None):
     "The differences of a training table with targets `t` (n, T), without those that don't vary."
@@ -135,11 +135,11 @@ def _fit(self: TableEncoder, df: pd.DataFrame, t=None):
 
 def _warn_of_fit(columns):
     "What `fit` has to say: once for all cells that could not be read, once for each choice that may be wrong."
-    unread = [f for c in columns for f in c._found]
+    unread = [f for c in columns for f in c.unread_cells()]
     if unread: warnings.warn(f'cells that could not be read as what the others of their column are became missing: '
                              f"{_first_few(_by_column(unread))}. To keep them as levels: column_types={{{unread[0].name!r}: 'category'}}")
     for c in columns:
-        for text in c._alerts: warnings.warn(f'column {c.name!r}: {text}')
+        for text in c.alerts(): warnings.warn(f'column {c.name!r}: {text}')
 
 # %% ../../nbs/data/04_encode.ipynb #167b8d7a
 @patch
