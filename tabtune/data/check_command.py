@@ -29,4 +29,5 @@ def main(
         X, y = (df, None) if target is None else (df.drop(columns=target), df[target])
         found = check_table(X, y, X_test=None if test is None else read_table(test), task=task)
     except TabTuneError as e: raise SystemExit(f'tabtune check: {e}') from e
-    print(f'{len(X)} rows, {X.shape[1]} columns: {len(found) or "no"} finding{"s" if len(found) != 1 else ""}\n{found if found else ""}'.strip())
+    print(f'{len(X)} rows, {X.shape[1]} columns: {len(found) or "no"} finding{"s" if len(found) != 1 else ""}')
+    if found: print(found)
