@@ -26,6 +26,7 @@ from ..data.encode import align, check_column_types
 from ..data.frames import as_series, check_rows, check_target, column_names, encode_labels, validate_table
 from ..estimators.metrics import axes_for
 from ..estimators.pipeline import TabularPipeline
+from ..estimators.settings import check_settings
 from .evaluation import (SCORE, Candidate, Job, failed_record, file_stamp, hash_of, hash_table,
                                             candidate_estimator, score_names, version_of)
 from .execution import load_record, results_folder, run_jobs, save_record
@@ -129,7 +130,7 @@ def _problem(self: TabularLeaderboard, e: Candidate, cv=None) -> tuple:  # (stat
         spec = find_model(e.model, self.task_type) if isinstance(e.model, str) else None
         if spec and not installed(spec): return 'error', why_not(spec, 0, 0)
         est = candidate_estimator(e, self.task_type)
-        if isinstance(est, TabularPipeline): est._check()
+        if isinstance(est, TabularPipeline): check_settings(est)
     except TabTuneError as err: return 'error', str(err)
     except Exception as err: return 'error', f'{type(err).__name__}: {err}'
     ignore_limits = (e.model_params or {}).get('ignore_pretraining_limits', False)  # TabPFN's own parameter
