@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -125,6 +126,8 @@ def check_output(
     if endings and path.suffix[1:].lower() not in endings: raise ConfigError(f"--out '{out}' must end in one of: {', '.join('.' + e for e in endings)}")
     if any(i != '-' and path.resolve() == Path(i).expanduser().resolve() for i in inputs): raise ConfigError(f"--out '{out}' would write over what is read: give another name")
     if path.exists() and not force: raise ConfigError(f"'{out}' is there already: give another --out, or --force to write over it")
+    package = dict(parquet='pyarrow', xlsx='openpyxl').get(path.suffix[1:].lower())
+    if package and not find_spec(package): raise InputError(f"'{out}' can't be written without another package: pip install {package}")
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ConfigError(f"--out '{out}': its folder can't be made ({e.strerror})") from e
     if not os.access(path.parent, os.W_OK): raise ConfigError(f"--out '{out}': nothing can be written into '{path.parent}'")
@@ -138,6 +141,5 @@ def write_table(
     ending = path.suffix[1:].lower()
     def write(tmp):
         with open(tmp, 'wb') as f: WRITERS[ending](df, f)
-    try: write_atomic(path, write)
-    except ImportError as e: raise InputError(f"'{path}' can't be written without another package: pip install {dict(parquet='pyarrow').get(ending, 'openpyxl')}") from e
+    write_atomic(path, write)
     log.info('wrote %s (%d rows)', path, len(df))
