@@ -22,7 +22,7 @@ from .core.shapes import CheckpointError
 from .data.command_tables import Answer
 from .estimators.classifier import MitraClassifier
 from .estimators.metrics import classification_metrics
-from .leaderboard.registry import make_model
+from .estimators.registry import make_model
 from .model.checkpoints import bundled, find_checkpoint, read_card
 
 log = logging.getLogger('tabtune')

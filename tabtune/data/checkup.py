@@ -17,9 +17,11 @@ import pandas as pd
 from pandas.api import types as pt
 
 from ..core.config import check_choice
-from .columns import KINDS, is_blank
+from .columns import KINDS, Texts, is_blank
+from .date_text import date_texts
 from .encode import TableEncoder, align
 from .frames import as_series, check_target, column_names, encode_labels, validate_table
+from .number_text import number_texts
 
 log = logging.getLogger('tabtune')
 
@@ -46,16 +48,13 @@ class TableFindings(list):
 
 # %% ../../nbs/data/12_checkup.ipynb #cd0d4431
 MANY_LABELS = 20  # so many may be nearly unique
-_AMOUNT = re.compile(r"[-+−(]?\s*(?:[$€£¥₹]|[A-Z]{3}\s)?\s*[-+−]?\d[\d.,'\s]*(?:%|[$€£¥₹]|[A-Za-z]{1,4})?\)?")
-_DATE = re.compile(r'\d{1,4}[-/.]\w{1,3}[-/.]\d{1,4}(?:[T\s].*)?')
-
 def spelled_as(
     texts: list,  # distinct texts, without missing ones
 ) -> str:  # 'date', 'number' or 'text'
     "What nearly all of some texts look like."
-    texts = texts[:1000]
-    for name, pattern in (('date', _DATE), ('number', _AMOUNT)):
-        if texts and sum(pattern.fullmatch(t.strip()) is not None for t in texts) >= .9 * len(texts): return name
+    texts = Texts(texts[:1000])
+    for name, are in (('number', number_texts), ('date', date_texts)):
+        if texts and np.mean(are(texts)) >= .9: return name
     return 'text'
 
 def _alike(texts) -> list:
@@ -152,9 +151,10 @@ def _about_text(name, s, column) -> list:
     read, types = kind.label, f"column_types={{{name!r}: ...}}"
     if kind.numeric or column.kind == 'date':
         return [TableFinding(name, f'{column.kind} as text', f'the cells are text, such as {keys[0]!r}', f'reads it as {read}', f"TabularPipeline({types[:-4]}'category'}})")]
-    share = np.mean([_AMOUNT.fullmatch(k.strip()) is not None for k in keys[:1000]])
+    numbers = number_texts(keys[:1000])
+    share = numbers.mean()
     if len(keys) > 10 and look == 'text' and .5 <= share < 1:
-        other = next(k for k in keys if not _AMOUNT.fullmatch(k.strip()))
+        other = keys[np.flatnonzero(~numbers)[0]]
         return [TableFinding(name, 'mixed types', f'{share:.0%} of the different cells are numbers, others are like {other!r}', f'reads it as {read}',
                              f"X[{name!r}] = pd.to_numeric(X[{name!r}], errors='coerce')")]
     if unique < .95 or len(cells) < 50: return []

@@ -18,7 +18,7 @@ from ..data.command_tables import Answer, choose_task, command_table, parse_type
 from ..estimators.pipeline import TabularPipeline
 from ..estimators.settings import check_settings
 from .leaderboard import TabularLeaderboard
-from .registry import find_model, installed, model_names
+from ..estimators.registry import find_model, installed, model_names
 from .report import display_table
 
 log = logging.getLogger('tabtune')

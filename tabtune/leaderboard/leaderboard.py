@@ -30,7 +30,7 @@ from ..estimators.settings import check_settings
 from .evaluation import (SCORE, Candidate, Job, failed_record, file_stamp, hash_of, hash_table,
                                             candidate_estimator, score_names, version_of)
 from .execution import load_record, results_folder, run_jobs, save_record
-from .registry import find_model, installed, list_models, model_names, why_not
+from ..estimators.registry import find_model, installed, list_models, model_names, why_not
 from .report import BOARD_PLOTS, html_page, html_table, mean_ranks, plot_board, results_table
 from ..training.strategies import tunes
 
