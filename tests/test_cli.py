@@ -11,7 +11,7 @@ from tabtune.cli import COMMANDS, Command, main
 rng = np.random.default_rng(0)
 N = 160
 TABLE = pd.DataFrame(dict(id=range(1000, 1000 + N), zip=rng.choice(['01067', '80331', '99084'], N), amount=[f'${v:,.2f}' for v in rng.lognormal(6, 1, N)],
-                          note=rng.choice(['=cmd()', '@all', '-3', 'fine'], N), size=rng.normal(50, 9, N).round(2)))
+                          note=rng.choice(['=cmd()', '@all', '-3-', 'fine'], N), size=rng.normal(50, 9, N).round(2)))
 TABLE['churn'] = np.where(TABLE.zip == '80331', 'yes', 'no')  # the middle one of three codes
 TABLE['cost'] = TABLE['size'] * 3 + (TABLE.zip == '80331') * 20
 
@@ -64,11 +64,11 @@ def test_fit_reads_types_and_says_what_it_did(run, place):
 
 def test_predictions_are_those_of_the_pipeline(run, place):
     pipe, X = TabularPipeline.load(place/'churn.tabtune'), TABLE.drop(columns=['churn', 'cost'])
-    assert run('predict', 'churn.tabtune', 'new.csv', '--out', 'p.csv', '--keep', 'id', '--keep', 'note')[::2] == ('', 0)
+    assert run('predict', 'churn.tabtune', 'new.csv', '--out', 'p.csv', '--keep', 'id', '--keep', 'note', '--keep', 'size')[::2] == ('', 0)
     p = pd.read_csv(place/'p.csv')
-    assert list(p) == ['id', 'note', 'prediction', 'probability_no', 'probability_yes'] and p.id.tolist() == X.id.tolist()
+    assert list(p) == ['id', 'note', 'size', 'prediction', 'probability_no', 'probability_yes'] and p.id.tolist() == X.id.tolist()
     assert np.allclose(p[['probability_no', 'probability_yes']], pipe.predict_proba(X), atol=1e-6) and p.prediction.tolist() == pipe.predict(X).tolist()
-    assert set(p.note) == {"'=cmd()", "'@all", '-3', 'fine'}  # nothing that a spreadsheet would run; a number stays one
+    assert set(p.note) == {"'=cmd()", "'@all", "'-3-", 'fine'} and p['size'].equals(TABLE['size'])  # no formulas, and numbers stay numbers
     for ending in ('json', 'jsonl', 'parquet'):
         run('predict', 'churn.tabtune', 'new.csv', '--out', f'p.{ending}', '--keep', 'note', '--force')
         assert '=cmd()' in set(read_table(place/f'p.{ending}').note)

@@ -99,9 +99,7 @@ def without_formulas(
     df: pd.DataFrame,
 ) -> pd.DataFrame:  # a copy
     "Texts that a spreadsheet would run as a formula get an apostrophe in front, in cells and names."
-    risky = re.compile(r"\s*[=+\-@]|[\t\r]")
-    plain = re.compile(r"[+-]?(\d[\d.,]*|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)  # a number as text is none
-    safe = lambda v: f"'{v}" if isinstance(v, str) and risky.match(v) and not plain.fullmatch(v.strip()) else v
+    safe = lambda v: f"'{v}" if isinstance(v, str) and re.match(r'\s*[=+\-@]|[\t\r]', v) else v
     text = {i for i, t in enumerate(df.dtypes) if pt.is_object_dtype(t) or pt.is_string_dtype(t) or isinstance(t, pd.CategoricalDtype)}
     cells = {i: df.iloc[:, i].astype(object).map(safe, na_action='ignore') if i in text else df.iloc[:, i] for i in range(df.shape[1])}
     return pd.DataFrame(cells, index=df.index).set_axis([safe(str(c)) for c in df.columns], axis=1)

@@ -209,7 +209,7 @@ def _set_kinds(self: PipelineBuilder, types: dict):
     check_column_types(types)
     check_keys(types, list(self.column_kinds), 'column_types')
     for c, menu in self.column_kinds.items():
-        menu.value = types[c] if c in types and types[c] in {k for _, k in menu.options} else None
+        menu.index = [k for _, k in menu.options].index(types[c] if types.get(c) in {k for _, k in menu.options} else None)
 
 # %% ../../nbs/widgets/08_builder.ipynb #4b7dd1d9
 @patch
