@@ -6,6 +6,7 @@
 __all__ = ['OPTIMIZERS', 'episode_loss', 'TrainState', 'Callback', 'LoopSettings', 'Trainer']
 
 # %% ../../nbs/training/02_loop.ipynb #7b172719
+import atexit
 import gc
 import logging
 import math
@@ -238,7 +239,14 @@ def _make_accelerator(device: str):
     cpu = str(device) == 'cpu'
     single = shared and shared.get('num_processes', 1) == 1
     if single and (shared['device'].type == 'cpu') != cpu: AcceleratorState._reset_state(True)
-    return Accelerator(cpu=cpu, mixed_precision='no', kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    acc = Accelerator(cpu=cpu, mixed_precision='no', kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    if acc.num_processes > 1: atexit.register(_leave_process_group)
+    return acc
+
+def _leave_process_group():
+    "At the end of a process: a process group that outlives the interpreter ends the process with SIGABRT."
+    atexit.unregister(_leave_process_group)
+    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 
 # %% ../../nbs/training/02_loop.ipynb #55b9853a
 class Trainer:
@@ -351,6 +359,7 @@ def run(self: Trainer) -> TrainState:
     finally:
         self.model.eval()
         self.notify('on_end')
+    if self.world_size > 1: self.accelerator.wait_for_everyone()  # nobody leaves while another still works
     return state
 
 # %% ../../nbs/training/02_loop.ipynb #edbc45a6
