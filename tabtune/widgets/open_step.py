@@ -87,7 +87,7 @@ def _make_sources(self: OpenStep):
             [label('<b>An example</b>'), *self.examples.values()]]
     self.sources = w.VBox([w.HBox(r, layout=w.Layout(align_items='center', flex_flow='row wrap')) for r in rows])
 
-# %% ../../nbs/widgets/16_open_step.ipynb #0065a2b8
+# %% ../../nbs/widgets/16_open_step.ipynb #ab653e02
 @patch
 def attempt(self: OpenStep, act):
     "Open something; what goes wrong is shown under the buttons, and the table before stays."
@@ -101,8 +101,8 @@ def attempt(self: OpenStep, act):
 def list_files(self: OpenStep):
     "The files of the working folder."
     names = folder_files(self.session.folder)
-    self.files.options = names or [('no table in the working folder', None)]
-    self.files.value = self.files.options[0] if names else None
+    self.files.options = names or [('no table in the working folder', '')]
+    self.files.index = 0
     self.open_button.disabled = not names
 
 @patch
@@ -153,13 +153,13 @@ def use(self: OpenStep, used: bool):
     self.session.left_out = self.session.left_out - found if used else self.session.left_out | found
     self.session.form._changed(); self.show_columns()
 
-# %% ../../nbs/widgets/16_open_step.ipynb #88b980f3
+# %% ../../nbs/widgets/16_open_step.ipynb #1ac17150
 def _kind_menu(session: AppSession, c: str, d: dict):
     "The menu of what a column holds."
-    options = [(f'{d["kind"]} (as it looks)', None)] + [(k.label, name) for name, k in KINDS.items()]
-    menu = w.Dropdown(options=options, value=session.column_types.get(c), layout=w.Layout(width='190px'), tooltip=f'what the column {c} holds')
+    options = [(f'{d["kind"]} (as it looks)', '')] + [(k.label, name) for name, k in KINDS.items()]  # a menu shows nothing for None
+    menu = w.Dropdown(options=options, value=session.column_types.get(c, ''), layout=w.Layout(width='190px'), tooltip=f'what the column {c} holds')
     def chosen(change):
-        if change.new is None: session.column_types.pop(c, None)
+        if not change.new: session.column_types.pop(c, None)
         else: session.column_types[c] = change.new
         session.form._changed()
     menu.observe(chosen, 'value')

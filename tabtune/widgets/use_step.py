@@ -71,7 +71,7 @@ def open_saved(
         try: return TabularPipeline.load(path)
         except TabTuneError as e: raise CheckpointError(str(e).replace(str(path), name)) from e
 
-# %% ../../nbs/widgets/20_use_step.ipynb #eb7d7455
+# %% ../../nbs/widgets/20_use_step.ipynb #8673c6bf
 class UseStep(View):
     "Save the model, open a saved one, predict a file of new rows."
     title = 'use the model'
@@ -93,7 +93,7 @@ def _make_model(self: UseStep):
     self.download_button = button('Download the model', self.download, 'success', 'make a file of the model and offer it')
     self.write_button = button('Write it into the working folder', self.write, tooltip='save the model as a file of the working folder')
     self.model_row = row(self.name, self.download_button, self.write_button)
-    self.model_upload = w.FileUpload(accept=SAVED, multiple=False, description='Open a saved model', tooltip='upload a saved model', layout=w.Layout(width='190px'))
+    self.model_upload = w.FileUpload(accept=SAVED, multiple=False, description='Open a saved model', tooltip='upload a saved model', layout=w.Layout(width='230px'))
     self.model_upload.observe(lambda _: self._take(self.model_upload, self.open_model), 'value')
     self.model_files = w.Dropdown(options=[], tooltip='a saved model of the working folder', layout=w.Layout(width='240px'))
     self.open_button = button('Open', lambda: self.open_file(self.model_files.value), tooltip='open the chosen model')
@@ -115,7 +115,7 @@ def _make_rows(self: UseStep):
                                   tooltip='share of rows whose truth shall lie inside the interval')
     self.rows = w.VBox([row(self.upload, self.files, self.predict_button, self.test_button, self.stop_button), self.coverage])
 
-# %% ../../nbs/widgets/20_use_step.ipynb #d95cba01
+# %% ../../nbs/widgets/20_use_step.ipynb #41ccb106
 @patch
 def attempt(self: UseStep, note: w.HTML, act):
     "Do something; what goes wrong is shown in `note`."
@@ -140,8 +140,8 @@ def list_files(self: UseStep):
     for box, names, click, none in ((self.files, folder_files(folder), self.predict_button, 'no table in the working folder'),
                                     (self.model_files, saved, self.open_button, 'no saved model in the working folder')):
         chosen = box.value
-        box.options = names or [(none, None)]
-        box.value = chosen if chosen in names else (names or [None])[0]
+        box.options = names or [(none, '')]
+        box.index = names.index(chosen) if chosen in names else 0
         click.disabled = not names
 
 @patch
