@@ -6,6 +6,7 @@ from importlib import import_module
 
 from .core.late_methods import attach_late_methods
 from .core.progress import register_progress_view
+from .estimators import methods as _estimator_methods  # registers the methods of later chapters
 from .explain import methods as _methods  # registers the methods that come with explanations
 
 _HOMES = dict(  # public name -> the module that defines it

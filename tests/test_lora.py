@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from tabtune import MitraClassifier, TabularPipeline, recommend
 from tabtune.core.config import MitraConfig
+from tabtune.estimators.settings import check_settings
 from tabtune.model.checkpoints import RENAMED
 from tabtune.model.lora import LAYER_GROUPS, apply_lora, linear_layers, load_adapter, merge_adapter, resolve_targets, save_adapter, use_adapter
 from tabtune.model.mitra import Mitra, parameter_counts
@@ -120,7 +121,7 @@ def test_recommendations_from_any_table_are_valid():
     for t in (X, pd.DataFrame(X), X.tolist()):
         rec = recommend(t, y, device='cpu', tuning_strategy='peft')
         find_strategy('peft').config(rec.tuning_params)
-        TabularPipeline(tuning_strategy=rec.tuning_strategy, tuning_params=rec.tuning_params, model_params=rec.model_params)._check()
+        check_settings(TabularPipeline(tuning_strategy=rec.tuning_strategy, tuning_params=rec.tuning_params, model_params=rec.model_params))
     assert rec.inputs.rows == 30 and rec.inputs.smallest == min(np.bincount(y))
 
 def test_less_memory_never_asks_for_more():

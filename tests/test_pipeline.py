@@ -15,8 +15,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tabtune import MitraClassifier, TabularPipeline
+from tabtune.estimators.evaluation import EvaluationMixin
 from tabtune.model.checkpoints import bundled
 from tabtune.core.shapes import CheckpointError, ConfigError, InputError
+
+@pytest.mark.parametrize('method, home', dict(fit=TabularPipeline, predict=TabularPipeline, save=TabularPipeline, evaluate=EvaluationMixin, plot=EvaluationMixin).items(),
+                         ids=['fit', 'predict', 'save', 'evaluate', 'plot'])
+def test_a_method_says_where_it_is_defined(method, home):
+    assert getattr(TabularPipeline, method).__qualname__ == f'{home.__name__}.{method}'
 
 def people(n, seed=0):
     "A table with every kind of column, holes included, and a label that depends on some of them."

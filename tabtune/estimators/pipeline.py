@@ -10,10 +10,8 @@ import copy
 import logging
 import tempfile
 import time
-import warnings
 import weakref
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,44 +23,26 @@ from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
 from ..core.late_methods import LateMethods, attach_late_methods
-from ..core.config import (MODE_ALIASES, MODEL_KEYS, TUNING_KEYS, LoraSettings, TuningConfig, also_known, check_choice,
-                                 check_model_params)
+from ..core.config import LoraSettings, TuningConfig
 from ..core.files import write_atomic
 from ..core.nested_params import NestedParams
-from ..core.shapes import CheckpointError, ConfigError, InputError
+from ..core.shapes import CheckpointError, InputError
 from ..data.checkup import TableFinding
-from ..data.frames import check_rows, check_target, validate_table
-from ..data.processing import PROCESSOR_KEYS, processing_summary
+from ..data.frames import validate_table
+from ..data.processing import processing_summary
 from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
-from .classifier import MitraClassifier
-from .metrics import (axes_for, calibration_metrics, classification_metrics, fairness_metrics, named_groups,
-                                        plot_confusion, plot_intervals, plot_precision_recall, plot_predicted, plot_reliability,
-                                        plot_residuals, plot_roc, regression_metrics)
-from .regressor import MitraRegressor
+from .evaluation import EvaluationMixin
+from .metrics import axes_for
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
+from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
 from ..model.mitra import Mitra
 from ..training.recommend import given_settings
-from ..training.strategies import TuningStrategy, find_strategy, strategies_that, unused_settings
+from ..training.strategies import STRATEGIES, strategies_that
 from ..training.tuning import tune
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #ff9cfe27
 log = logging.getLogger('tabtune')
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #873fe8d9
-ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
-KEYS_OF = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)  # parameter -> its keys
-ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate', 'class_weight', 'n_landmarks']  # of model_params
-
-def check_places(**given):  # each of the dictionaries, by name
-    "Raise `ConfigError` for a key that belongs in another dictionary."
-    for what, params in given.items():
-        for key in params if isinstance(params, Mapping) else ():
-            home = next((h for h, keys in KEYS_OF.items() if key in keys), what)
-            if key in KEYS_OF[what] or home == what: continue
-            if (what, key) == ('tuning_params', 'dropout'):
-                warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
-            else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #22ff041c
 class NoClasses(InputError, AttributeError): "A method for classes was called on a regression."
@@ -77,8 +57,10 @@ class for_classes:
         raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
-class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
+class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
     """A table in, evaluated predictions out.
+
+    `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
 
     Parameters
     ----------
@@ -90,7 +72,8 @@ class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator)
         is what `recommend` says for this table and machine
     processor_params : dict of optional steps before the model, see `TableProcessor`
     model_params : dict; sizes (d_model, d_ff, num_heads, num_layers, dropout), use_synthetic_prior, seed, pretrained; and
-        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks, experts
+        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks,
+        experts
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
@@ -127,64 +110,6 @@ class TabularPipeline(NestedParams, LateMethods, ClassifierMixin, BaseEstimator)
         "Probability of each class for each row, in the order of `classes_`."
         return self._fitted().predict_proba(X)
 
-# %% ../../nbs/estimators/05_pipeline.ipynb #7dc036e8
-@patch
-def _check_choices(self: TabularPipeline):
-    "Raise for an unknown model, task or mode of tuning."
-    check_choice('model_name', self.model_name, ['Mitra'])
-    check_choice('task_type', self.task_type, list(ESTIMATORS))
-    check_choice('finetune_mode', also_known(MODE_ALIASES, self.finetune_mode), ['meta-learning', 'sft'])
-
-@patch
-def _tuning_params(self: TabularPipeline):  # dict or `TuningConfig`
-    "The `tuning_params` that were given, and the `finetune_mode`, if they are silent about it."
-    params = {} if self.tuning_params is None or isinstance(self.tuning_params, str) and self.tuning_params == 'auto' else self.tuning_params
-    if not isinstance(params, Mapping): return params
-    mode = {} if self.finetune_mode == 'meta-learning' else {'finetune_mode': self.finetune_mode}
-    return mode | {k: v for k, v in params.items() if k != 'dropout'}
-
-@patch
-def _say_unused(self: TabularPipeline, strategy: TuningStrategy):
-    "Warn of tuning parameters that the strategy does not use."
-    params = vars(self.tuning_params) if isinstance(self.tuning_params, TuningConfig) else self.tuning_params
-    if not (unused := unused_settings(strategy, params)): return
-    why = 'trains nothing' if not strategy.trains else 'has no use for it' if len(unused) == 1 else 'has no use for them'
-    log.warning("tuning_params: %s unused, since tuning_strategy='%s' %s", ', '.join(map(repr, unused)), strategy.name, why)
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #a2140659
-@dataclass(frozen=True)
-class CheckedSettings:
-    "The parameters of a pipeline after their one check."
-    strategy: TuningStrategy
-    model_params: dict
-    tuning: TuningConfig
-    estimator: InContextEstimator  # not fitted, without weights
-    steps: dict  # of processing
-
-@patch
-def _model_params(self: TabularPipeline):
-    "The `model_params`, with a dropout that was given among the `tuning_params`."
-    tuning, model = self.tuning_params, self.model_params
-    if not (isinstance(tuning, Mapping) and tuning.get('dropout') is not None and isinstance(model, Mapping | None)): return model
-    return {'dropout': tuning['dropout']} | dict(model or {})
-
-@patch
-def _check(self: TabularPipeline) -> CheckedSettings:
-    "Find wrong settings before any work."
-    self._check_choices()
-    strategy = find_strategy(self.tuning_strategy)
-    check_places(**{k: getattr(self, k) for k in KEYS_OF})
-    tuning, params = strategy.config(self._tuning_params()), check_model_params(self._model_params())
-    if self.task_type == 'regression' and params.get('calibrate'):
-        raise ConfigError('calibrate=True is for classes; for numbers predict_interval is calibrated in any case: leave calibrate out')
-    if self.task_type == 'regression' and params.get('class_weight') is not None:
-        raise ConfigError('class_weight is for classes, and this is a regression: leave it out')
-    given = {k: params[k] for k in ESTIMATOR_KEYS if params.get(k) not in (None, False)} | {k: params[k] for k in ('experts',) if k in params}
-    est = ESTIMATORS[self.task_type](None, device=tuning.device, random_state=params.get('seed', 42),
-                                     processor_params=self.processor_params, column_types=self.column_types, **given)
-    self._say_unused(strategy)
-    return CheckedSettings(strategy, params, tuning, est, est._check_settings())
-
 # %% ../../nbs/estimators/05_pipeline.ipynb #76d59c11
 @patch
 def fit(
@@ -195,13 +120,13 @@ def fit(
 ):
     "Read the table and keep it as support; tune the model, unless `tuning_strategy` is 'inference'."
     refuse_fit_params(unsupported)
-    settings, start = self._check(), time.perf_counter()
+    settings, start = check_settings(self), time.perf_counter()
     est = settings.estimator
     with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
         df = validate_table(X, y)
         trains = settings.strategy.trains
-        self._adopt(est._fit(df, y, settings.steps, calibrated=not trains))
+        self._adopt(est.fit_checked(df, y, settings.steps, calibrated=not trains))
         return self._tune(settings, len(df), start) if trains else self
 
 @patch
@@ -233,24 +158,7 @@ def predict(
         raise InputError(f'predict(X, {next(iter(kwargs))}=...) is for a regression; for classes use predict_proba(X)')
     return est.predict(X, **kwargs)
 
-# %% ../../nbs/estimators/05_pipeline.ipynb #b4e4c485
-@patch
-def evaluate(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    output_format: str = 'dict',  # or 'frame': one row
-):
-    "Accuracy, F1, ROC AUC, precision, recall, MCC, Brier score, log loss; for numbers see `regression_metrics`."
-    check_choice('output_format', output_format, ['dict', 'frame'])
-    check_rows(X, y)
-    if self.task_type == 'regression':
-        full = self.predict(X, output='full')
-        scores = regression_metrics(y, full['mean'], full['quantiles'], interval=full['interval'])
-    else: scores = classification_metrics(y, self.predict_proba(X), self.classes_)
-    return scores if output_format == 'dict' else pd.DataFrame([scores])
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #8bab8806
+# %% ../../nbs/estimators/05_pipeline.ipynb #f79a6a21
 @patch
 def predict_interval(
     self: TabularPipeline,
@@ -259,16 +167,8 @@ def predict_interval(
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
     est = self._fitted()
-    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_proba(X)')
+    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
     return est.predict_interval(X, coverage)
-
-@patch
-def score(self: TabularPipeline, X, y, sample_weight=None) -> float:
-    "Accuracy, or R² for a regression."
-    from sklearn.metrics import accuracy_score, r2_score
-    check_rows(X, y)
-    y, measure = (check_target(y), r2_score) if self.task_type == 'regression' else (y, accuracy_score)
-    return float(measure(y, self.predict(X), sample_weight=sample_weight))
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
 MODEL_OWNERS = weakref.WeakKeyDictionary()  # model -> weak reference to the estimator that it works for
@@ -287,8 +187,8 @@ def _use(self: TabularPipeline, model, calibrate: bool = True):
     "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
-    est._set_model(model)
-    if calibrate: est._reset_calibration()
+    est.set_weights(model)
+    if calibrate: est.reset_calibration()
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7d8ef2b3
 class _NoTuning(InputError, AttributeError): "Tuned weights were asked for where there are none."
@@ -296,7 +196,7 @@ class _NoTuning(InputError, AttributeError): "Tuned weights were asked for where
 @patch
 def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float):
     "Tune the model on the table in use, without the copies that resampling added after its `n` rows."
-    est, strategy, params = self.estimator_, settings.strategy, self._tuning_params()
+    est, strategy, params = self.estimator_, settings.strategy, settings.tuning_params
     x, y = np.ascontiguousarray(est.x_support_[:n, est.selected_columns_]), est.y_support_[:n]
     here, read = dict(device=str(est.device_)), time.perf_counter() - start
     params = replace(params, **here) if isinstance(params, TuningConfig) else dict(params) | here
@@ -313,15 +213,17 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
 def _add_seconds(self: TabularPipeline, **parts: float):
     "Add what `fit` did before and after the tuning to the wait that the report tells."
     r = self.tuning_report_
-    if 'seconds' in r: r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
+    if 'seconds' not in r: return
+    r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
 
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
     "The model with the tuned weights, whether they are in use or not."
     self._fitted()
-    if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self.model
     if 'not_kept_' in self.__dict__: return self.not_kept_
-    raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} (a saved file has only the weights in use)")
+    if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self._tuned_weights()
+    raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} "
+                    '(a saved file has only the weights in use)')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #596473cc
 @patch
@@ -354,12 +256,12 @@ def evaluate_checkpoints(
     found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
-    rows = {}
+    rows, in_use, other = {}, self.evaluate(X, y), copy.copy(self)
+    other.estimator_ = copy.copy(self.estimator_)
     for path in found:
-        other = copy.copy(self); other.estimator_ = copy.copy(self.estimator_)
         other._use(load_checkpoint(path))
         rows[path.name] = other.evaluate(X, y)
-    return pd.DataFrame.from_dict(rows | {'in use': self.evaluate(X, y)}, orient='index')
+    return pd.DataFrame.from_dict(rows | {'in use': in_use}, orient='index')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f2ca242b
 @patch
@@ -423,68 +325,27 @@ def _switch_adapter(self: TabularPipeline, name, calibrate: bool = True):
 @patch
 def merge_adapter(self: TabularPipeline):
     "Add the active adapter to the weights for good; afterwards the model is a plain one."
-    self._use(self._lora().merge_adapter(self.adapted_))
+    merged = self._lora().merge_adapter(self.adapted_)
+    tuned = getattr(self, 'tuned_model_', self.estimator_.model_)
+    if tuned is not self.estimator_.model_: self.not_kept_ = tuned
+    self._use(merged)
     del self.adapted_, self.adapter_on_
     return self
 
 @patch
-def _without_adapters(self: TabularPipeline):
-    "The plain `Mitra` under the adapters."
+def _with_adapter(self: TabularPipeline, name) -> Mitra:
+    "A plain `Mitra`: the weights under the adapters, with one of these merged in; None: without."
     if not hasattr(self, 'adapted_'): return self.estimator_.model_
     lora = self._lora()
-    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), None))
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #977e840d
-@patch
-def evaluate_calibration(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    n_bins: int = 10,  # bins of confidence
-    plot: bool = False,  # also draw the reliability diagram
-    ax=None,  # where to draw
-) -> dict:  # ece, mce, brier_score; bins: a DataFrame; ax, if drawn
-    "Expected and maximum calibration error, Brier score, and a reliability diagram."
-    check_rows(X, y)
-    p = self.predict_proba(X)
-    out = calibration_metrics(y, p, self.classes_, n_bins)
-    return out | dict(ax=plot_reliability(y, p, self.classes_, n_bins, ax)) if plot or ax is not None else out
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #4c115169
-@patch
-def evaluate_fairness(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    sensitive_features,  # the name of a column of X or a list of them, or the group of each row
-) -> dict:  # demographic_parity, equalised_odds, accuracy: largest differences; by_group: DataFrame
-    "How differently groups are treated."
-    groups = named_groups(X, sensitive_features)
-    check_rows(X, y)
-    check_rows(X, groups, 'sensitive_features')
-    return fairness_metrics(y, self.predict_proba(X), self.classes_, groups)
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #34049ef7
-CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability)
-REGRESSION_PLOTS = dict(predicted=plot_predicted, residuals=plot_residuals, intervals=plot_intervals)
+    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), name)).eval()
 
 @patch
-def plot(
-    self: TabularPipeline,
-    X,  # table
-    y,  # its true labels
-    kind: str = None,  # which plot; None: the first of `CLASSIFICATION_PLOTS` or `REGRESSION_PLOTS`
-    ax=None,  # where to draw
-    **kwargs,  # for the plot, e.g. normalize='true'
-):  # Axes
-    "Confusion matrix, ROC or precision-recall curves, reliability; for numbers predicted against true, residuals, intervals."
-    plots = REGRESSION_PLOTS if self.task_type == 'regression' else CLASSIFICATION_PLOTS
-    kind = kind or next(iter(plots))
-    check_choice('kind', kind, list(plots))
-    check_rows(X, y)
-    if self.task_type != 'regression': return plots[kind](y, self.predict_proba(X), self.classes_, ax=ax, **kwargs)
-    full = self.predict(X, output='full')
-    return plots[kind](y, full['mean'], full['interval'], ax=ax, **kwargs)
+def _tuned_weights(self: TabularPipeline) -> Mitra:
+    "The model that tuning ended with, whichever adapter is in use now."
+    if not hasattr(self, 'adapted_'): return self.model
+    record = STRATEGIES.get(self.tuning_report_['strategy'])
+    tuned = 'default' if record and record.adapters else None
+    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #fba0cb83
 @patch
@@ -504,15 +365,14 @@ def _blend_found(est) -> dict:
     "Weights and held-out losses of Mitra and the experts (log loss, or squared error in Mitra's units); empty where Mitra predicts alone."
     if (blend := getattr(est, 'blend_', None)) is None: return {}
     found, out = blend.report, blend.report.get('left_out', [])
-    names = [*blend.experts, *out] if not (blend.experts and out) else ['experts']
-    losses = dict(mitra=found['mitra']) | dict(zip(names, found['experts'] if len(names) == len(found['experts']) else [found['experts']]))
+    losses = dict(mitra=found['mitra']) | found['experts']
     return dict(weights={n: round(float(w), 3) for n, w in zip(['mitra', *blend.experts], blend.weights)},
                 held_out_loss=losses | dict(blend=found['blend']), held_out_rows=found['rows'], left_out=out)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch
 def describe(self: TabularPipeline) -> dict:
-    "Sizes: parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
+    "Parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
     e, r = self._fitted(), getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
@@ -531,7 +391,8 @@ def _plain_params(self: TabularPipeline) -> dict:
     if isinstance(params['tuning_params'], dict):
         tuning = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
         params['tuning_params'] = {k: vars(v) if isinstance(v, LoraSettings) else v for k, v in tuning.items()}
-    if isinstance(params['model_params'], dict): params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
+    if isinstance(params['model_params'], dict):
+        params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
     return plain(params)
 
 @patch
@@ -567,11 +428,12 @@ def _write(self: TabularPipeline, path):
     "Write the zip."
     settings = {k: v for k, v in self.estimator_.get_params(deep=False).items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
-    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_], **self._plain_tuning(),
+    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_],
+                    **self._plain_tuning(),
                     device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
     adapters = self.adapted_.peft_config if hasattr(self, 'adapted_') else ()
     with tempfile.TemporaryDirectory() as tmp:
-        folders = dict(model=save_checkpoint(self._without_adapters(), f'{tmp}/model'))
+        folders = dict(model=save_checkpoint(self._with_adapter(None), f'{tmp}/model'))
         for n in adapters: folders[f'adapters/{n}'] = self._lora().save_adapter(self.adapted_, f'{tmp}/adapters/{n}', n)
         write_parts(path, manifest, state_of(self.estimator_), folders)
 
@@ -606,7 +468,7 @@ def _read(cls: TabularPipeline, z, path: Path):
     "The pipeline in an open zip."
     manifest, state = read_contents(z, path)
     pipe = cls(**manifest['pipeline'])
-    pipe._check_choices()  # not the strategy: prediction needs none, and the one in the file need not be registered here
+    check_choices(pipe)  # not the strategy: prediction needs none, and the one in the file need not be registered here
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
     if est.experts != 'auto': pipe.model_params = {**(pipe.model_params or {}), 'experts': est.experts}

@@ -16,8 +16,9 @@ from sklearn.model_selection import train_test_split
 from ..core.shapes import ConfigError, InputError, short_errors
 from ..data.reading_files import read_table
 from ..estimators.pipeline import TabularPipeline
+from ..estimators.settings import check_settings
 from .leaderboard import TabularLeaderboard
-from .registry import find_model, installed, model_names
+from ..estimators.registry import find_model, installed, model_names
 from .report import display_table
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #4c8030e3
@@ -31,7 +32,7 @@ def default_models(
     task: str = 'classification',  # or 'regression'
 ) -> list:  # names
     "Mitra, where it has this task, and the baselines that are installed."
-    try: TabularPipeline(task_type=task)._check(); mitra = ['Mitra']
+    try: check_settings(TabularPipeline(task_type=task)); mitra = ['Mitra']
     except ConfigError: mitra = []
     specs = [find_model(n, task) for n in model_names(task)]
     return mitra + [s.name for s in specs if s.kind in ('baseline', 'boosting') and installed(s)]

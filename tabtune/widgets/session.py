@@ -18,7 +18,7 @@ from ..core.shapes import InputError, TabTuneError
 from ..data.checkup import check_table
 from ..data.frames import column_names
 from ..estimators.metrics import classification_metrics, regression_metrics
-from ..leaderboard.registry import make_model
+from ..estimators.registry import make_model
 from .builder import PipelineBuilder
 from .form_state import FormState, record_speed
 
