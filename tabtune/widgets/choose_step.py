@@ -55,7 +55,7 @@ def level_seconds(
     tuning = {k: v for k, v in s.items() if k not in ('strategy', 'use_synthetic_prior', *_USUAL)}
     return replace(c, strategy=level.strategy, model=of(_USUAL), tuning=tuning).estimate(df)['seconds']
 
-# %% ../../nbs/widgets/17_choose_step.ipynb #e1281792
+# %% ../../nbs/widgets/17_choose_step.ipynb #75d28b3b
 METRICS = dict(classification=dict(accuracy='accuracy', roc_auc_score='ROC AUC', log_loss='log loss', f1_score='F1', mcc='MCC', brier_score='Brier score'),
                regression=dict(r2='R²', rmse='root mean squared error', mae='mean absolute error', median_absolute_error='median absolute error'))
 
@@ -65,7 +65,7 @@ class ChooseStep(View):
     def __init__(self, session: AppSession):
         self.session, self.seconds, self.key, self.thread, self.setting = session, {}, None, None, False
         wide = lambda text, **kw: dict(description=text, style=dict(description_width='90px'), layout=w.Layout(width='auto', max_width='480px'), **kw)
-        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', description='Time', style=dict(description_width='90px', button_width='96px'), layout=w.Layout(width='440px'))
+        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', description='Time', tooltip='how much time may be spent', style=dict(description_width='90px', button_width='96px'), layout=w.Layout(width='440px'))
         self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is told first'))
         self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()

@@ -71,14 +71,14 @@ def open_saved(
         try: return TabularPipeline.load(path)
         except TabTuneError as e: raise CheckpointError(str(e).replace(str(path), name)) from e
 
-# %% ../../nbs/widgets/20_use_step.ipynb #7441ccd7
+# %% ../../nbs/widgets/20_use_step.ipynb #ae5fff36
 class UseStep(View):
     "Save the model, open a saved one, predict a file of new rows."
     title = 'use the model'
     def __init__(self, session: AppSession):
         self.session, self.predicted, self.thread, self.stopping = session, None, None, False
         self.about, self.model_note, self.model_link, self.message, self.links = (w.HTML() for _ in range(5))
-        self.table, self.bar = scroll_box(max_height='360px'), w.FloatProgress(min=0, max=1, layout=w.Layout(width='300px', display='none'))
+        self.table, self.bar = scroll_box(max_height='360px'), w.FloatProgress(min=0, max=1, tooltip='share of the rows that is predicted', layout=w.Layout(width='300px', display='none'))
         self._make_model(); self._make_rows()
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
         self.widget = w.VBox([head('The model'), self.about, self.model_row, self.open_row, self.model_note, self.model_link,
