@@ -119,7 +119,7 @@ def _read_json(path):
 
 READERS = dict(csv=_read_text, tsv=_read_text, txt=_read_text, tab=_read_text, psv=_read_text, dat=_read_text, parquet=pd.read_parquet,
                pq=pd.read_parquet, xlsx=_read_excel, xlsm=_read_excel, json=_read_json, jsonl=_read_json, ndjson=_read_json)
-EXTRAS = dict(parquet='parquet', pq='parquet', xlsx='excel', xlsm='excel')  # ending -> the extra that reads it
+EXTRAS = dict(parquet='pyarrow', pq='pyarrow', xlsx='openpyxl', xlsm='openpyxl')  # ending -> the package that reads it
 
 # %% ../../nbs/data/11_reading_files.ipynb #40014ae5
 def read_table(
@@ -133,7 +133,7 @@ def read_table(
     if kind is None: raise InputError(f"'{path}' ends in none of: {', '.join('.' + k for k in READERS)}")
     try: df = READERS[kind](path, sep) if READERS[kind] is _read_text else READERS[kind](path)
     except ImportError as e:
-        raise InputError(f"'{path}' can't be read as .{kind} without another package: pip install 'tabtune[{EXTRAS.get(kind, 'parquet')}]'") from e
+        raise InputError(f"'{path}' can't be read as .{kind} without another package: pip install {EXTRAS.get(kind, 'pyarrow')}") from e
     except (ValueError, OSError, csv.Error, *_TRUNCATED) as e:
         raise InputError(f"'{path}' can't be read as .{kind}: {type(e).__name__}: {str(e).strip()}") from e
     if not df.shape[1]: raise InputError(f"'{path}' holds no columns")
