@@ -308,7 +308,7 @@ def make_model(
     _check_params(spec, target, params, python)
     if spec.kind == 'peer': os.environ.setdefault('TABPFN_NO_BROWSER', '1')  # a run must not wait for a log-in
     make = _Make(resolve(target) if isinstance(target, str) else target, kw) if python is None else _MakeRemote(
-        python, target, kw, spec.name, task, time_limit or spec.time_limit)
+        python, target, kw, spec.name, task, time_limit or spec.time_limit, spec.form == 'frame')
     return Adapted(make, spec.form, task, column_types, tuned)
 
 # %% ../../nbs/estimators/00b_registry.ipynb #b83f0951

@@ -125,7 +125,7 @@ class Worker:
 
     def do_parameters(self, header, arrays):
         cls = resolve(header['target'])
-        importlib.import_module(getattr(cls, 'package', 'sys'))  # so that no import is left for the fit
+        for name in (getattr(cls, 'package', 'sys'), *(['pandas'] if header.get('frame') else [])): importlib.import_module(name)  # none is left for the fit
         return dict(parameters=parameter_names(cls)), {}
 
     def do_fit(self, header, arrays):
