@@ -45,6 +45,7 @@ class Candidate:
     tuning_params: dict = None
     processor_params: dict = None
     path: str = None  # model_checkpoint_path
+    column_types: dict = None  # of the leaderboard's table
 
     @property
     def label(self): return self.model if isinstance(self.model, str) else type(self.model).__name__
@@ -57,7 +58,8 @@ class Candidate:
 def _make_mitra(e: Candidate, task, seed):
     tuning = e.tuning_params  # a dict, 'auto' or a TuningConfig
     if isinstance(tuning or {}, dict): tuning = dict(show_progress=False) | (tuning or {})
-    return TabularPipeline('Mitra', task, e.strategy, tuning, e.processor_params, dict(seed=seed) | dict(e.model_params or {}), e.path)
+    return TabularPipeline('Mitra', task, e.strategy, tuning, e.processor_params, dict(seed=seed) | dict(e.model_params or {}), e.path,
+                           column_types=e.column_types)
 
 def _check_prepared(e: Candidate):
     "Raise `ConfigError` for steps of processing, which only Mitra has."
@@ -72,7 +74,7 @@ def _make_registered(e: Candidate, task, seed):
         allowed = ['device', *(['time_limit'] if interpreter_of(find_model(e.model, task)) else [])]
         check_keys(e.tuning_params, allowed, f'tuning_params of {e.label}')
         own = e.tuning_params or {}
-    return make_model(e.model, task, e.model_params, seed, own.get('device', 'auto'), e.path, e.strategy, tuning, time_limit=own.get('time_limit'))
+    return make_model(e.model, task, e.model_params, seed, own.get('device', 'auto'), e.path, e.strategy, tuning, e.column_types, own.get('time_limit'))
 
 def _make_clone(e: Candidate, task, seed):
     _check_prepared(e)
