@@ -28,8 +28,8 @@ def made():
     X, signal = table(700)
     noisy = signal + np.random.default_rng(1).normal(size=700) / 2
     targets = dict(two=np.where(noisy > 0, 'yes', 'no'), four=np.digitize(noisy, [-1, 0, 1]), numbers=10 * noisy)
-    pipes = {t: TabularPipeline(task_type='regression' if t == 'numbers' else 'classification').fit(X[:250], y[:250]) for t, y in targets.items()}
-    return X[250:], {t: y[250:] for t, y in targets.items()}, pipes, {c: pipes[t].distill(student=k, n_rows=4000, report=c == 'mlp_two') for c, (k, t) in CASES.items()}
+    pipes = {t: TabularPipeline(task_type='regression' if t == 'numbers' else 'classification', model_params={} if t == 'numbers' else dict(pretrained='small')).fit(X[:250], y[:250]) for t, y in targets.items()}
+    return X[250:], {t: y[250:] for t, y in targets.items()}, pipes, {c: pipes[t].distill(student=k, n_rows=2500, report=c == 'mlp_two') for c, (k, t) in CASES.items()}
 
 @pytest.mark.parametrize('case', CASES)
 def test_a_student_answers_like_its_pipeline(made, case):

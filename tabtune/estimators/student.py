@@ -80,12 +80,19 @@ def _fit_mlp(x, answers, categorical, n_classes, seed):
     weights = [*hidden, last * width], [*shifts, shift * width + middle]
     return Pipeline([('inputs', inputs), ('network', _with_weights((MLPClassifier if n_classes else MLPRegressor)(**sizes), n_classes, *weights))])
 
+def _in_single_precision(trees):
+    "The same trees, for encoded rows, with thresholds that are float32: ONNX has no others."
+    for nodes in (t.nodes for round in trees._predictors for t in round):
+        edge = nodes['num_threshold'].astype(np.float32)
+        nodes['num_threshold'] = np.where(edge > nodes['num_threshold'], np.nextafter(edge, np.float32(-np.inf)), edge)
+    return trees
+
 def _fit_trees(x, answers, categorical, n_classes, seed):
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     settings = dict(learning_rate=0.15, max_iter=100, l2_regularization=1., early_stopping=False, random_state=seed)
-    if not n_classes: return HistGradientBoostingRegressor(**settings).fit(x, answers)
+    if not n_classes: return _in_single_precision(HistGradientBoostingRegressor(**settings).fit(x, answers))
     rows, classes = np.nonzero((answers > _LEAST_WEIGHT) | (answers == answers.max(0)))  # each class somewhere
-    return HistGradientBoostingClassifier(**settings).fit(x[rows], classes, sample_weight=np.maximum(answers[rows, classes], 1e-6))
+    return _in_single_precision(HistGradientBoostingClassifier(**settings).fit(x[rows], classes, sample_weight=np.maximum(answers[rows, classes], 1e-6)))
 
 def fit_student(
     student: str,  # 'mlp' or 'trees'
