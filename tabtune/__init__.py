@@ -6,6 +6,7 @@ from importlib import import_module
 
 from .core.late_methods import attach_late_methods
 from .core.progress import register_progress_view
+from .estimators import methods as _estimator_methods  # registers the methods of later chapters
 from .explain import methods as _methods  # registers the methods that come with explanations
 
 _HOMES = dict(  # public name -> the module that defines it
@@ -14,7 +15,7 @@ _HOMES = dict(  # public name -> the module that defines it
     load_checkpoint='model.checkpoints', save_checkpoint='model.checkpoints', Mitra='model.mitra',
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
     read_table='data.reading_files', TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning',
-    recommend='training.recommend',
+    recommend='training.recommend', app='widgets.app',
     feature_importance='explain.importance', similar_rows='explain.importance', get_attention_weights='explain.attention_maps')
 _DOORS = ('dashboard', 'metrics', 'priors')  # short names of modules
 

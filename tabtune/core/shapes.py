@@ -10,21 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Optional
 
-from torch import Tensor
 from fastcore.basics import patch
 
 # %% ../../nbs/core/00_shapes.ipynb #fcc72bc3
 @dataclass
 class Episode:
     "B tables, each split into support rows (labels given) and query rows (labels to be predicted)."
-    x_support: Tensor  # (B, S, F) float, NaN = missing cell
-    y_support: Tensor  # (B, S) int64 class codes 0..K-1
-    x_query: Tensor  # (B, Q, F) float, NaN = missing cell
-    y_query: Optional[Tensor] = None  # (B, Q) int64, None where unknown
-    n_classes: Optional[Tensor] = None  # (B,) int64, classes that each table really has
-    support_mask: Optional[Tensor] = None  # (B, S) bool, True = real row
-    query_mask: Optional[Tensor] = None  # (B, Q) bool, True = real row
-    feature_mask: Optional[Tensor] = None  # (B, F) bool, True = real column
+    x_support: 'Tensor'  # (B, S, F) float, NaN = missing cell
+    y_support: 'Tensor'  # (B, S) int64 class codes 0..K-1
+    x_query: 'Tensor'  # (B, Q, F) float, NaN = missing cell
+    y_query: Optional['Tensor'] = None  # (B, Q) int64, None where unknown
+    n_classes: Optional['Tensor'] = None  # (B,) int64, classes that each table really has
+    support_mask: Optional['Tensor'] = None  # (B, S) bool, True = real row
+    query_mask: Optional['Tensor'] = None  # (B, Q) bool, True = real row
+    feature_mask: Optional['Tensor'] = None  # (B, F) bool, True = real column
 
 # %% ../../nbs/core/00_shapes.ipynb #10e8b4e1
 def _map_tensors(ep, f): return replace(ep, **{o.name: f(v) for o in fields(ep) if (v := getattr(ep, o.name)) is not None})

@@ -15,21 +15,10 @@ from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 
 from ..core.shapes import ConfigError
+from ..data.content import content_order
 
 # %% ../../nbs/estimators/00a_blending.ipynb #838e0983
 log = logging.getLogger('tabtune')
-
-# %% ../../nbs/estimators/00a_blending.ipynb #4dd61d72
-def content_order(
-    x: np.ndarray,  # (n, F) encoded rows, may hold NaN
-    y: np.ndarray,  # (n,) class codes or numbers
-    *seed: int,  # another seed gives another order
-) -> np.ndarray:  # (n,) row positions
-    "A pseudo-random order of the rows that depends on what they hold alone."
-    rng, step = np.random.default_rng(seed), max(1, 2 ** 22 // max(x.shape[1], 1))
-    w, w_y = rng.uniform(300, 900, x.shape[1]), rng.uniform(300, 900)
-    total = [(np.nan_to_num(x[i:i + step].astype(np.float64), nan=-1.37) * w).sum(1) for i in range(0, len(x), step)]
-    return np.argsort(np.sin(np.concatenate(total) + w_y * np.asarray(y, dtype=np.float64)), kind='stable')
 
 # %% ../../nbs/estimators/00a_blending.ipynb #786e4c57
 MIN_TREE_ROWS = 2_500
@@ -67,7 +56,8 @@ def check_experts(
         if isinstance(e, str) and e == 'trees': continue
         if isinstance(e, (str, type)) or not hasattr(e, 'fit'): raise ConfigError(f'experts holds {e!r}; allowed are {allowed}')
         if not (right(e) and hasattr(e, method)):
-            raise ConfigError(f'the expert {e!r} must be for {task} and have the method {method}: see scikit-learn\'s is_{right.__name__[3:]}')
+            raise ConfigError(f'the expert {e!r} must be for {task} and have the method {method}: '
+                              f"see scikit-learn's is_{right.__name__[3:]}")
     return list(experts)
 
 def reads_gaps(e) -> bool:

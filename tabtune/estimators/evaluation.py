@@ -11,8 +11,9 @@ from fastcore.basics import patch
 
 from ..core.config import check_choice
 from ..data.frames import check_rows, check_target
-from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, named_groups, plot_confusion, plot_intervals,
-                                        plot_precision_recall, plot_predicted, plot_reliability, plot_residuals, plot_roc, regression_metrics)
+from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, named_groups, plot_confusion,
+                                        plot_intervals, plot_number_risk, plot_precision_recall, plot_predicted, plot_reliability, plot_residuals,
+                                        plot_risk, plot_roc, regression_metrics)
 
 # %% ../../nbs/estimators/04b_evaluation.ipynb #a21eba9e
 class EvaluationMixin: "Methods that compare predictions with true labels or numbers."
@@ -74,8 +75,9 @@ def evaluate_fairness(
     return fairness_metrics(y, self.predict_proba(X), self.classes_, groups)
 
 # %% ../../nbs/estimators/04b_evaluation.ipynb #1ce7f6f2
-_CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability)
-_REGRESSION_PLOTS = dict(predicted=plot_predicted, residuals=plot_residuals, intervals=plot_intervals)
+_CLASSIFICATION_PLOTS = dict(confusion=plot_confusion, roc=plot_roc, precision_recall=plot_precision_recall, reliability=plot_reliability,
+                            risk=plot_risk)
+_REGRESSION_PLOTS = dict(predicted=plot_predicted, residuals=plot_residuals, intervals=plot_intervals, risk=plot_number_risk)
 
 @patch
 def plot(

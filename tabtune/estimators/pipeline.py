@@ -58,7 +58,9 @@ class for_classes:
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
 class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
-    """A table in, evaluated predictions out. `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
+    """A table in, evaluated predictions out.
+
+    `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
 
     Parameters
     ----------
@@ -70,7 +72,8 @@ class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixi
         is what `recommend` says for this table and machine
     processor_params : dict of optional steps before the model, see `TableProcessor`
     model_params : dict; sizes (d_model, d_ff, num_heads, num_layers, dropout), use_synthetic_prior, seed, pretrained; and
-        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks, experts
+        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks,
+        experts
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
@@ -123,7 +126,7 @@ def fit(
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
         df = validate_table(X, y)
         trains = settings.strategy.trains
-        self._adopt(est._fit(df, y, settings.steps, calibrated=not trains))
+        self._adopt(est.fit_checked(df, y, settings.steps, calibrated=not trains))
         return self._tune(settings, len(df), start) if trains else self
 
 @patch
@@ -164,7 +167,7 @@ def predict_interval(
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
     est = self._fitted()
-    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_proba(X)')
+    if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
     return est.predict_interval(X, coverage)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
@@ -184,8 +187,8 @@ def _use(self: TabularPipeline, model, calibrate: bool = True):
     "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
-    est._set_weights(model)
-    if calibrate: est._reset_calibration()
+    est.set_weights(model)
+    if calibrate: est.reset_calibration()
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7d8ef2b3
 class _NoTuning(InputError, AttributeError): "Tuned weights were asked for where there are none."
@@ -210,7 +213,8 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
 def _add_seconds(self: TabularPipeline, **parts: float):
     "Add what `fit` did before and after the tuning to the wait that the report tells."
     r = self.tuning_report_
-    if 'seconds' in r: r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
+    if 'seconds' not in r: return
+    r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
 
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
@@ -218,7 +222,8 @@ def tuned_model_(self: TabularPipeline) -> Mitra:
     self._fitted()
     if 'not_kept_' in self.__dict__: return self.not_kept_
     if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self._tuned_weights()
-    raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} (a saved file has only the weights in use)")
+    raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} "
+                    '(a saved file has only the weights in use)')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #596473cc
 @patch
@@ -367,7 +372,7 @@ def _blend_found(est) -> dict:
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch
 def describe(self: TabularPipeline) -> dict:
-    "Sizes: parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
+    "Parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
     e, r = self._fitted(), getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
@@ -386,7 +391,8 @@ def _plain_params(self: TabularPipeline) -> dict:
     if isinstance(params['tuning_params'], dict):
         tuning = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
         params['tuning_params'] = {k: vars(v) if isinstance(v, LoraSettings) else v for k, v in tuning.items()}
-    if isinstance(params['model_params'], dict): params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
+    if isinstance(params['model_params'], dict):
+        params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
     return plain(params)
 
 @patch
@@ -422,7 +428,8 @@ def _write(self: TabularPipeline, path):
     "Write the zip."
     settings = {k: v for k, v in self.estimator_.get_params(deep=False).items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
-    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_], **self._plain_tuning(),
+    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_],
+                    **self._plain_tuning(),
                     device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
     adapters = self.adapted_.peft_config if hasattr(self, 'adapted_') else ()
     with tempfile.TemporaryDirectory() as tmp:

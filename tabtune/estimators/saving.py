@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/estimators/04_saving.ipynb #80bfcc1d
-import io
 import json
 import logging
 import pickle
@@ -19,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from ..model.checkpoints import check_task, load_checkpoint
-from ..data.processing import TRUSTED, encoder_from_state
+from ..data.processing import encoder_from_state
 from ..core.shapes import CheckpointError, InputError, TabTuneError
+from .plain_state import check_parts, dump_state, load_state
 
 # %% ../../nbs/estimators/04_saving.ipynb #0f5acd22
 log = logging.getLogger('tabtune')
@@ -32,7 +32,7 @@ SUPPORT_OF = dict(classification=(*SUPPORT, 'classes', 'temperature'), regressio
 def state_of(est) -> dict:  # of a fitted `MitraClassifier` or `MitraRegressor`
     "Encoder and support of an estimator: all that it needs beside its settings and weights."
     support = {name: getattr(est, name + '_') for name in SUPPORT_OF[est.task]}
-    return dict(encoder=est.encoder_.state_dict(), support=support, experts=est.experts, blend=est._blend_state())
+    return dict(encoder=est.encoder_.state_dict(), support=support, experts=est.experts, blend=est.blend_state())
 
 # %% ../../nbs/estimators/04_saving.ipynb #215a330e
 def plain(
@@ -43,43 +43,6 @@ def plain(
     if isinstance(x, (list, tuple)): return [plain(v) for v in x]
     if isinstance(x, np.generic): return x.item()
     return x if isinstance(x, (str, int, float, bool, type(None))) else str(x)
-
-# %% ../../nbs/estimators/04_saving.ipynb #9f5f9d0b
-def dump_state(state: dict) -> bytes:
-    "A state as skops writes it, or `InputError` if it is not plain data."
-    import skops.io
-    data = skops.io.dumps(state)
-    bad = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
-    if not bad: return data
-    if state.get('experts') and set(skops.io.get_untrusted_types(data=skops.io.dumps(state['experts']))) - set(TRUSTED):
-        raise InputError(f"experts that hold {', '.join(sorted(bad)[:3])} can't be saved as plain data: save as .joblib, or take others")
-    raise InputError(f"labels of type {', '.join(sorted(bad)[:3])} can't be saved as plain data: "
-                     'fit with y.astype(str), or save as .joblib')
-
-# %% ../../nbs/estimators/04_saving.ipynb #adf86712
-def check_parts(
-    z: zipfile.ZipFile,
-    size: int,  # bytes of the file
-    path,  # for the message
-):
-    "Raise `CheckpointError` for parts that `save` does not write."
-    parts, names = z.infolist(), z.namelist()
-    odd = [n for n in names if '\\' in n or ':' in n or {'', '.', '..'} & set(n.split('/'))]
-    if odd: raise CheckpointError(f"'{path}' holds a part named {odd[0]!r}, which leads elsewhere: not written by TabTune, not loaded")
-    packed = any(p.compress_type != zipfile.ZIP_STORED for p in parts)
-    if packed or sum(p.file_size for p in parts) > size or len(set(names)) < len(names):
-        raise CheckpointError(f"'{path}' holds parts that are packed, repeated or larger than the file itself: "
-                              'not written by TabTune, not loaded')
-
-# %% ../../nbs/estimators/04_saving.ipynb #0b9cdad0
-def load_state(data: bytes, path) -> dict:
-    "What `dump_state` wrote; `CheckpointError` if it is anything but plain data."
-    import skops.io
-    with zipfile.ZipFile(io.BytesIO(data)) as z: check_parts(z, len(data), path)
-    bad = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
-    if not bad: return skops.io.loads(data, trusted=TRUSTED)
-    raise CheckpointError(f"'{path}' holds objects that could run code ({', '.join(sorted(bad)[:3])}): "
-                          'not written by TabTune, not loaded')
 
 # %% ../../nbs/estimators/04_saving.ipynb #e2737b01
 def check_support(
@@ -155,7 +118,7 @@ def opened(path: Path):
 def _from_1(manifest, state):
     "Since 2, categories may have effects of their levels, a long support is read through landmarks, and there may be experts."
     settings = manifest.get('estimator', {}) | dict(experts=None, n_landmarks=max(10, len(state['support']['x_support'])))
-    if len(state['support'].get('classes', ())) > 10: state['support']['temperature'] = 1.  # was that of another way to predict many classes
+    if len(state['support'].get('classes', ())) > 10: state['support']['temperature'] = 1.  # was fitted to another way to predict them
     return manifest | dict(estimator=settings), state | dict(experts=None, blend=None)
 
 MIGRATIONS = {1: _from_1}
@@ -169,7 +132,8 @@ def check_version(
     version = manifest.get('format_version')
     if version is None:
         raise CheckpointError(f"'{path}' was saved by TabTune {manifest.get('version', '0.1.0')} before its files had a format version, "
-                              "and can't be read any more: fit the pipeline again and save it, or load the file with the TabTune that wrote it")
+                              "and can't be read any more: fit the pipeline again and save it, or load the file with the TabTune "
+                              'that wrote it')
     if type(version) is not int or version < 1: raise CheckpointError(f"'{path}' has format_version={version!r}, which must be 1 or more")
     if version > FORMAT_VERSION:
         raise CheckpointError(f"'{path}' was written by TabTune {manifest.get('tabtune_version')} in format version {version}; "
@@ -201,11 +165,11 @@ def read_estimator(
         model = load_checkpoint(tmp)
     check_task(model.config, kind.task, 'the model in the file')
     est = kind(model, **settings | dict(experts=state['experts']))
-    est._check_settings()
+    est.check_settings()
     check_support(state['support'], kind.task, path)
-    est._set_encoder(encoder_from_state(state['encoder']), warn)
+    est.set_encoder(encoder_from_state(state['encoder']), warn)
     check_blend(state['blend'], kind.task, path)
-    return est._set_support(model, blend=state['blend'], **state['support'])
+    return est.set_support(model, blend=state['blend'], **state['support'])
 
 # %% ../../nbs/estimators/04_saving.ipynb #fffa476b
 def load_joblib(
