@@ -185,7 +185,7 @@ def _adapter_rule(inputs, settings) -> tuple:  # peft_config, reason
 register_strategy(TuningStrategy(
     'peft', 'LoRA adapters', 'small adapters are trained beside the frozen weights', aliases=('lora',), prepare=_attach_adapters,
     settings=('peft_config',), rates=(1e-2, 2e-5), rate_reasons=_MEASURED,
-    rules=dict(peft_config=_adapter_rule), adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
+    rules=dict(peft_config=_adapter_rule), memory=0.7, adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
 
 # %% ../../nbs/training/05_strategies.ipynb #659aff95
 def find_strategy(
