@@ -301,20 +301,24 @@ def split_findings(df, test, encoder) -> list:
 
 # %% ../../nbs/data/12_checkup.ipynb #9ada5f8f
 _MAX_ROWS = 5000  # a larger table is sampled
+_ABOUT_KINDS = {'identifier', 'near-unique text', 'mixed types',  # no news where a kind was chosen
+                *(f'{k} as text' for k in ('number', 'date', 'duration', 'boolean'))}
 
 def check_table(
     X,  # table
     y=None,  # labels or numbers of its rows; None: only the columns are checked
     X_test=None,  # rows that will be predicted: are they like those of X?
     task: str = None,  # 'classification' or 'regression'; None: as the target looks
+    column_types: dict = None,  # kinds of columns that you have decided on, as in `TabularPipeline`
 ) -> TableFindings:
     "What a reader of this table would want to know before the run, each with its reason and what to do."
     if task is not None: check_choice('task', task, ['classification', 'regression'])
     df = validate_table(X, y)
     rows = np.sort(np.random.default_rng(0).choice(len(df), _MAX_ROWS, replace=False)) if len(df) > _MAX_ROWS else slice(None)
     part = df.iloc[rows]
-    with warnings.catch_warnings(action='ignore'): encoder = TableEncoder().fit(part); x = encoder.transform(part)
-    out = TableFindings(column_findings(part, encoder) + duplicate_findings(part, x, encoder))
+    with warnings.catch_warnings(action='ignore'): encoder = TableEncoder(column_types).fit(part); x = encoder.transform(part)
+    chosen = {str(c) for c in column_types or ()}
+    out = TableFindings([f for f in column_findings(part, encoder) if f.column not in chosen or f.kind not in _ABOUT_KINDS] + duplicate_findings(part, x, encoder))
     if y is not None: out += _about_target(df, part, x, as_series(y), rows, encoder, task)
     if X_test is not None:
         test = validate_table(X_test)
