@@ -160,6 +160,17 @@ def test_there_is_one_set_of_defaults(params, strategy):
         {k: r[k] for k in ('epochs', 'steps_per_epoch', 'batch_size', 'support_size', 'query_size', 'learning_rate', 'weight_decay', 'patience')}
     assert tuning.loop_settings(c).n_steps == r['epochs'] * r['steps_per_epoch']
 
+@pytest.mark.parametrize('given, whole', [
+    pytest.param(dict(r=4), dict(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=['q', 'k', 'v', 'o']), id='rank'),
+    pytest.param(dict(lora_alpha=5, target_modules=None), dict(r=2, lora_alpha=5, lora_dropout=0.0, target_modules=None), id='alpha and targets')])
+def test_what_is_left_open_of_adapters_is_as_recommended(given, whole):
+    assert vars(settled(dict(peft_config=given), strategy='peft').peft_config) == whole
+
+def test_a_small_table_is_given_up_early():
+    small, large = settled(None, n=300), settled(None, n=1200)
+    assert small.patience == 2 < large.patience and settled(dict(patience=6), n=300).patience == 6
+    assert settled(None, n=300).batch_size > Tuning(tiny_model(), np.zeros((300, 200), np.float32), np.arange(300) % 2, None, 'base-ft').config.batch_size
+
 def test_the_rate_left_open_is_the_one_for_the_size_of_the_model_and_a_number_is_obeyed():
     wide = Mitra(MitraConfig(d_model=128, num_layers=1))
     assert settled({}, model=wide).learning_rate == find_strategy('base-ft').rate_for(128) < settled({}).learning_rate == find_strategy('base-ft').rate_for(32)
@@ -351,6 +362,31 @@ def test_an_adapter_saved_loaded_named_switched_merged(adapted, plain, tmp_path)
     with pytest.raises(ValueError, match='no adapter'): merged.merge_adapter()
     with pytest.raises(ConfigError, match="did you mean 'rings'"): other.use_adapter('ring')
     with pytest.raises(CheckpointError, match='is no adapter'): other.load_adapter(tmp_path)
+
+def test_the_tuned_model_is_there_whichever_adapter_is_in_use(adapted, tmp_path):
+    pipe, weights = copy.deepcopy(adapted), lambda m: {n.replace('.base_layer', ''): w for n, w in m.state_dict().items() if 'lora_' not in n}
+    assert pipe.tuned_model_ is pipe.model
+    tuned, base = weights(copy.deepcopy(pipe).merge_adapter().model), weights(pipe.use_adapter(None).model)
+    assert type(pipe.tuned_model_) is Mitra and pipe.tuned_model_ is not pipe.model
+    loaded = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    for name, p in dict(switched=pipe, loaded=loaded, merged=copy.deepcopy(pipe).merge_adapter()).items():
+        assert all(torch.allclose(w, tuned[n], atol=1e-6) for n, w in p.tuned_model_.state_dict().items()), name
+        assert all(torch.equal(w, base[n]) for n, w in weights(p.model).items()), name
+
+def test_other_weights_leave_the_experts_as_they_are(monkeypatch, tmp_path):
+    from tabtune.estimators import base
+    from tabtune.model import experts
+    fitted, solved, held_out, solve_all = [], [], base.held_out_answers, experts._solve_all
+    monkeypatch.setattr(base, 'held_out_answers', lambda *a: (fitted.append(1), held_out(*a))[1])
+    X, y = rings(120)
+    pipe = pipeline(tuning_strategy='peft', tuning_params=LITTLE | dict(keep='tuned', epochs=2, checkpoint_dir=str(tmp_path)),
+                    model_params=dict(d_model=32, num_layers=1, experts=['trees'])).fit(X, y)
+    p = pipe.predict_proba(X)
+    monkeypatch.setattr(experts, '_solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
+    scores = pipe.evaluate_checkpoints(X, y)
+    assert list(scores.index) == ['epoch-001', 'epoch-002', 'in use'] and np.array_equal(pipe.use_adapter(None).use_adapter('default').predict_proba(X), p)
+    assert (len(fitted), len(solved)) == (1, 0)
+    assert set(pipe.estimator_.blend_.report['experts']) == {'trees'}
 
 def test_an_adapter_of_another_size_is_refused(adapted, tmp_path):
     X, y = rings(60)
