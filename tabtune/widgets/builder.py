@@ -209,7 +209,8 @@ def _set_kinds(self: PipelineBuilder, types: dict):
     check_column_types(types)
     check_keys(types, list(self.column_kinds), 'column_types')
     for c, menu in self.column_kinds.items():
-        menu.value = types[c] if c in types and types[c] in {k for _, k in menu.options} else None
+        kinds = [k for _, k in menu.options]
+        menu.index = kinds.index(types.get(c)) if types.get(c) in kinds else 0
 
 # %% ../../nbs/widgets/08_builder.ipynb #4b7dd1d9
 @patch
