@@ -199,7 +199,7 @@ def strategies_of(
     spec: ModelSpec,
 ) -> list:  # names for `tuning_strategy`
     "The ways to tune a model that there are."
-    return list(list_strategies().index) if spec.kind == 'mitra' else ['inference', *(['base-ft'] if spec.tuned else [])]
+    return list(list_strategies().index) if spec.kind == 'mitra' else [UNTUNED, *([DEFAULT_STRATEGY] if spec.tuned else [])]
 
 # %% ../../nbs/estimators/00f_registry.ipynb #369c3306
 def list_models(

@@ -18,7 +18,7 @@ from ..core.shapes import TabTuneError
 from ..data.kinds import column_kind
 from ..training.loop import select_device
 from ..training.recommend import duration, recommend
-from ..training.strategies import DEFAULT_STRATEGY
+from ..training.strategies import DEFAULT_STRATEGY, UNTUNED
 from .elements import faint
 from .fixes import finding_row
 from .form_fields import note_html
@@ -28,7 +28,7 @@ from .view import View, plain_data
 # %% ../../nbs/widgets/17_choose_step.ipynb #b11c11c6
 Level = namedtuple('Level', 'strategy goal model about')
 LEVELS = {
-    'Quick': Level('inference', None, {}, 'nothing is trained: the model reads the table as it is'),
+    'Quick': Level(UNTUNED, None, {}, 'nothing is trained: the model reads the table as it is'),
     'Better': Level(DEFAULT_STRATEGY, 'balanced', {}, 'all weights are tuned, and kept where they predict other rows better'),
     'Best': Level(DEFAULT_STRATEGY, 'accuracy', dict(n_estimators=4), 'the large model, tuned for longer; four passes are averaged')}
 _USUAL = dict(d_model=64, num_layers=2, dropout=0.0, n_estimators=1)
