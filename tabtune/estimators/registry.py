@@ -26,7 +26,7 @@ from ..core.shapes import ConfigError, InputError
 from .adapted import FORMS, Adapted
 from .environments import RemoteModel, find_interpreter, remote_parameters
 from .worker import count_weights, parameter_names, resolve
-from ..training.strategies import find_strategy, list_strategies, tunes
+from ..training.strategies import DEFAULT_STRATEGY, UNTUNED, find_strategy, list_strategies, tunes
 
 # %% ../../nbs/estimators/00f_registry.ipynb #bb74ea2b
 MODEL_KINDS = ['baseline', 'boosting', 'peer', 'mitra']
