@@ -216,6 +216,14 @@ def _add_seconds(self: TabularPipeline, **parts: float):
     if 'seconds' not in r: return
     r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
 
+@patch
+def _tuned_weights(self: TabularPipeline) -> Mitra:
+    "The model that tuning ended with, whichever adapter is in use now."
+    if not hasattr(self, 'adapted_'): return self.model
+    record = STRATEGIES.get(self.tuning_report_['strategy'])
+    tuned = 'default' if record and record.adapters else None
+    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
+
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
     "The model with the tuned weights, whether they are in use or not."
@@ -338,14 +346,6 @@ def _with_adapter(self: TabularPipeline, name) -> Mitra:
     if not hasattr(self, 'adapted_'): return self.estimator_.model_
     lora = self._lora()
     return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), name)).eval()
-
-@patch
-def _tuned_weights(self: TabularPipeline) -> Mitra:
-    "The model that tuning ended with, whichever adapter is in use now."
-    if not hasattr(self, 'adapted_'): return self.model
-    record = STRATEGIES.get(self.tuning_report_['strategy'])
-    tuned = 'default' if record and record.adapters else None
-    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #fba0cb83
 @patch
