@@ -20,6 +20,7 @@ from tabtune.training.comparison import compare
 from tabtune.training.tuning import Tuning, tune
 
 QUICK = dict(device='cpu', epochs=2, steps_per_epoch=4, support_size=24, query_size=16, batch_size=2, learning_rate=1e-3, show_progress=False)
+ONCE = QUICK | dict(keep='tuned')  # without the repeats that find out which model is better
 SMALL = dict(use_synthetic_prior=False, d_model=32, num_layers=1)
 
 def rings(n, seed=0):
@@ -73,21 +74,21 @@ def test_a_tuned_pipeline_travels(tuned, tmp_path, way):
 def test_same_seed_same_weights_and_the_users_generators_untouched():
     X, y = rings(150)
     np.random.seed(3); torch.manual_seed(3)
-    a = pipeline().fit(X, y)
+    a = pipeline(tuning_params=ONCE).fit(X, y)
     drawn = np.random.rand(), torch.rand(1).item()
     np.random.seed(3); torch.manual_seed(3)
     assert drawn == (np.random.rand(), torch.rand(1).item())
-    b, c = pipeline().fit(X, y), pipeline(model_params=SMALL | dict(seed=1)).fit(X, y)
+    b, c = (pipeline(tuning_params=ONCE, model_params=SMALL | seed).fit(X, y) for seed in ({}, dict(seed=1)))
     assert a.history_.loss.dropna().tolist() == b.history_.loss.dropna().tolist() != c.history_.loss.dropna().tolist()
 
 def test_finetune_mode_in_either_place():
     X, y = rings(150)
-    assert pipeline(finetune_mode='sft').fit(X, y).describe()['finetune_mode'] == 'sft'
-    assert pipeline(tuning_params=QUICK | dict(finetune_mode='sft')).fit(X, y).describe()['finetune_mode'] == 'sft'
+    assert pipeline(finetune_mode='sft', tuning_params=ONCE).fit(X, y).describe()['finetune_mode'] == 'sft'
+    assert pipeline(tuning_params=ONCE | dict(finetune_mode='sft')).fit(X, y).describe()['finetune_mode'] == 'sft'
 
 def test_refitting_forgets_the_training():
     X, y = rings(150)
-    pipe = pipeline().fit(X, y)
+    pipe = pipeline(tuning_params=ONCE).fit(X, y)
     pipe.set_params(tuning_strategy='inference', model_params=None).fit(X, y)
     assert not hasattr(pipe, 'history_') and pipe.describe()['trained'] == 0
 
@@ -275,7 +276,7 @@ def test_seconds_are_the_whole_wait_and_its_parts():
 
 def test_early_stopping_reports_itself_only_when_it_stopped_early():
     x, y = rings(150)
-    wrong = QUICK | dict(optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0, steps_per_epoch=1)
+    wrong = ONCE | dict(optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0, steps_per_epoch=1)
     ends = [tune(tiny_model(), x, y, wrong | dict(epochs=e, patience=2)).report for e in (2, 9)]
     assert [r['ended'] for r in ends] == ['complete', 'early stopping'] and ends[1]['steps'] < 9
 
@@ -296,7 +297,7 @@ def test_odd_tables_end_well(labels):
 def test_wide_table_with_holes():
     r = np.random.default_rng(0)
     X = r.normal(size=(80, 150)); X[r.random(X.shape) < 0.2] = np.nan; X[:, 3] = np.nan
-    pipe = pipeline().fit(X, X[:, 0] > 0)
+    pipe = pipeline(tuning_params=ONCE).fit(X, X[:, 0] > 0)
     assert np.isfinite(pipe.history_.loss.dropna()).all() and np.isfinite(pipe.predict_proba(X)).all()
 
 def test_rows_that_resampling_copied_do_not_tune():
@@ -531,7 +532,7 @@ class Slow(Callback):
 x, y = rings(200)
 tune(tiny_model(), x, y, RUN | dict(checkpoint_dir={dir!r}), dropout=0.2, callbacks=[Slow()])
 '''
-RUN = QUICK | dict(epochs=4, gradient_accumulation_steps=2, n_episodes=10_000)
+RUN = ONCE | dict(epochs=4, gradient_accumulation_steps=2, n_episodes=10_000)
 
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path):
     x, y = rings(200)
@@ -552,7 +553,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     x, y = rings(120)
-    kw = QUICK | dict(checkpoint_dir=str(tmp_path/'run'))
+    kw = ONCE | dict(checkpoint_dir=str(tmp_path/'run'))
     tune(tiny_model(), x, y, kw | dict(resume=True))  # nothing there yet: begins
     with pytest.raises(CheckpointError, match='table differs'): tune(tiny_model(), x + 1, y, kw | dict(resume=True))
     longer = tune(tiny_model(), x, y, kw | dict(resume=True, epochs=3))
