@@ -114,7 +114,7 @@ def _balance(codes, classes) -> list:
             f'{str(classes[rare[0]])!r} with {counts[rare[0]]}', 'keeps at least one row of each in the support',
             'keep = y.map(y.value_counts()) >= 5; X, y = X[keep], y[keep]'))
     small, most = counts.argmin(), counts.max() / n
-    if len(classes) > 1 and 5 <= counts[small] < min(.05 * n, .5 * n / len(classes)):
+    if len(classes) > 1 and 5 <= counts[small] < .05 * n and most >= .8:
         out.append(TableFinding('y', 'imbalance', f'{counts[small]} of {n} rows are {str(classes[small])!r}, and always predicting the '
             f'most frequent class is right in {most:.0%}', 'predicts probabilities that follow the shares',
             "TabularPipeline(model_params={'class_weight': 'balanced'}); judge by roc_auc_score"))
@@ -309,21 +309,26 @@ def split_findings(df, test, encoder) -> list:
 
 # %% ../../nbs/data/12_checkup.ipynb #9ada5f8f
 _MAX_ROWS = 5000  # a larger table is sampled
+_ABOUT_KINDS = {'identifier', 'near-unique text', 'mixed types',  # no news where a kind was chosen
+                *(f'{k} as text' for k in ('number', 'date', 'duration', 'boolean'))}
 
 def check_table(
     X,  # table
     y=None,  # labels or numbers of its rows; None: only the columns are checked
     X_test=None,  # rows that will be predicted: are they like those of X?
     task: str = None,  # 'classification' or 'regression'; None: as the target looks
+    column_types: dict = None,  # kinds of columns that you have decided on, as in `TabularPipeline`
 ) -> TableFindings:
     "What a reader of this table would want to know before the run, each with its reason and what to do."
     if task is not None: check_choice('task', task, ['classification', 'regression'])
     df = validate_table(X, y)
     rows = np.sort(np.random.default_rng(0).choice(len(df), _MAX_ROWS, replace=False)) if len(df) > _MAX_ROWS else slice(None)
     part = df.iloc[rows]
-    with warnings.catch_warnings(action='ignore'): encoder = TableEncoder().fit(part); x = encoder.transform(part)
+    with warnings.catch_warnings(action='ignore'): encoder = TableEncoder(column_types).fit(part); x = encoder.transform(part)
     target, classes = (None, None) if y is None else _target_of(as_series(y), task)
-    out = column_findings(part, encoder, target if y is None else target[rows]) + duplicate_findings(part, x, encoder)
+    chosen = {str(c) for c in column_types or ()}
+    out = [f for f in column_findings(part, encoder, target if y is None else target[rows]) if f.column not in chosen or f.kind not in _ABOUT_KINDS]
+    out += duplicate_findings(part, x, encoder)
     if y is not None: out += _about_target(part, x, target, classes, rows, encoder)
     if X_test is not None:
         test = validate_table(X_test)

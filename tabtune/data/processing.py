@@ -201,7 +201,7 @@ SCORES_OF = dict(classification=SELECTIONS.get, regression=_regression_score)
 # %% ../../nbs/data/05_processing.ipynb #968daafd
 def _imblearn():
     try: import imblearn
-    except ImportError: raise ConfigError("resampling_strategy needs imbalanced-learn: pip install 'tabtune[imbalance]'") from None
+    except ImportError: raise ConfigError("resampling_strategy needs imbalanced-learn: pip install imbalanced-learn") from None
     return imblearn
 
 # %% ../../nbs/data/05_processing.ipynb #bfd722c7
