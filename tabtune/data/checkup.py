@@ -327,7 +327,8 @@ def check_table(
     with warnings.catch_warnings(action='ignore'): encoder = TableEncoder(column_types).fit(part); x = encoder.transform(part)
     target, classes = (None, None) if y is None else _target_of(as_series(y), task)
     chosen = {str(c) for c in column_types or ()}
-    out = [f for f in column_findings(part, encoder, target if y is None else target[rows]) if f.column not in chosen or f.kind not in _ABOUT_KINDS]
+    out = column_findings(part, encoder, target if y is None else target[rows])
+    out = [f for f in out if f.column not in chosen or f.kind not in _ABOUT_KINDS]
     out += duplicate_findings(part, x, encoder)
     if y is not None: out += _about_target(part, x, target, classes, rows, encoder)
     if X_test is not None:
