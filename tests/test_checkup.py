@@ -40,6 +40,22 @@ def test_an_ordinary_table_raises_no_alarm(caplog):
     with warnings.catch_warnings(action='error'), caplog.at_level(logging.WARNING): MitraClassifier('small').fit(X, LABELS)
     assert not caplog.records
 
+def test_a_cross_validation_hears_of_an_identifier_once(caplog):
+    X = ordinary().assign(ticket=COLUMNS['uuid'][0])
+    with caplog.at_level(logging.WARNING):
+        for rows in (slice(None, 150), slice(50, None)): assert MitraClassifier('small').fit(X[rows], LABELS[rows]).findings_[0].column == 'ticket'
+    assert sum('ticket: identifier' in r.getMessage() for r in caplog.records) == 1
+
+def test_codes_whose_prefix_tells_the_target_are_no_identifiers(caplog):
+    X = ordinary().assign(code=[f'{"AC" if v == "yes" else "BD"}-{i}' if i % 9 else f'AB-{i}' for i, v in enumerate(LABELS)])
+    with caplog.at_level(logging.WARNING): MitraClassifier('small').fit(X, LABELS)
+    assert not caplog.records
+    assert [f.kind for f in check_table(X, LABELS) if f.kind == 'identifier'] == []
+
+def test_two_labels_that_are_numbers_are_classes():
+    X = ordinary()
+    assert check_table(X, np.where(LABELS == 'yes', '1.0', '0.0')) == []
+
 def test_rows_and_splits():
     X, half = ordinary(), N // 2
     twice, both = pd.concat([X[:half]] * 2), np.repeat(['a', 'b'], half)
