@@ -59,11 +59,11 @@ def validation_extras(
     long: bool = False,  # also long ones
     task: str = 'classification',  # or 'regression'
     seed: int = 20_000,  # far from any training seed
-    tables_each: int = 24,  # per size, and a twelfth as many of each long size
+    tables_each: int = 12,  # per size, and a sixth as many of each long size
 ) -> list:  # [('traits' or 'long', Episode)]
     "Held-out tables with traits, and long ones."
     episodes, mixture = [], second_mixture()
-    for name, sizes, each in (('traits', _VALIDATION_SIZES if traits else [], tables_each), ('long', _LONG_SIZES if long else [], tables_each // 12)):
+    for name, sizes, each in (('traits', _VALIDATION_SIZES if traits else [], tables_each), ('long', _LONG_SIZES if long else [], tables_each // 6)):
         for s, f in sizes:
             rng = RandomSource(seed + zlib.crc32(f'{name} {s} {f}'.encode()))
             episodes.append((name, split_encoded(rng, sample_tables(rng, each, s + 64, f, mixture=mixture, task=task, traits=traits), s, task)))
