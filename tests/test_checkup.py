@@ -80,15 +80,20 @@ def test_fit_says_what_is_serious_once(caplog, tmp_path):
     assert len(pipe.describe()['findings']) == 2
     assert TabularPipeline.load(pipe.save(tmp_path / 'p.tabtune')).describe() == pipe.describe()
 
+def test_labels_for_each_row_are_no_sign_that_a_column_tells_them():
+    with warnings.catch_warnings(action='ignore'): est = MitraClassifier('small', experts=None).fit(ordinary()[:80], [f'user{v}' for v in range(80)])
+    assert est.findings_ == []
+    assert 'labels alike' in [f.kind for f in check_table(ordinary(), np.where(LABELS == 'yes', 'Köln', np.where(rng.random(N) < .5, 'Ko\u0308ln', 'Ulm')))]
+
 DECISIONS = dict(  # settings of an estimator -> the columns that `fit` still speaks of
-    nothing=({}, {'closed', 'order'}), kind=(dict(column_types=dict(order='category')), {'closed'}), steps=(dict(processor_params=dict(scaling_strategy='robust')), {'closed', 'order'}),
+    nothing=({}, {'closed', 'order'}), kind=(dict(column_types=dict(order='category')), {'closed'}), nested=(dict(column_types__order='text'), {'closed'}), steps=(dict(processor_params=dict(scaling_strategy='robust')), {'closed', 'order'}),
     selection=(dict(processor_params=dict(feature_selection_strategy='anova', n_features=1)), {'closed'}))
 
 @pytest.mark.parametrize('choice', DECISIONS)
 def test_fit_is_silent_about_what_was_decided(choice):
     settings, columns = DECISIONS[choice]
     with warnings.catch_warnings(action='ignore'):
-        est = MitraClassifier('small', experts=None, **settings).fit(ordinary().assign(closed=COLUMNS['leak'][0], order=COLUMNS['uuid'][0]), LABELS)
+        est = MitraClassifier('small', experts=None).set_params(**settings).fit(ordinary().assign(closed=COLUMNS['leak'][0], order=COLUMNS['uuid'][0]), LABELS)
     assert {f.column for f in est.findings_} == columns
 
 def test_the_folds_of_a_cross_validation_say_it_once(caplog):
