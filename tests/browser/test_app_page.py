@@ -23,9 +23,9 @@ def people(tmp_path):
 @pytest.fixture
 def address(browser, people, tmp_path, tmp_path_factory):
     "Where the app answers."
-    command = [sys.executable, '-m', 'tabtune.cli', 'app', 'people.csv', '--port', str(free_port()), '--no_browser']
-    p = subprocess.Popen(command, env=environment(tmp_path_factory.mktemp('home')), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try: yield re.search(r'http\S+', p.stdout.readline())[0]
+    command = [sys.executable, '-m', 'tabtune.cli', 'app', 'people.csv', '--port', str(free_port()), '--no-browser']
+    p = subprocess.Popen(command, env=environment(tmp_path_factory.mktemp('home')), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try: yield next(found[0] for line in p.stdout if (found := re.search(r'http\S+token=\S+', line)))
     finally: p.terminate(); p.wait(30)
 
 def test_from_a_file_to_predictions(page, address, people, tmp_path):
