@@ -11,7 +11,7 @@ from .explain import methods as _methods  # registers the methods that come with
 
 _HOMES = dict(  # public name -> the module that defines it
     TabularPipeline='estimators.pipeline', check_table='data.checkup', TabularLeaderboard='leaderboard.leaderboard',
-    MitraClassifier='estimators.classifier', MitraRegressor='estimators.regressor',
+    Student='estimators.student', MitraClassifier='estimators.classifier', MitraRegressor='estimators.regressor',
     load_checkpoint='model.checkpoints', save_checkpoint='model.checkpoints', Mitra='model.mitra',
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
     read_table='data.reading_files', TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning',

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..model.checkpoints import check_task, load_checkpoint
 from ..data.processing import encoder_from_state
-from ..core.shapes import CheckpointError, InputError, TabTuneError
+from ..core.shapes import CheckpointError, TabTuneError
 from .plain_state import check_parts, dump_state, load_state
 
 # %% ../../nbs/estimators/04_saving.ipynb #0f5acd22

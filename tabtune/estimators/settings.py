@@ -37,7 +37,7 @@ def _check_places(**given):  # each of the dictionaries, by name
             home = next((h for h, keys in _KEYS_OF.items() if key in keys), what)
             if key in _KEYS_OF[what] or home == what: continue
             if (what, key) == ('tuning_params', 'dropout'):
-                warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
+                if params[key] is not None: warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
             else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../../nbs/estimators/04a_settings.ipynb #ec13d694
