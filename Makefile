@@ -4,11 +4,12 @@ PYTHON ?= python3
 WORKERS ?= 2
 FUZZ ?= 500
 LAB_ARGS ?=
+APP_ARGS ?=
 BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-quick browser fuzz notebooks docs lab export readme clean
+.PHONY: help setup demo app test bench-quick browser fuzz notebooks docs lab export readme clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -20,6 +21,9 @@ demo: setup ## fit, predict and draw: writes build/demo.png
 	@echo "demo: a prediction from the bundled weights"
 	@mkdir -p build
 	@$(BIN)/tabtune demo
+
+app: setup ## the page from a file to predictions, in a browser (APP_ARGS='data.csv --target y')
+	@$(BIN)/tabtune app $(APP_ARGS)
 
 test: setup ## house rules, every notebook, then pytest
 	@echo "test: modules, README and notebooks in step?"

@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tabtune import MitraClassifier
 from tabtune.estimators.metrics import classification_metrics
-from tabtune.leaderboard.registry import make_model
+from tabtune.estimators.registry import make_model
 
 def scores(model, X, y, X_test, y_test, who) -> dict:
     "AUC and log loss of a classifier, its probabilities kept away from 0."

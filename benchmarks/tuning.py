@@ -2,12 +2,14 @@
 
     python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
     python benchmarks/tuning.py recipes [--tables order cats ...] [--recipes 512:1:2e-3:80 ...] [--regression] [--out benchmarks/tuning_recipes.csv]
+    python benchmarks/tuning.py tables [--tables order cats ...] [--rows 2000] [--seeds 0 1] [--strategy base-ft] [--params auto] [--out benchmarks/tuning_tables.csv]
     python benchmarks/tuning.py suite SUITE [--model medium-regression] [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
                                                          [--out tuning.csv]
 
 `speed` tunes on a random table with the default settings, each strategy in a process of its own, so that peak memory is its own.
 `recipes` tunes on synthetic tables with known rules, once for each recipe (support = query rows : episodes of a batch : rate : steps, for warm-up and
 half a cosine), and scores 2,000 new rows from 1,000 support rows; nothing is chosen in between, so a loss can rise as well as fall.
+`tables` fits synthetic tables with known rules untuned and tuned, as a user would, and scores 2,000 new rows.
 `suite` fits every data set of the model's task untuned and tuned, and prints both, their difference, and which was kept; `--out`
 adds each fit to a file as it comes. It is for looking, never for choosing. `show tuning.csv ...` prints the summary of such files.
 """
@@ -58,6 +60,11 @@ def rule(name, n, r):
         m = [N(12) for _ in range(6)]; c = r.integers(0, 12, size=(n, 6)); x = np.c_[c.astype(float), N(n, 3)]
         return x, sum(m[i][c[:, i]] for i in range(6)) / 2 + x[:, 6] + .5 * N(n)
     if name == 'pairs': x = N(n, 12); return x, x[:, 0] * x[:, 1] + x[:, 2] * x[:, 3] + x[:, 4] * x[:, 5] + .3 * N(n)
+    if name == 'equal': x = np.c_[r.integers(0, 6, size=(n, 2)).astype(float), N(n, 6)]; return x, np.abs(x[:, 0] - x[:, 1]) < 1.5  # near codes
+    if name == 'wide':  # 200 noisy copies of five hidden numbers
+        z = N(n, 5); x = z[:, np.arange(200) % 5] + 1.5 * N(n, 200); return x, z[:, 0] * z[:, 1] + z[:, 2]
+    if name == 'ratio': x = np.exp(1.5 * N(n, 9)); return x, np.log(x[:, 0] * x[:, 1] / (x[:, 2] * x[:, 3])) + .3 * N(n)  # far from the prior's cells
+    if name == 'angle': x = N(n, 7); return x, np.sin(3 * np.arctan2(x[:, 0], x[:, 1]))  # six sectors of a plane
     raise SystemExit(f'no table {name}')
 
 def structured(name, n, seed, regression):
@@ -94,6 +101,33 @@ def recipes(a):
             size, batch, rate, steps = text.split(':')
             row = one_recipe(name, (int(size), int(batch), float(rate), int(steps)), a.rows, a.seed, a.regression); print(row, flush=True)
             if a.out: pd.DataFrame([row]).to_csv(a.out, mode='a', index=False, header=not a.out.exists(), float_format='%.5g')
+
+TABLES = ['order', 'cats', 'sines', 'pairs', 'tree', 'proto', 'equal', 'wide', 'ratio', 'angle']
+
+def one_table(name, rows, seed, strategy, params) -> dict:
+    "Fit a table untuned and tuned, and score 2,000 new rows."
+    from sklearn.metrics import log_loss, roc_auc_score
+    from tabtune import TabularPipeline
+    x, y = structured(name, rows + 2000, seed, False)
+    out, model = dict(table=name, rows=rows, seed=seed, strategy=strategy), dict(seed=seed)
+    for when, how in (('before', 'inference'), ('after', strategy)):
+        cpu = time.process_time()
+        pipe = TabularPipeline(tuning_strategy=how, tuning_params=None if how == 'inference' else params, model_params=model).fit(x[:rows], y[:rows])
+        p = pipe.predict_proba(x[rows:])[:, 1]
+        out |= {f'loss_{when}': log_loss(y[rows:], p), f'auc_{when}': roc_auc_score(y[rows:], p)}
+    report = pipe.describe()
+    return out | {k: report.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'best_step', 'steps')} | dict(cpu_seconds=round(time.process_time() - cpu, 1))
+
+def tables(a):
+    rows = []
+    for seed in a.seeds:
+        for name in a.tables:
+            rows.append(one_table(name, a.rows, seed, a.strategy, a.params if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False)))
+            if a.out: pd.DataFrame(rows[-1:]).to_csv(a.out, mode='a', index=False, header=not a.out.exists(), float_format='%.5g')
+            print(rows[-1], flush=True)
+    t = pd.DataFrame(rows)
+    print(t.to_string(), f"\nmean log loss {t.loss_before.mean():.4f} -> {t.loss_after.mean():.4f} ({t.loss_after.mean() / t.loss_before.mean() - 1:+.1%}), mean of the ratios "
+          f"{(t.loss_after / t.loss_before).mean() - 1:+.1%}; kept {(t.kept == 'tuned').mean():.0%}; worst AUC {(t.auc_after - t.auc_before).min():+.4f}, worst log loss {(t.loss_after - t.loss_before).max():+.4f}")
 
 SCORES = dict(classification=('auc', 'logloss'), regression=('r2', 'rmse'))  # the first: more is better; the second: less
 
@@ -159,6 +193,9 @@ def main():
     s.add_argument('--tables', nargs='+', default=['order', 'cats', 'sines', 'pairs', 'tree', 'proto']); s.add_argument('--recipes', nargs='+', default=['512:1:2e-3:80'])
     s.add_argument('--rows', type=int, default=2000); s.add_argument('--seed', type=int, default=0); s.add_argument('--regression', action='store_true')
     s.add_argument('--out', type=Path, help='a CSV file to add each run to')
+    s = sub.add_parser('tables'); s.set_defaults(run=tables)
+    s.add_argument('--tables', nargs='+', default=TABLES); s.add_argument('--rows', type=int, default=2000); s.add_argument('--seeds', type=int, nargs='+', default=[0])
+    s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='auto', help='tuning_params as JSON, or auto'); s.add_argument('--out', type=Path)
     s = sub.add_parser('suite'); s.set_defaults(run=suite)
     s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
     s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')

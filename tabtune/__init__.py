@@ -15,7 +15,7 @@ _HOMES = dict(  # public name -> the module that defines it
     load_checkpoint='model.checkpoints', save_checkpoint='model.checkpoints', Mitra='model.mitra',
     MitraConfig='core.config', TuningConfig='core.config', LoraSettings='core.config',
     read_table='data.reading_files', TableEncoder='data.encode', TableProcessor='data.processing', tune='training.tuning',
-    recommend='training.recommend',
+    recommend='training.recommend', app='widgets.app',
     feature_importance='explain.importance', similar_rows='explain.importance', get_attention_weights='explain.attention_maps')
 _DOORS = ('dashboard', 'metrics', 'priors')  # short names of modules
 

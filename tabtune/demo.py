@@ -17,16 +17,17 @@ from fastcore.script import call_parse
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.model_selection import train_test_split
 
+from .data.reading_files import read_table
 from .core.shapes import CheckpointError, short_errors
 from .estimators.classifier import MitraClassifier
 from .estimators.metrics import classification_metrics
-from .leaderboard.registry import make_model
+from .estimators.registry import make_model
 from .model.checkpoints import bundled, find_checkpoint, read_card
 
 # %% ../nbs/90_demo.ipynb #9bec6f11
 def titanic() -> tuple:  # (X, y)
     "Who survived the Titanic: numbers, strings and missing cells. The table comes with the package."
-    df = pd.read_csv(files('tabtune') / 'examples' / 'titanic.csv.gz')
+    df = read_table(files('tabtune') / 'examples' / 'titanic.csv.gz')
     return df.drop(columns='survived'), df.survived
 
 # %% ../nbs/90_demo.ipynb #43b3932c

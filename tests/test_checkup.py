@@ -4,6 +4,7 @@ import logging, warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import cross_val_score
 
 from tabtune import MitraClassifier, TabularPipeline, check_table
 from tabtune.core.shapes import ConfigError, InputError
@@ -61,6 +62,23 @@ def test_fit_says_what_is_serious_once(caplog, tmp_path):
     assert 'closed: gives the target away' in said and 'order: identifier' in said and 'odd' not in said
     assert len(pipe.describe()['findings']) == 2
     assert TabularPipeline.load(pipe.save(tmp_path / 'p.tabtune')).describe() == pipe.describe()
+
+DECISIONS = dict(  # settings of an estimator -> the columns that `fit` still speaks of
+    nothing=({}, {'closed', 'order'}), kind=(dict(column_types=dict(order='category')), {'closed'}), steps=(dict(processor_params=dict(scaling_strategy='robust')), {'closed', 'order'}),
+    selection=(dict(processor_params=dict(feature_selection_strategy='anova', n_features=1)), {'closed'}))
+
+@pytest.mark.parametrize('choice', DECISIONS)
+def test_fit_is_silent_about_what_was_decided(choice):
+    settings, columns = DECISIONS[choice]
+    with warnings.catch_warnings(action='ignore'):
+        est = MitraClassifier('small', experts=None, **settings).fit(ordinary().assign(closed=COLUMNS['leak'][0], order=COLUMNS['uuid'][0]), LABELS)
+    assert {f.column for f in est.findings_} == columns
+
+def test_the_folds_of_a_cross_validation_say_it_once(caplog):
+    X = ordinary().assign(order_of_the_folds=COLUMNS['uuid'][0])
+    with caplog.at_level(logging.WARNING), warnings.catch_warnings(action='ignore'):
+        cross_val_score(MitraClassifier('small', experts=None), X, LABELS, cv=3)
+    assert [r.getMessage().count('identifier') for r in caplog.records if 'order_of_the_folds' in r.getMessage()] == [1]
 
 @pytest.mark.parametrize('y, words', [(['yes', 'yes ', 'no', 'no'] * 50, r"labels alike: \['yes', 'yes '\]"), ([f'${v:,.2f}' for v in rng.lognormal(7, 1, N)], 'looks like a regression'),
     ([f'A-{v:x}' for v in rng.permutation(N)], 'looks like an identifier'), ([f'{v:.1f}' for v in rng.integers(2, 12, N) / 2], 'pd.to_numeric')],

@@ -132,8 +132,22 @@ def test_a_public_name_that_no_user_meets_is_caught(tmp_path):
     found = [*check.public_problems(tmp_path)]
     assert len(found) == 1 and found[0].startswith('nbs/core/03_cellar.ipynb: no tutorial, page, test or benchmark has the public name stair.')
 
+def test_two_chapters_with_one_number_are_caught(tmp_path):
+    for name in ('core/03_cellar', 'core/03_attic', 'core/03a_stairs', 'data/03_cellar'): chapter(tmp_path, name, 'x = 1')
+    assert [*check.number_problems(tmp_path)] == ['nbs/core/03_cellar.ipynb: has the number 03, as 03_attic.ipynb has. Mend: a number of its own, such as 03a']
+
+@pytest.mark.parametrize('cell, caught', {
+    'from tabtune.core.cellar import _lamp': True, 'def f(house): return house._lamp': True, 'def f(self): return self.house._lamp': True,
+    'def f(self): return self._lamp': False, 'def f(house): return house._meta': False, 'def f(house): return house.__dict__': False,
+    'class House: _lamp = 1\ndef f(house): return house._lamp': False}.items(),
+    ids=['import', 'attribute', 'attribute of a part', 'self', 'defined outside tabtune', 'dunder', 'defined in the same module'])
+def test_a_private_name_of_another_module_is_caught(tmp_path, cell, caught):
+    chapter(tmp_path, 'core/03_cellar', '_lamp = 1')
+    chapter(tmp_path, 'data/04_attic', cell)
+    assert [p.split(' Mend')[0] for p in check.private_problems(tmp_path)] == ['nbs/data/04_attic.ipynb: uses _lamp, which is private to core.cellar.'] * caught
+
 def test_imports_are_among_the_problems(root, monkeypatch):
-    for part in ('module', 'index', 'readme', 'notebook', 'public', 'link', 'collection'): monkeypatch.setattr(check, f'{part}_problems', lambda root: [])
+    for part in ('module', 'index', 'readme', 'notebook', 'number', 'public', 'private', 'link', 'collection'): monkeypatch.setattr(check, f'{part}_problems', lambda root: [])
     assert check.problems(root) == []
     monkeypatch.setattr(chapters, 'PACKAGES', chapters.PACKAGES[::-1])
     assert any(p.startswith('nbs/training/09_tuning.ipynb: imports tabtune.model') for p in check.problems(root))

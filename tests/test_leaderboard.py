@@ -104,7 +104,7 @@ def test_a_candidate_that_kills_its_process_is_one_failed_row(iris):
     assert 'no result from its process (TerminatedWorkerError' in t.error.iloc[-1]
 
 def test_a_hub_that_is_offline_is_tried_once(iris):
-    from tabtune.leaderboard.registry import MODELS, peer_spec, register_model
+    from tabtune.estimators.registry import MODELS, peer_spec, register_model
     attempts = []
     class Offline(BaseEstimator):
         def __init__(self, random_state=None): self.random_state = random_state

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 
 from tabtune import TabularLeaderboard
-from tabtune.leaderboard.registry import count_parameters, find_model, make_model
+from tabtune.estimators.registry import count_parameters, find_model, make_model
 
 def tabicl_weights(path, task):
     from tabicl._model.tabicl import TabICL

@@ -6,9 +6,12 @@ import torch
 
 from tabtune.model.checkpoints import load_checkpoint, read_card
 from tabtune.training.episodes import PriorEpisodes
+from tabtune.core.config import MitraConfig
+from tabtune.model.mitra import Mitra
+from tabtune.training import pretrain
 from tabtune.training.pretrain import Pretraining, arch_config
 from tabtune.training.callbacks import History
-from tabtune.training.loop import LoopSettings
+from tabtune.training.loop import LOSSES, Callback, LoopSettings
 
 def command(out, *more):
     return [sys.executable, '-m', 'tabtune.training.pretrain', '--arch', 'small', '--cells', '1500', '--threads', '1', '--out', str(out), *more]
@@ -120,3 +123,41 @@ def test_a_wrong_option_is_one_line(options, words, tmp_path):
 def test_the_command_runs_as_a_module():
     done = subprocess.run([sys.executable, '-m', 'tabtune.cli', 'compair'], capture_output=True, text=True)
     assert done.returncode == 2 and "there is no command 'compair'; did you mean 'compare'?" in done.stderr
+
+@pytest.mark.parametrize('task', ['classification', 'regression'])
+def test_landmarks_that_are_all_rows_give_the_gradients_of_the_plain_path(task):
+    torch.manual_seed(0)
+    model = Mitra(MitraConfig(32, num_layers=2, dropout=0.0, task=task))
+    for p in model.experts.parameters(): torch.nn.init.normal_(p, std=0.1)  # they start at zero, which would hide a fault
+    ep = next(PriorEpisodes(1, cells=1500, min_support=60, late=1.0, task=task))
+    gradients = []
+    for reading in ({}, dict(landmarks=torch.arange(ep.sizes[1]).expand(len(ep), -1))):
+        model.zero_grad()
+        loss = LOSSES[task](model, ep, **reading)
+        loss.backward()
+        gradients.append([loss.item()] + [p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 20
+    for a, b in zip(*gradients): assert torch.allclose(torch.as_tensor(a), torch.as_tensor(b), atol=1e-5, rtol=1e-3)
+
+def test_the_long_stage_of_the_second_generation_is_resumed_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, 'validation_set', lambda **kw: [])
+    monkeypatch.setattr(pretrain, 'validation_extras', lambda *a, **kw: [])
+    monkeypatch.setitem(pretrain._BASELINES, 'classification', lambda episodes: {})
+    def make(name, steps):
+        settings = LoopSettings(n_steps=4, learning_rate=1e-3, warmup_steps=1)
+        run = Pretraining(arch_config('small'), tmp_path/name, settings, 5, dict(graph=1, categories=1), traits=dict(imbalance=0.5, drift=0.5), many_classes=0.5,
+                          row_landmarks=64, quiet=True, cells=4000, min_support=150, max_support=400, late=1.0)
+        run.trainer.callbacks.append(Stop(steps))
+        return run
+    class Stop(Callback):
+        def __init__(self, at): self.at = at
+        def on_step(self, state): state.step == self.at and state.stop()
+    whole = make('whole', 9)
+    whole.run()
+    stopped = make('stopped', 2)
+    stopped.run(); stopped.save()
+    again = make('stopped', 9)
+    again.run(resume=True)
+    b = again.trainer.raw_model.state_dict()
+    assert [k for k, v in whole.trainer.raw_model.state_dict().items() if not torch.equal(v, b[k])] == []
+    assert read_card(tmp_path/'stopped')['row_landmarks'] == 64

@@ -56,7 +56,7 @@ def test_any_kind_can_be_fitted_to_any_column(name, other):
     for z in c.encode(s, unreadable): assert z.dtype == np.float32 and z.shape == (len(s),)
 
 def test_baselines_get_numbers_and_levels():
-    from tabtune.leaderboard.registry import PlainTable
+    from tabtune.estimators.adapted import PlainTable
     df = pd.DataFrame(EXAMPLES)
     plain = PlainTable().fit(df).transform(df)
     names = [c.kind for c in TableEncoder().fit(df).columns_ for _ in c.outputs()]
@@ -113,7 +113,7 @@ def test_a_toy_is_used_end_to_end(rating, tmp_path):
     assert processing_summary(steps).done[0] == 'number of stars, mean for missing cells, standard scaling'
 
 def test_a_toy_reaches_baselines_and_the_form(rating):
-    from tabtune.leaderboard.registry import PlainTable
+    from tabtune.estimators.adapted import PlainTable
     from tabtune.widgets.form_fields import describe_column
     df, _ = table()
     plain = PlainTable().fit(df).transform(df)

@@ -11,7 +11,8 @@ from tabtune import TabularLeaderboard
 from tabtune.core.shapes import ConfigError
 from tabtune.leaderboard.compare import default_models, main
 from tabtune.leaderboard.evaluation import Candidate, candidate_estimator
-from tabtune.leaderboard.registry import (FORMS, MODEL_KINDS, MODELS, ModelSpec, Adapted, find_model, installed, list_models, make_model,
+from tabtune.estimators.adapted import FORMS, Adapted
+from tabtune.estimators.registry import (MODEL_KINDS, MODELS, ModelSpec, find_model, installed, list_models, make_model,
                                           model_names, package_of, register_model, why_not)
 
 SPECS = {f'{name} ({task})': spec for (task, name), spec in MODELS.items()}

@@ -11,7 +11,8 @@ from tabtune.model.checkpoints import read_card
 from tabtune.training.episodes import PriorEpisodes
 from tabtune.training.loop import LoopSettings
 from tabtune.training.pretrain import Pretraining, validation_loss, validation_set
-from tabtune.training.priors import PRIORS, Prior, RandomSource, default_mixture, register_prior, sample_tables
+from tabtune.training.priors import (PRIORS, TRAITS, Prior, RandomSource, default_mixture, register_prior, sample_tables, second_mixture,
+                                     second_traits)
 
 FIRST = ['causal', 'forest', 'additive', 'clusters']  # the priors of the bundled weights
 BEFORE = default_mixture()  # what is registered today, without the toys of this file
@@ -51,7 +52,8 @@ def test_a_record_is_complete(name):
 @pytest.mark.parametrize('name', PRIORS)
 def test_a_prior_draws_what_it_should(name, rows, columns, classes):
     n_classes = torch.tensor([2, classes, classes])
-    x, score = PRIORS[name].draw(RandomSource(1), rows, columns, classes, n_classes)
+    x, score, *levels = PRIORS[name].draw(RandomSource(1), rows, columns, classes, n_classes)
+    assert all(l.shape == (3, columns) and ((x.amax(1) < l) | (l == 0)).all() for l in levels)
     assert x.shape == (3, rows, columns) and score.shape == (3, rows, classes)
     assert x.isfinite().all() and score.isfinite().all()
     again = PRIORS[name].draw(RandomSource(1), rows, columns, classes, n_classes)
@@ -160,3 +162,44 @@ def test_a_decorator_without_a_description_is_refused():
     (dict(forest=-1, causal=1), 'weights must be 0 or more')], ids=['misspelt', 'all zero', 'empty', 'negative'])
 def test_a_mixture_that_cannot_be_drawn_is_explained(mixture, words):
     with pytest.raises(ConfigError, match=words): sample_tables(RandomSource(0), 2, 20, 3, mixture=mixture)
+
+@pytest.mark.parametrize('task', TASKS)
+@pytest.mark.parametrize('name', TRAITS)
+def test_a_trait_is_complete_and_leaves_other_tables_alone(name, task):
+    t = TRAITS[name]
+    assert t.name == name == t.change.__name__ and t.change.__doc__ and 10 < len(t.description) < 100 and 0 < t.share <= 1
+    draw = lambda share: sample_tables(RandomSource(3), 12, 60, 6, mixture=dict(additive=1), task=task, traits={name: share})
+    all_, again = draw(1.0), draw(1.0)
+    assert same(all_, again) and not all_.x.isinf().any() and all_.y.isfinite().all() and all_.x.shape == (12, 60, 6)
+    only = dict(imbalance='classification', label_noise='classification', odd_targets='regression').get(name, task)  # others are for both
+    if t.stage != 'keep': assert same(all_, draw(1e-9)) == (only != task)
+
+def test_traits_switched_off_change_nothing():
+    draw = lambda traits: sample_tables(RandomSource(3), 12, 60, 6, traits=traits)
+    assert same(draw(dict(missing=0.5) | {n: 0 for n in TRAITS if n != 'missing'}), draw(dict(missing=0.5)))
+    assert same(draw({}), draw(None))
+
+@pytest.mark.parametrize('name, measure, least', [
+    ('missing', lambda t: t.x.isnan().float().mean(), 0.02),
+    ('imbalance', lambda t: (torch.nn.functional.one_hot(t.y, 10).float().mean(1).masked_fill(torch.arange(10) >= t.n_classes[:, None], 1).amin(1) < 0.05).float().mean(), 0.3),
+    ('few_values', lambda t: (t.levels > 1).float().mean(), 0.1)], ids=['missing', 'imbalance', 'few values'])
+def test_a_trait_is_seen_in_the_tables(name, measure, least):
+    draw = lambda **kw: sample_tables(RandomSource(5), 100, 200, 6, mixture=dict(additive=1), **kw)
+    assert measure(draw(traits={name: 1.0})) > least
+
+def test_the_second_generation_streams_and_resumes():
+    make = lambda seed: PriorEpisodes(seed, mixture=second_mixture(), traits=second_traits(), many_classes=0.5, cells=1500)
+    a, b = make(3), make(4)
+    for _ in range(5): next(a)
+    b.load_state_dict(a.state_dict())
+    for _ in range(5): assert same_episode(next(a), next(b))
+
+def test_labels_of_queries_do_not_reach_the_columns():
+    "What the levels of categories tell is learnt from the support: other labels of the queries change no cell."
+    from dataclasses import replace as changed
+    from tabtune.training.episodes import split_encoded
+    t = sample_tables(RandomSource(1), 8, 200, 5, mixture=dict(categories=1), traits=second_traits())
+    y = t.y.clone()
+    y[:, 150:] = (y[:, 150:] + 1) % t.n_classes[:, None]
+    a, b = (split_encoded(RandomSource(2), changed(t, y=labels), 150) for labels in (t.y, y))
+    assert torch.equal(a.x_query.nan_to_num(9), b.x_query.nan_to_num(9)) and torch.equal(a.x_support.nan_to_num(9), b.x_support.nan_to_num(9))

@@ -82,7 +82,7 @@ def test_a_bold_model_gets_wider_intervals(fitted):
     import copy
     reg, X, y = fitted
     bold = copy.deepcopy(reg)
-    bold._reset_calibration(); bold.caches_ = {}
+    bold.reset_calibration(); bold.caches_ = {}
     with torch.no_grad(): bold.model_.final_layer.shape.bias[-1] -= 2  # a seventh of the spread
     share = lambda low, high: ((low <= y) & (y <= high)).mean()
     naive = bold.predict(X, output='quantiles', quantiles=[0.05, 0.95])
@@ -209,7 +209,7 @@ def test_the_corrected_mean_is_found_once_and_saved(suffix, tmp_path, monkeypatc
     assert len(calls) == 1
     with warnings.catch_warnings(action='ignore'): other = TabularPipeline.load(pipe.save(tmp_path/f'pipe{suffix}'))
     np.testing.assert_array_equal(other.predict(x[200:]), p)
-    pipe.estimator_._reset_calibration()
+    pipe.estimator_.reset_calibration()
     np.testing.assert_array_equal(pipe.predict(x[200:]), p)
     assert len(calls) >= 2
 

@@ -4,10 +4,11 @@
 2. The tables of chapters in nbs/index.ipynb are what the chapters give, and README.md is what nbs/index.ipynb gives.
 3. Notebooks are clean: no outputs, no execution counts, no widget state.
 4. A module imports only from the packages before its own and from smaller numbers of its own package, also inside functions;
-   no exported cell has more than 60 lines.
+   no two chapters of a package have the same number; no exported cell has more than 60 lines.
 5. A name in a module's `__all__` is one that users meet: in a tutorial, the documentation, a test, a benchmark.
-6. Links in notebooks lead somewhere, and the index lists every chapter.
-7. Two processes collect the same tests in the same order (pytest-xdist needs that), and each parametrised test has an id that
+6. No module uses a private name, one that begins with an underscore, of another module: neither by an import nor as an attribute.
+7. Links in notebooks lead somewhere, and the index lists every chapter.
+8. Two processes collect the same tests in the same order (pytest-xdist needs that), and each parametrised test has an id that
    a person chose.
 """
 import ast, json, os, re, shutil, subprocess, sys, tempfile, time
@@ -113,8 +114,39 @@ def import_problems(root):
             lines = [line for line in cell.splitlines() if line.strip() and not line.lstrip().startswith('#|')]
             if len(lines) > LONGEST: yield f'{where}: {len(lines)} lines in the cell "{lines[0][:50]}". Mend: split it, at most {LONGEST}'
 
-UNSORTED = ('data.*', 'training.strategies', 'training.recommend', 'training.comparison',
-            'training.tuning')  # modules whose `__all__` still holds names of their own or of other modules; the aim is ()
+def number_problems(root):
+    "Chapters of one package with the same number, so that their names decide which may import from the other."
+    numbers = {}
+    for path, _ in library_notebooks(root).values():
+        number = path.name.split('_')[0]
+        first = numbers.setdefault((path.parent, number), path)
+        if first != path: yield (f'{path.relative_to(root).as_posix()}: has the number {number}, as {first.name} has. '
+                                 f'Mend: a number of its own, such as {number}a')
+
+def own_names(tree):
+    "Names that a module defines: functions, classes, variables, attributes that are set."
+    return {getattr(n, 'name', None) or getattr(n, 'id', None) or n.attr for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))
+            or isinstance(n, (ast.Name, ast.Attribute)) and isinstance(n.ctx, ast.Store)}
+
+def is_private(name): return name.startswith('_') and not name.startswith('__')
+
+def private_uses(tree):
+    "Private names that a module imports from tabtune, or takes from any object but its own `self` and `cls`."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('tabtune'): yield from (a.name for a in node.names if is_private(a.name))
+        elif isinstance(node, ast.Attribute) and is_private(node.attr) and ast.unparse(node.value) not in ('self', 'cls'): yield node.attr
+
+def private_problems(root):
+    "Private names of one module that another one uses."
+    trees = {m: ast.parse('\n\n'.join(cells)) for m, (_, cells) in library_notebooks(root).items()}
+    names = {m: own_names(tree) for m, tree in trees.items()}
+    for module, (path, _) in library_notebooks(root).items():
+        for name in sorted({*private_uses(trees[module])} - names[module]):
+            homes = sorted(m for m in names if name in names[m])
+            if homes: yield (f'{path.relative_to(root).as_posix()}: uses {name}, which is private to {" and ".join(homes)}. '
+                             'Mend: a name without underscore and a docstring there, or move the code to where it belongs')
+
+UNSORTED = ('data.*',)  # modules whose `__all__` still holds names of their own or of other modules; the aim is ()
 USERS = ('nbs/*.ipynb', 'nbs/tutorials/*.ipynb', 'docs/pages/*.md', 'docs/*.py', 'tests/**/*.py', 'benchmarks/*.py', 'benchmarks/*.md', '*.md')
 
 def public_names(path):
@@ -188,7 +220,7 @@ def problems(root):
     "All that is wrong in `root`, one line each."
     root = Path(root)
     return [*module_problems(root), *index_problems(root), *readme_problems(root), *notebook_problems(root), *import_problems(root),
-            *public_problems(root), *link_problems(root), *collection_problems(root)]
+            *number_problems(root), *public_problems(root), *private_problems(root), *link_problems(root), *collection_problems(root)]
 
 if __name__ == '__main__':
     found = problems(ROOT)

@@ -215,7 +215,8 @@ class ModelSettings:
     d_ff: int = setting(None, 'width of the feed-forward; automatic: 2 × d_model', 64, 512, kind=int)
     num_heads: int = setting(None, 'attention heads; automatic: d_model / 16', 2, 8, kind=int)
     num_layers: int = setting(None, 'blocks: more see finer structure and cost more; automatic: 2', 1, 4, kind=int)
-    dropout: float = setting(None, 'in training only; more against overfitting; automatic: 0 in tuning, 0.1 in pre-training', 0.0, 0.3, kind=float)
+    dropout: float = setting(None, 'in training only; more against overfitting; automatic: 0 in tuning, 0.1 in pre-training', 0.0, 0.3,
+                             kind=float)
     seed: int = setting(42, 'the same seed gives the same result; None: another one each time', 0, optional=True)
     n_estimators: int = setting(1, 'members whose probabilities are averaged: slower, often a little better', 1, 32)
     max_support: int = setting(None, 'support rows at most; automatic: as many as fit into memory', 1, kind=int)
@@ -227,8 +228,8 @@ class ModelSettings:
     calibrate: bool = setting(False, 'fit a temperature on held-out rows')
     class_weight: object = setting(None, "weights of classes: 'balanced' or a dict; their probabilities are multiplied by it", kind=object)
     n_landmarks: int = setting(None, 'rows that row attention reads of a longer table; automatic: 1,000 beyond 2,000 rows', 10, kind=int)
-    experts: object = setting('auto', "estimators blended with Mitra: 'auto' (boosted trees from 2,500 rows on), None (Mitra alone) or a list of "
-                                      "'trees' and scikit-learn estimators", kind=object)
+    experts: object = setting('auto', "estimators blended with Mitra: 'auto' (boosted trees from 2,500 rows on), None (Mitra alone) or "
+                                      "a list of 'trees' and scikit-learn estimators", kind=object)
 
     def __post_init__(self):
         check_choice('calibrate', self.calibrate, (True, False))
@@ -312,13 +313,16 @@ class TuningConfig:
     "Everything that decides how a model is tuned (`tuning_params`)."
     device: str = setting('auto', 'where to train: auto, cpu, cuda or mps', kind=str)
     epochs: int = setting(None, 'passes of steps_per_epoch steps; the model is validated after each', 1, 10_000, slider=(1, 20), kind=int)
-    learning_rate: float = setting(None, "peak rate after warm-up; automatic: the rate measured for this model's size", 1e-8, 1.0, slider=(1e-6, 1e-2),
+    learning_rate: float = setting(None, "peak rate after warm-up; automatic: the rate measured for this model's size", 1e-8, 1.0,
+                                   slider=(1e-6, 1e-2),
                                    log=True, kind=float)
     optimizer: str = setting('adamw', 'update rule', choices=('adamw', 'adam', 'sgd'))
-    weight_decay: float = setting(None, 'decay of weight matrices towards zero; more against overfitting', 0.0, 1.0, slider=(0.0, 0.3), kind=float)
+    weight_decay: float = setting(None, 'decay of weight matrices towards zero; more against overfitting', 0.0, 1.0,
+                                  slider=(0.0, 0.3), kind=float)
     support_size: int = setting(None, 'support rows of an episode', 1, 100_000, slider=(16, 1024), kind=int)
     query_size: int = setting(None, 'query rows of an episode', 1, 100_000, slider=(16, 1024), kind=int)
-    n_episodes: int = setting(None, 'upper bound of episodes in all; automatic: as many as the epochs take', 1, 10_000_000, slider=(50, 5000), kind=int)
+    n_episodes: int = setting(None, 'upper bound of episodes in all; automatic: as many as the epochs take', 1, 10_000_000,
+                              slider=(50, 5000), kind=int)
     steps_per_epoch: int = setting(None, 'optimiser steps of an epoch', 1, 1_000_000, slider=(5, 200), kind=int)
     batch_size: int = setting(None, 'episodes of one forward pass; keep it small', 1, 1024, slider=(1, 8), kind=int)
     gradient_accumulation_steps: int = setting(None, 'forward passes of one optimiser step', 1, 1024, slider=(1, 16), kind=int)

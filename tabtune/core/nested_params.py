@@ -16,7 +16,8 @@ class NestedParams:
     def get_params(self, deep=True):
         "Parameters by name; with `deep` also those inside the dictionaries."
         params = super().get_params(deep)
-        inside = {f'{name}__{k}': v for name, d in params.items() if name.endswith('_params') and isinstance(d, Mapping) for k, v in d.items()}
+        inside = {f'{name}__{k}': v for name, d in params.items() if name.endswith('_params') and isinstance(d, Mapping)
+                  for k, v in d.items()}
         return params | inside if deep else params
 
     def set_params(self, **params):

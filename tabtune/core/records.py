@@ -58,4 +58,5 @@ class Registry(dict):
         self.what = what
 
     def __missing__(self, name):
-        raise InputError(f"the {self.what} '{name}' is not registered (there are {', '.join(map(str, self))}): import the module that registers it")
+        raise InputError(f"the {self.what} '{name}' is not registered (there are {', '.join(map(str, self))}): "
+                         'import the module that registers it')

@@ -25,7 +25,7 @@ from .frames import validate_table, column_names, has_column_names, unique_names
 from .kinds import CategoryColumn, DateColumn, NumberColumn, column_kinds, fit_numbers
 from .level_effects import level_effects
 from .scaling import apply_scale, fit_scale, stack_scales
-from .text import TextColumn
+from .text import TextColumn, explained, target_numbers
 
 # %% ../../nbs/data/04_encode.ipynb #c534cb4a
 def check_column_types(
@@ -92,23 +92,25 @@ class Difference:
     second: int
     scale: dict  # from `fit_scale`
 
-def _date_pairs(columns):
+_ALL_PAIRS, _MOST_DATES = 3, 10  # columns of dates of which all pairs are kept; that are compared at all
+
+def _date_columns(columns):
     "Positions of the columns of dates to compare."
-    at = [i for i, c in enumerate(columns) if isinstance(c, DateColumn) and c.missing < 1]
-    return list(itertools.combinations(at, 2)) if len(at) <= 3 else [(at[0], i) for i in at[1:]]
+    return [i for i, c in enumerate(columns) if isinstance(c, DateColumn) and c.missing < 1][:_MOST_DATES]
 
-def _span(columns, first, second, part, where):
-    "Seconds from the dates of one column to those of another, for some rows of a table."
-    a, b = (columns[i]._read(columns[i].as_fitted(part.iloc[:, where[i]]), []) for i in (first, second))
-    return b - a
+def _seconds(columns, positions, part, where):
+    "The dates of some columns in seconds, by position, for some rows of a table."
+    return {i: columns[i]._read(columns[i].as_fitted(part.iloc[:, where[i]]), []) for i in positions}
 
-def _fit_differences(columns, df):
-    "The differences of a training table, without those that don't vary."
-    out = []
-    for a, b in _date_pairs(columns):
-        x = _span(columns, a, b, df, range(len(columns)))
-        if len(np.unique(x[~np.isnan(x)])) > 1: out.append(Difference(a, b, fit_scale(x)))
-    return out
+def _fit_differences(columns, df, t=None):
+    "The differences of a training table with targets `t` (n, T), without those that don't vary."
+    at = _date_columns(columns)
+    x = _seconds(columns, at if len(at) > 1 else [], df, range(len(columns)))
+    spans = {(a, b): x[b] - x[a] for a, b in itertools.combinations(x, 2)}
+    if len(at) > _ALL_PAIRS:
+        best = sorted(spans, key=lambda pair: 0 if t is None else -explained(spans[pair], t))[:len(at) - 1]
+        spans = {pair: spans[pair] for pair in sorted(best)}
+    return [Difference(*pair, fit_scale(d)) for pair, d in spans.items() if len(np.unique(d[~np.isnan(d)])) > 1]
 
 # %% ../../nbs/data/04_encode.ipynb #f8fda438
 _CELLS_AT_ONCE = 2 ** 20  # numbers of columns that are fitted or encoded side by side
@@ -116,8 +118,8 @@ _CELLS_AT_ONCE = 2 ** 20  # numbers of columns that are fitted or encoded side b
 def _columns_of(df, at): return df if len(at) == df.shape[1] else df.iloc[:, at]
 
 @patch
-def _fit(self: TableEncoder, df: pd.DataFrame):
-    "Learn from a checked table."
+def _fit(self: TableEncoder, df: pd.DataFrame, t=None):
+    "Learn from a checked table; `t` (n, T) are targets, where they are known."
     check_column_types(self.column_types)
     names, found = column_names(df), {}
     kinds = _typed_kinds(self.column_types or {}, names, list(df.columns), column_kinds(df))
@@ -127,7 +129,7 @@ def _fit(self: TableEncoder, df: pd.DataFrame):
     for at in [plain[i:i + step] for i in range(0, len(plain), step)]:
         found |= zip(at, fit_numbers(_columns_of(df, at), [names[i] for i in at]))
     columns = [found[i] if i in found else KINDS[k].column(n).fit(df.iloc[:, i]) for i, (n, k) in enumerate(zip(names, kinds))]
-    self._set(columns, has_column_names(df), _fit_differences(columns, df))
+    self._set(columns, has_column_names(df), _fit_differences(columns, df, t))
     _warn_of_fit(columns)
     return self
 
@@ -195,9 +197,10 @@ def _encode(self: TableEncoder, part, where, unreadable) -> np.ndarray:
     z = _encode_linear(part, [where[i] for i in lines], [columns[i].scale for i in lines])
     if len(lines) == len(where): return z
     found = dict(zip(lines, z.T))
+    dates = _seconds(columns, sorted({i for d in self.differences_ for i in (d.first, d.second)}), part, where)
     return np.stack([a for i, c in enumerate(columns)
                      for a in ([found[i]] if i in found else c.encode(part.iloc[:, where[i]], unreadable))]
-                    + [apply_scale(_span(columns, d.first, d.second, part, where), d.scale) for d in self.differences_], axis=1)
+                    + [apply_scale(dates[d.second] - dates[d.first], d.scale) for d in self.differences_], axis=1)
 
 # %% ../../nbs/data/04_encode.ipynb #92e93896
 def _by_column(unreadable):
@@ -323,7 +326,7 @@ def fit_rows(self: TableEncoder,
     task: str = None,  # 'classification' or 'regression': learn what levels and texts say about the target; None: don't
 ) -> tuple:  # (matrix (n, n_outputs) float32, `y` as it is)
     "Learn from a table that was checked already, and encode its rows."
-    self._fit(df)
+    self._fit(df, None if task is None else target_numbers(y))
     scores = self._learn_scores(df, y) if task is not None else {}
     z = self._encode(df, list(range(df.shape[1])), [])
     for i, score in scores.items():

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..core.shapes import InputError
 from .columns import KINDS, Column, ColumnKind, Finding, Texts, belongs, distinct, is_blank, parse_distinct, register_kind, spread
-from .date_text import are_iso, find_date_format, read_dates, read_digits, read_times, seconds, split_date
+from .date_text import are_iso, date_texts, find_date_format, read_dates, read_digits, read_times, seconds, split_date
 from .number_text import describe_format, find_number_format, number_texts, read_numbers, to_numbers
 from .scaling import apply_scale, fit_scale, fit_scales, invert_scale
 from .text import TextColumn, is_text
@@ -178,10 +178,10 @@ def same_levels(
     cells,  # how many cells hold each
 ) -> list:  # for each text the spelling that it is merged into
     "Texts that differ in blanks or case only are one level, spelled as most cells do; case counts in texts of one or two letters."
-    most = {}
+    most = {}  # of each level: spelling without blanks around it -> cells
     folds = [_folded(k) if len(k.strip()) > 2 else ' '.join(k.split()) for k in keys]
-    for k, f, n in zip(keys, folds, cells): most[f] = max(most.get(f, (0, '')), (n, k))
-    return [most[f][1] for f in folds] if len(most) < len(keys) else list(keys)
+    for k, f, n in zip(keys, folds, cells): most.setdefault(f, Counter())[' '.join(k.split())] += n
+    return [max(most[f], key=lambda k: (most[f][k], k)) for f in folds] if len(most) < len(keys) else list(keys)
 
 class CategoryColumn(Column):
     "Levels, as codes 0, 1, 2, ...; an empty text and a question mark are missing cells, 'none' may be a level."
@@ -354,14 +354,6 @@ def _find_format(self: DateColumn, texts):
                                         f"is taken to come first. If that is wrong: X[{self.name!r}] = pd.to_datetime(X[{self.name!r}], format={format['undecided'][0]!r})", alert=True)
 
 # %% ../../nbs/data/03_kinds.ipynb #9a769a7d
-def _are_dates(texts):
-    "Which texts are dates, in the order that most cells have."
-    iso = are_iso(texts)
-    if iso.all() or not any(any(c.isdigit() for c in t) for t in texts[:100]): return iso
-    ours = Texts([t for t, i in zip(texts, iso) if not i], texts.cells[~iso]) if iso.any() else texts
-    format = find_date_format(ours, ours.cells)
-    return iso if format is None else ~np.isnan(read_dates(texts, format))
-
 register_kind(ColumnKind(
     CategoryColumn, 'names of groups, without distances', 'levels as codes', categorical=True,
     dtype=lambda t: isinstance(t, pd.CategoricalDtype), example=('a', 'b', None, 'a')))
@@ -371,7 +363,7 @@ register_kind(ColumnKind(
     NumberColumn, 'amounts and counts', numeric=True, dtype=pt.is_numeric_dtype, text=lambda texts: number_texts(texts, texts.cells),
     inferred=('integer', 'floating', 'mixed-integer-float', 'decimal', 'empty'), example=(1.5, 2, None, 4)))
 register_kind(ColumnKind(
-    DateColumn, 'days or instants', 'seconds and calendar parts', text=_are_dates,
+    DateColumn, 'days or instants', 'seconds and calendar parts', text=lambda texts: date_texts(texts, texts.cells),
     dtype=lambda t: pt.is_datetime64_any_dtype(t) or isinstance(t, pd.PeriodDtype), inferred=('datetime64', 'datetime', 'date', 'period'),
     example=(pd.Timestamp('2024-01-05'), pd.Timestamp('2023-07-01'), None, pd.Timestamp('2024-02-11'))))
 register_kind(ColumnKind(

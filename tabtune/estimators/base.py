@@ -23,13 +23,15 @@ from ..core.config import check_choice, check_range
 from ..core.forks import prepare_for_forks
 from ..core.nested_params import NestedParams
 from ..core.shapes import InputError
-from ..data.checkup import quick_findings
+from ..data.checkup import TableFinding, quick_findings, say_findings
+from ..data.content import content_order
 from ..data.encode import TableEncoder, check_column_types
 from ..data.processing import TableProcessor, check_processor_params
+from ..data.selection import choose_columns, describe_choice
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
 from ..training.loop import select_device
-from .blending import Blend, blend_folds, check_experts, content_order, expert_estimators, filled_columns, fit_on, held_out_answers
+from .blending import Blend, blend_folds, check_experts, expert_estimators, filled_columns, fit_on, held_out_answers
 
 # %% ../../nbs/estimators/01_base.ipynb #323147ef
 log = logging.getLogger('tabtune')
@@ -60,7 +62,7 @@ def default_max_support(
 ) -> int:  # rows
     "Support rows that half of the free memory can hold."
     free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' else psutil.virtual_memory().available
-    numbers = 48 if landmarks else 12 * d_model  # that live at once for each cell: of the cells alone, or of about twelve arrays of activations
+    numbers = 48 if landmarks else 12 * d_model  # that live at once for each cell: of the cells alone, or of twelve arrays of activations
     most = 1_000_000 if landmarks else 10_000 if device.type == 'cpu' else 50_000
     return max(100, min(int(0.5 * free / (4 * n_tokens * numbers)), most))
 
@@ -134,20 +136,6 @@ class Member:
     def class_codes(self, y): return self.codes[y[self.rows]]  # of its support rows
     def support(self, X, y): return self.x(X[self.rows]), self.class_codes(y)
 
-# %% ../../nbs/estimators/01_base.ipynb #075f33a5
-def most_informative(
-    x: np.ndarray,  # (n, F) float32, NaN = missing
-    strata: np.ndarray,  # (n,) codes
-    max_features: int,
-) -> np.ndarray:  # sorted positions of the columns to use
-    "All columns, or the `max_features` that separate the strata best (ANOVA F)."
-    if x.shape[1] <= max_features: return np.arange(x.shape[1])
-    from sklearn.feature_selection import f_classif
-    log.info('%d columns are more than max_features=%d: keeping those that separate the classes best', x.shape[1], max_features)
-    filled = np.where(np.isnan(x), 0, x)
-    with warnings.catch_warnings(action='ignore'): score = np.nan_to_num(f_classif(filled, strata)[0], nan=-1, posinf=np.inf)
-    return np.sort(np.argsort(-score, kind='stable')[:max_features])
-
 # %% ../../nbs/estimators/01_base.ipynb #56c02826
 class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
@@ -155,11 +143,13 @@ class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
 
     def __sklearn_tags__(self): return accept_any_table(super().__sklearn_tags__())
     def _strata(self) -> np.ndarray: return self.y_support_  # (n,) codes
-    def _reset_calibration(self): "Forget, or measure again, what depends on the model in use."
+    def reset_calibration(self): "Forget, or measure again, what depends on the model in use."
     def _can_blend(self) -> bool: return False  # whether there is anything that experts could help with
     def _keep_held_out(self, held, own, answers): "What is known of held-out rows, for a calibration."
-    def _blend_state(self): return self.blend_ and self.blend_.state()  # plain data, or None
 
+    def blend_state(self):  # plain data, or None
+        "What a file keeps of the experts beside Mitra."
+        return self.blend_ and self.blend_.state()
 
 # %% ../../nbs/estimators/01_base.ipynb #1c89a5c8
 def accept_any_table(tags):  # scikit-learn's `Tags`, changed and given back
@@ -185,7 +175,7 @@ def seed_from(random_state) -> int:
 
 # %% ../../nbs/estimators/01_base.ipynb #d54e1d96
 @patch
-def _check_settings(self: InContextEstimator) -> dict:  # the processing steps, by name; empty if there are none
+def check_settings(self: InContextEstimator) -> dict:  # the processing steps, by name; empty if there are none
     "Raise before anything is loaded."
     check_range('n_estimators', self.n_estimators, 1, 32)
     check_range('max_features', self.max_features, 1)
@@ -212,25 +202,38 @@ def _fit_encoder(
     self: InContextEstimator,
     df,  # checked table
     y,  # (n,) class codes or numbers
-    steps: dict,  # as `_check_settings` gave them
+    steps: dict,  # as `check_settings` gave them
     seed: int,
 ) -> tuple:  # matrix (n', F) and targets (n',) of the training rows
     "Learn to read the table, with the processing steps."
     types = self.column_types
     encoder = TableProcessor(**steps, column_types=types, random_state=seed, task=self.task) if steps else TableEncoder(types)
     x, y = encoder.fit_rows(df, y) if steps else encoder.fit_rows(df, y, self.task)
-    self._set_encoder(encoder)
-    self.findings_ = [] if steps else quick_findings(df, x, y, encoder, self.task == 'classification')
-    if self.findings_: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, self.findings_)))
+    self.set_encoder(encoder)
+    self.findings_ = quick_findings(df, x, y, encoder, self.task == 'classification', types or ())
+    say_findings(self.findings_, df.columns)
     return x, y
 
 @patch
-def _set_encoder(self: InContextEstimator, encoder, warn: bool = True):
+def set_encoder(self: InContextEstimator, encoder, warn: bool = True):
     "Take over a fitted encoder, and the names and number of its columns."
     self.encoder_, self.device_ = encoder, select_device(self.device, warn)
     for name in ('n_features_in_', 'feature_names_in_'):
         if hasattr(encoder, name): setattr(self, name, getattr(encoder, name))
         elif hasattr(self, name): delattr(self, name)
+
+# %% ../../nbs/estimators/01_base.ipynb #c7d3a1f1
+@patch
+def _choose_columns(self: InContextEstimator) -> np.ndarray:  # sorted positions
+    "The columns to use; a choice among them is noted as a finding."
+    x = self.x_support_
+    columns, errors = choose_columns(x, self.y_support_, self.task, self.max_features)
+    if len(columns) < x.shape[1]:
+        reason = describe_choice(len(columns), x.shape[1], errors)
+        log.info(reason)
+        self.findings_ = [*getattr(self, 'findings_', []), TableFinding('', 'many columns', reason, 'leaves the others out',
+            "TabularPipeline(processor_params=dict(feature_selection_strategy='anova', n_features=100)), or fewer columns")]
+    return columns
 
 # %% ../../nbs/estimators/01_base.ipynb #3698ded9
 @patch
@@ -249,17 +252,23 @@ def _keep_support(
 ):
     "What prediction needs: the model, the encoded rows, and which rows and columns of them each member sees."
     self.x_support_, self.y_support_, self.seed_, self.n_codes_ = x_support, y_support, seed, n_codes
-    self._set_model(model)
-    all_or_best = most_informative(x_support, self._strata(), self.max_features) if selected_columns is None else selected_columns
-    self.selected_columns_ = all_or_best
+    self.set_model(model)
+    self.selected_columns_ = self._choose_columns() if selected_columns is None else selected_columns
     if member_rows is None: self._sample_support()
     else: self.member_rows_, self.region_rows_, self.region_centres_ = member_rows, region_rows, region_centres
 
 @patch
-def _set_model(self: InContextEstimator, model: Mitra):
+def set_model(self: InContextEstimator, model: Mitra):
     "Predict with this model from now on."
     prepare_for_forks()
-    self.model_, self.caches_ = model.to(self.device_).eval(), {}
+    self.model_, self.caches_, self.solved_ = model.to(self.device_).eval(), {}, {}
+
+@patch
+def set_weights(self: InContextEstimator, model: Mitra):
+    "Predict with other weights from now on; the kernel experts of the support, which depend on the table alone, stay solved."
+    solved = self.solved_ if model.config == self.model_.config else {}
+    self.set_model(model)
+    self.solved_ = solved
 
 # %% ../../nbs/estimators/01_base.ipynb #596eef93
 @patch
@@ -281,7 +290,7 @@ def _sample_support(self: InContextEstimator):
 
 # %% ../../nbs/estimators/01_base.ipynb #ae9aea15
 @patch
-def _rows_read(self: InContextEstimator, member: Member) -> dict:  # positions among the member's rows; empty: all rows attend
+def rows_read(self: InContextEstimator, member: Member) -> dict:  # positions among the member's rows; empty: all rows attend
     "Which of a member's rows are landmarks, and which the head remembers."
     rows = member.rows
     n_landmarks = landmark_rows(len(rows), self.n_landmarks, self.model_.final_layer.reads_support)
@@ -292,7 +301,7 @@ def _rows_read(self: InContextEstimator, member: Member) -> dict:  # positions a
 
 # %% ../../nbs/estimators/01_base.ipynb #5367215b
 @patch
-def _encoded_support(
+def encoded_support(
     self: InContextEstimator,
     key: tuple,  # of the cache
     member: Member,
@@ -305,15 +314,17 @@ def _encoded_support(
     if targets is None: (x, y), aside = member.support(self.x_support_, self.y_support_), None
     else: (y, aside), x = targets(), member.x(self.x_support_[member.rows])
     tensor = lambda a: torch.as_tensor(a, device=self.device_)
-    rows = {name: tensor(at)[None] for name, at in self._rows_read(member).items()} | ({} if groups is None else dict(groups=tensor(groups)))
+    rows = {name: tensor(at)[None] for name, at in self.rows_read(member).items()} | ({} if groups is None else dict(groups=tensor(groups)))
+    experts = self.solved_.get(key) if experts is None else experts
     with torch.inference_mode(): cache = self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows, experts=experts)
+    if len(self.region_centres_) == 1: self.solved_[key] = cache.experts
     if cache.nbytes() + sum(c.nbytes() for c, _ in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache, aside
     return cache, aside
 
 @patch
-def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs) float64, and what is kept aside
-    "The model's outputs for the queries of one member; arguments as in `_encoded_support` and `outputs_in_chunks`."
-    cache, aside = self._encoded_support(key, member, targets)
+def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs), and what is kept aside
+    "The model's outputs for the queries of one member; arguments as in `encoded_support` and `outputs_in_chunks`."
+    cache, aside = self.encoded_support(key, member, targets)
     return outputs_in_chunks(self.model_, cache, member.x(x_query), fill), aside
 
 # %% ../../nbs/estimators/01_base.ipynb #7c5629a7
@@ -327,7 +338,7 @@ def _query_members(self: InContextEstimator, region: int, x_query: np.ndarray) -
                                region, x_query) for i, rows in enumerate(self.member_rows_)]
 
 @patch
-def _predict_rows(self: InContextEstimator, x_query, combine, width: tuple = ()) -> np.ndarray:  # (Q, *width)
+def predict_encoded(self: InContextEstimator, x_query, combine, width: tuple = ()) -> np.ndarray:  # (Q, *width)
     "`combine` of the members' predictions for encoded queries, region by region."
     if len(self.region_centres_) == 1: return combine(self._query_members(0, x_query))
     region, out = nearest_centre(x_query[:, self.selected_columns_], self.region_centres_), np.empty((len(x_query), *width))
@@ -340,7 +351,7 @@ def _predict_table(self: InContextEstimator, X, combine, width: tuple = (), fini
     check_is_fitted(self, 'member_rows_')
     out = []
     for x in self.encoder_.blocks(X, ENCODE_ROWS):
-        combined = self._predict_rows(x, combine, width)
+        combined = self.predict_encoded(x, combine, width)
         out.append(combined if finish is None else finish(combined, x))
     return np.concatenate(out)
 
@@ -355,11 +366,11 @@ def _calibration_rows(self: InContextEstimator) -> np.ndarray:  # row positions
     return np.random.default_rng([self.seed_, 4]).permutation(sample)
 
 @patch
-def _with_support(self: InContextEstimator, rows, keep: bool = False):
+def with_support(self: InContextEstimator, rows, keep: bool = False):
     "A copy of this estimator whose members see only these support rows; `keep` what it encodes."
     other = copy.copy(self)
     other.member_rows_, other.region_rows_, other.region_centres_ = [rows] * len(self.member_rows_), [rows[:0]], np.zeros((1, 1))
-    other.caches_, other.cache_budget, other.blend_ = {}, self.cache_budget if keep else 0, None
+    other.caches_, other.solved_, other.cache_budget, other.blend_ = {}, {}, self.cache_budget if keep else 0, None
     return other
 
 # %% ../../nbs/estimators/01_base.ipynb #1466a909
@@ -376,28 +387,35 @@ def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator;
     return expert_estimators(experts, self.task, x, self.encoder_.categorical_mask_[at], self.n_codes_, self.seed_), x, at
 
 @patch
-def _fit_blend(self: InContextEstimator):
-    "Fit the experts and the weights, from scratch; `blend_` is None where Mitra stays alone."
+def _fit_blend(
+    self: InContextEstimator,
+    before: Blend = None,  # of other weights of Mitra on the same table: its experts are used again
+):
+    "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
     self.blend_, (estimators, x, at) = None, self._experts_for_table()
     if not estimators: return
     y, folds = self._blend_targets(), self._blend_folds()
-    answers, rounds = held_out_answers(estimators, folds, x, y, self._expert_answer)
-    others = [self._with_support(np.setdiff1d(self.member_rows_[0], held), len(x) >= _READ_ONCE_ROWS) for held, _ in folds]
+    seen, ready = (before.seen, before.experts) if before else (None, {})
+    answers, rounds, solved = seen or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
+    others = [self.with_support(np.setdiff1d(self.member_rows_[0], held), len(x) >= _READ_ONCE_ROWS) for held, _ in folds]
+    for other, known in zip(others, solved): other.solved_ = known
     own = [self._blend_outputs(other, self.x_support_[held]) for other, (held, _) in zip(others, folds)]
     held = np.concatenate([held for held, _ in folds])
     if len(x) >= _READ_ONCE_ROWS and len(self.region_centres_) == 1: self._take_support_of(others[0])
     weights, report = self._blend_weights(own, answers, held)
     kept = {n: (r, w) for n, r, w in zip(estimators, rounds, weights[1:]) if w >= _MIN_WEIGHT}
-    report |= dict(rows=len(held), left_out=[n for n in estimators if n not in kept])
+    left_out = [n for n in estimators if n not in kept]
+    report |= dict(rows=len(held), left_out=left_out, experts=dict(zip(estimators, report['experts'])))
     log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
-    fitted = {n: fit_on(estimators[n], x, y, r) for n, (r, _) in kept.items()}
-    self.blend_ = Blend(fitted, np.array([weights[0] if kept else 1., *(w for _, w in kept.values())]), at, {n: r for n, (r, _) in kept.items()}, report)
+    fitted = {n: ready[n] if n in ready else fit_on(estimators[n], x, y, r) for n, (r, _) in kept.items()}
+    shares = np.array([weights[0] if kept else 1., *(w for _, w in kept.values())])
+    self.blend_ = Blend(fitted, shares, at, {n: r for n, (r, _) in kept.items()}, report, seen=(answers, rounds, solved))
     self._keep_held_out(held, own, [a for a, n in zip(answers, estimators) if n in fitted])
 
 @patch
 def _take_support_of(self: InContextEstimator, other):
     "Go on with the support rows of another estimator, and with what it has encoded."
-    self.member_rows_, self.caches_ = other.member_rows_, other.caches_
+    self.member_rows_, self.caches_, self.solved_ = other.member_rows_, other.caches_, other.solved_
 
 @patch
 def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gave it, or None
@@ -405,9 +423,12 @@ def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gav
     self.blend_ = None
     if blend is None: return
     estimators, x, at = self._experts_for_table()
-    if set(blend['rounds']) - set(estimators): raise InputError(f"the saved blend holds experts that its settings do not name: {[*blend['rounds']]}")
+    if set(blend['rounds']) - set(estimators):
+        raise InputError(f"the saved blend holds experts that its settings do not name: {[*blend['rounds']]}")
     fitted = {n: fit_on(estimators[n], x, self._blend_targets(), r) for n, r in blend['rounds'].items()}
-    self.blend_ = Blend(fitted, blend['weights'], at, blend['rounds'], blend['report'])
+    report, losses = blend['report'], blend['report'].get('experts')
+    if isinstance(losses, list): report = report | dict(experts=dict(zip(estimators, losses)))  # as files had it once
+    self.blend_ = Blend(fitted, blend['weights'], at, blend['rounds'], report)
 
 
 # %% ../../nbs/estimators/01_base.ipynb #b8af34d2
@@ -429,7 +450,7 @@ def __getstate__(self: InContextEstimator):
     state = BaseEstimator.__getstate__(self)
     if 'caches_' not in state: return state
     model = state['model_']
-    return state | dict(caches_={}, model_=model if state['device_'].type == 'cpu' else copy.deepcopy(model).cpu())
+    return state | dict(caches_={}, solved_={}, model_=model if state['device_'].type == 'cpu' else copy.deepcopy(model).cpu())
 
 @patch
 def __setstate__(self: InContextEstimator, state):

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/estimators/00a_blending.ipynb #7117c2ad
 import logging
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,21 +15,10 @@ from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 
 from ..core.shapes import ConfigError
+from ..data.content import content_order
 
 # %% ../../nbs/estimators/00a_blending.ipynb #838e0983
 log = logging.getLogger('tabtune')
-
-# %% ../../nbs/estimators/00a_blending.ipynb #4dd61d72
-def content_order(
-    x: np.ndarray,  # (n, F) encoded rows, may hold NaN
-    y: np.ndarray,  # (n,) class codes or numbers
-    *seed: int,  # another seed gives another order
-) -> np.ndarray:  # (n,) row positions
-    "A pseudo-random order of the rows that depends on what they hold alone."
-    rng, step = np.random.default_rng(seed), max(1, 2 ** 22 // max(x.shape[1], 1))
-    w, w_y = rng.uniform(300, 900, x.shape[1]), rng.uniform(300, 900)
-    total = [(np.nan_to_num(x[i:i + step].astype(np.float64), nan=-1.37) * w).sum(1) for i in range(0, len(x), step)]
-    return np.argsort(np.sin(np.concatenate(total) + w_y * np.asarray(y, dtype=np.float64)), kind='stable')
 
 # %% ../../nbs/estimators/00a_blending.ipynb #786e4c57
 MIN_TREE_ROWS = 2_500
@@ -66,7 +56,8 @@ def check_experts(
         if isinstance(e, str) and e == 'trees': continue
         if isinstance(e, (str, type)) or not hasattr(e, 'fit'): raise ConfigError(f'experts holds {e!r}; allowed are {allowed}')
         if not (right(e) and hasattr(e, method)):
-            raise ConfigError(f'the expert {e!r} must be for {task} and have the method {method}: see scikit-learn\'s is_{right.__name__[3:]}')
+            raise ConfigError(f'the expert {e!r} must be for {task} and have the method {method}: '
+                              f"see scikit-learn's is_{right.__name__[3:]}")
     return list(experts)
 
 def reads_gaps(e) -> bool:
@@ -155,7 +146,9 @@ class Blend:
     rounds: dict  # name -> rounds of boosting, or None
     report: dict = field(default_factory=dict)  # how the weights were found
     held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
+    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold
 
+    def __getstate__(self): return vars(self) | dict(seen=None)  # found again where it is needed
     def state(self) -> dict:
         "Plain data from which, with the support, the blend can be made again."
         return dict(weights=self.weights, rounds=self.rounds, report=self.report)
@@ -170,12 +163,19 @@ def expert_log_proba(
     with _one_thread(len(x)): p[:, np.asarray(e.classes_, dtype=int)] = e.predict_proba(x)
     return np.log(np.clip(p, 1e-6, 1))
 
+def _enough_to_stop(e, n_classes: int, n_rows: int) -> dict:  # parameters to set
+    "A share of the rows for early stopping that holds one of each class, where the estimator's own share is too small for that."
+    share = getattr(e, 'validation_fraction', None)
+    few = share is not None and (share if isinstance(share, int) else math.ceil(share * n_rows)) < n_classes
+    return dict(validation_fraction=(n_classes - 0.5) / n_rows) if few else {}
+
 def fit_on(e, x, y, rounds=None):
     "A copy of an expert fitted on some rows, whatever their order; boosted trees that stopped early elsewhere get that number of rounds."
     e, order = clone(e), content_order(x, y, 11)
     if rounds and hasattr(e, 'early_stopping'): e.set_params(max_iter=rounds, early_stopping=False)
     elif is_classifier(e) and getattr(e, 'early_stopping', False):  # its stratified split takes two rows of each class
         order = order[np.bincount(y)[y[order]] > 1]
+        if order.size: e.set_params(**_enough_to_stop(e, len(np.unique(y[order])), len(order)))
     with _one_thread(len(x)): return e.fit(x[order], y[order])
 
 # %% ../../nbs/estimators/00a_blending.ipynb #0033aaf3

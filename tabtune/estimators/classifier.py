@@ -57,7 +57,7 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.)), method='bounded').x))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #48ca3b39
-N_CODEWORDS, N_LONG_CODEWORDS = 4, 2  # divisions into groups, for each member; of long tables, where a pass costs more and the cells tell more
+N_CODEWORDS, N_LONG_CODEWORDS = 4, 2  # divisions into groups, for each member; of long tables, where a pass costs more
 
 def codebook(
     n_classes: int,
@@ -110,7 +110,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
         self.class_weight, self.n_landmarks, self.experts, self.column_types = class_weight, n_landmarks, experts, column_types
 
     task = 'classification'
-    def _reset_calibration(self): self.__dict__.pop('held_out_', None); self.temperature_ = self._find_temperature(); self._fit_blend()
+    def reset_calibration(self): self.__dict__.pop('held_out_', None); self.temperature_ = self._find_temperature(); self._fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #3895c4bc
 def class_weights(
@@ -156,7 +156,7 @@ def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:
     words = codebook(k, self.model_.config.n_classes, n_words, np.random.default_rng([self.seed_, member.index, 2]))
     total, experts = 0., None
     for i, word in enumerate(words):
-        cache, _ = self._encoded_support((*key, i), member, groups=word, experts=experts)
+        cache, _ = self.encoded_support((*key, i), member, groups=word, experts=experts)
         experts = cache.experts  # the same for all divisions of the classes
         total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k)[:, member.codes]
     return total / len(words)
@@ -178,7 +178,7 @@ def _find_temperature(self: MitraClassifier) -> float:
     held, kept = map(np.sort, np.split(rows, [min(MAX_HELD_OUT, len(rows) // 5)]))
     held = held[np.isin(codes[held], codes[kept])]
     if len(held) < MIN_CALIBRATION_ROWS or len(np.unique(codes[kept])) < k: return 1.
-    log_p = self._with_support(kept)._predict_rows(self.x_support_[held], self._combine)
+    log_p = self.with_support(kept).predict_encoded(self.x_support_[held], self._combine)
     return float(np.exp(np.average(np.log([fit_temperature(log_p, codes[held]), 1.]), weights=[len(held), 40])))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #dae6c40b
@@ -196,7 +196,7 @@ def _expert_answer(self: MitraClassifier, expert, x) -> np.ndarray: return exper
 @patch
 def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-probabilities
     "What Mitra alone predicts for encoded rows."
-    return log_softmax(est._predict_rows(x, est._combine) / self.temperature_, axis=-1)
+    return log_softmax(est.predict_encoded(x, est._combine) / self.temperature_, axis=-1)
 
 @patch
 def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
@@ -204,7 +204,8 @@ def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.nda
     y, log_p = self.y_support_[held], np.stack([np.concatenate(own), *answers])
     weights = blend_weights(log_p, y)
     loss = lambda p: round(float(-p[np.arange(len(y)), y].mean()), 4)
-    return weights, dict(mitra=loss(log_p[0]), experts=[loss(p) for p in log_p[1:]], blend=loss(log_softmax(np.tensordot(weights, log_p, 1), axis=-1)))
+    blend = log_softmax(np.tensordot(weights, log_p, 1), axis=-1)
+    return weights, dict(mitra=loss(log_p[0]), experts=[loss(p) for p in log_p[1:]], blend=loss(blend))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #ccccf695
 @patch
@@ -222,7 +223,7 @@ def _keep_held_out(self: MitraClassifier, held, own, answers):
 
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch
-def _set_support(self: MitraClassifier, model, *, classes, temperature=None, blend='fit', **support):
+def set_support(self: MitraClassifier, model, *, classes, temperature=None, blend='fit', **support):
     "Take over a support: `classes`, `temperature`, a saved blend, and the arguments of `_keep_support`."
     self.classes_ = classes
     if len(classes) == 1: warnings.warn(f'y has one class only, {str(classes[0])!r}: every prediction will be that class')
@@ -240,14 +241,14 @@ def _class_weights(self: MitraClassifier):  # (K,) or None
     return class_weights(self.class_weight, self.classes_, np.bincount(self.y_support_, minlength=len(self.classes_)))
 
 @patch
-def _fit(self: MitraClassifier, df, y, steps: dict, calibrated: bool = True):
+def fit_checked(self: MitraClassifier, df, y, steps: dict, calibrated: bool = True):
     "`fit` with a checked table and checked settings; `calibrated`: with the temperature and the experts that belong to the model."
     codes, classes = encode_labels(y)
     warn_about_labels(classes, len(codes))
     seed = seed_from(self.random_state)
     x, codes = self._fit_encoder(df, codes, steps, seed)
     later = {} if calibrated else dict(temperature=1., blend=None)
-    return self._set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed, **later)
+    return self.set_support(self._load_model(), x_support=x, y_support=codes, classes=classes, seed=seed, **later)
 
 @patch
 def fit(
@@ -258,8 +259,8 @@ def fit(
 ):
     "Keep the table as support. No training."
     refuse_fit_params(unsupported)
-    steps = self._check_settings()
-    return self._fit(validate_table(X, y), y, steps)
+    steps = self.check_settings()
+    return self.fit_checked(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cd82f86
 @patch
@@ -269,7 +270,8 @@ def predict_proba(
 ) -> np.ndarray:  # (n_rows, n_classes), in the order of `classes_`
     "Probability of each class for each row. A Dask table gives a Dask table, with the index of `X`."
     if is_dask(X): return by_partition(X, self, partition_probabilities)
-    return shift_prior(apply_temperature(self._predict_table(X, self._combine, (len(getattr(self, 'classes_', ())),), self._with_experts), 1.), self._class_weights())
+    log_p = self._predict_table(X, self._combine, (len(getattr(self, 'classes_', ())),), self._with_experts)
+    return shift_prior(apply_temperature(log_p, 1.), self._class_weights())
 
 @patch
 def predict(

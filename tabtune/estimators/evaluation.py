@@ -11,9 +11,9 @@ from fastcore.basics import patch
 
 from ..core.config import check_choice
 from ..data.frames import check_rows, check_target
-from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, named_groups, plot_confusion, plot_intervals,
-                                        plot_number_risk, plot_risk,
-                                        plot_precision_recall, plot_predicted, plot_reliability, plot_residuals, plot_roc, regression_metrics)
+from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, named_groups, plot_confusion,
+                                        plot_intervals, plot_number_risk, plot_precision_recall, plot_predicted, plot_reliability, plot_residuals,
+                                        plot_risk, plot_roc, regression_metrics)
 
 # %% ../../nbs/estimators/04b_evaluation.ipynb #a21eba9e
 class EvaluationMixin: "Methods that compare predictions with true labels or numbers."

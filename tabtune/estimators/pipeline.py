@@ -38,7 +38,7 @@ from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
 from ..model.mitra import Mitra
 from ..training.recommend import given_settings
-from ..training.strategies import strategies_that
+from ..training.strategies import STRATEGIES, strategies_that
 from ..training.tuning import tune
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #ff9cfe27
@@ -58,7 +58,9 @@ class for_classes:
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
 class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
-    """A table in, evaluated predictions out. `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
+    """A table in, evaluated predictions out.
+
+    `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
 
     Parameters
     ----------
@@ -70,7 +72,8 @@ class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixi
         is what `recommend` says for this table and machine
     processor_params : dict of optional steps before the model, see `TableProcessor`
     model_params : dict; sizes (d_model, d_ff, num_heads, num_layers, dropout), use_synthetic_prior, seed, pretrained; and
-        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks, experts
+        parameters of `MitraClassifier`: n_estimators, max_support, max_features, support_strategy, calibrate, class_weight, n_landmarks,
+        experts
     model_checkpoint_path : directory with weights, instead of bundled ones
     finetune_mode : 'meta-learning': episodes drawn anew; 'sft': one fixed support, minibatches of queries
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
@@ -123,7 +126,7 @@ def fit(
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
         df = validate_table(X, y)
         trains = settings.strategy.trains
-        self._adopt(est._fit(df, y, settings.steps, calibrated=not trains))
+        self._adopt(est.fit_checked(df, y, settings.steps, calibrated=not trains))
         return self._tune(settings, len(df), start) if trains else self
 
 @patch
@@ -184,8 +187,8 @@ def _use(self: TabularPipeline, model, calibrate: bool = True):
     "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
-    est._set_model(model)
-    if calibrate: est._reset_calibration()
+    est.set_weights(model)
+    if calibrate: est.reset_calibration()
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #7d8ef2b3
 class _NoTuning(InputError, AttributeError): "Tuned weights were asked for where there are none."
@@ -210,15 +213,17 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
 def _add_seconds(self: TabularPipeline, **parts: float):
     "Add what `fit` did before and after the tuning to the wait that the report tells."
     r = self.tuning_report_
-    if 'seconds' in r: r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
+    if 'seconds' not in r: return
+    r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
 
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
     "The model with the tuned weights, whether they are in use or not."
     self._fitted()
-    if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self.model
     if 'not_kept_' in self.__dict__: return self.not_kept_
-    raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} (a saved file has only the weights in use)")
+    if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self._tuned_weights()
+    raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} "
+                    '(a saved file has only the weights in use)')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #596473cc
 @patch
@@ -251,12 +256,12 @@ def evaluate_checkpoints(
     found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
-    rows = {}
+    rows, in_use, other = {}, self.evaluate(X, y), copy.copy(self)
+    other.estimator_ = copy.copy(self.estimator_)
     for path in found:
-        other = copy.copy(self); other.estimator_ = copy.copy(self.estimator_)
         other._use(load_checkpoint(path))
         rows[path.name] = other.evaluate(X, y)
-    return pd.DataFrame.from_dict(rows | {'in use': self.evaluate(X, y)}, orient='index')
+    return pd.DataFrame.from_dict(rows | {'in use': in_use}, orient='index')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f2ca242b
 @patch
@@ -320,16 +325,27 @@ def _switch_adapter(self: TabularPipeline, name, calibrate: bool = True):
 @patch
 def merge_adapter(self: TabularPipeline):
     "Add the active adapter to the weights for good; afterwards the model is a plain one."
-    self._use(self._lora().merge_adapter(self.adapted_))
+    merged = self._lora().merge_adapter(self.adapted_)
+    tuned = getattr(self, 'tuned_model_', self.estimator_.model_)
+    if tuned is not self.estimator_.model_: self.not_kept_ = tuned
+    self._use(merged)
     del self.adapted_, self.adapter_on_
     return self
 
 @patch
-def _without_adapters(self: TabularPipeline):
-    "The plain `Mitra` under the adapters."
+def _with_adapter(self: TabularPipeline, name) -> Mitra:
+    "A plain `Mitra`: the weights under the adapters, with one of these merged in; None: without."
     if not hasattr(self, 'adapted_'): return self.estimator_.model_
     lora = self._lora()
-    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), None))
+    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), name)).eval()
+
+@patch
+def _tuned_weights(self: TabularPipeline) -> Mitra:
+    "The model that tuning ended with, whichever adapter is in use now."
+    if not hasattr(self, 'adapted_'): return self.model
+    record = STRATEGIES.get(self.tuning_report_['strategy'])
+    tuned = 'default' if record and record.adapters else None
+    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #fba0cb83
 @patch
@@ -349,15 +365,14 @@ def _blend_found(est) -> dict:
     "Weights and held-out losses of Mitra and the experts (log loss, or squared error in Mitra's units); empty where Mitra predicts alone."
     if (blend := getattr(est, 'blend_', None)) is None: return {}
     found, out = blend.report, blend.report.get('left_out', [])
-    names = [*blend.experts, *out] if not (blend.experts and out) else ['experts']
-    losses = dict(mitra=found['mitra']) | dict(zip(names, found['experts'] if len(names) == len(found['experts']) else [found['experts']]))
+    losses = dict(mitra=found['mitra']) | found['experts']
     return dict(weights={n: round(float(w), 3) for n, w in zip(['mitra', *blend.experts], blend.weights)},
                 held_out_loss=losses | dict(blend=found['blend']), held_out_rows=found['rows'], left_out=out)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #b6de0c60
 @patch
 def describe(self: TabularPipeline) -> dict:
-    "Sizes: parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
+    "Parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
     e, r = self._fitted(), getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
@@ -376,7 +391,8 @@ def _plain_params(self: TabularPipeline) -> dict:
     if isinstance(params['tuning_params'], dict):
         tuning = {k: v for k, v in params['tuning_params'].items() if k != 'callbacks'}
         params['tuning_params'] = {k: vars(v) if isinstance(v, LoraSettings) else v for k, v in tuning.items()}
-    if isinstance(params['model_params'], dict): params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
+    if isinstance(params['model_params'], dict):
+        params['model_params'] = {k: v for k, v in params['model_params'].items() if k != 'experts'}
     return plain(params)
 
 @patch
@@ -412,11 +428,12 @@ def _write(self: TabularPipeline, path):
     "Write the zip."
     settings = {k: v for k, v in self.estimator_.get_params(deep=False).items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
-    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_], **self._plain_tuning(),
+    manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_],
+                    **self._plain_tuning(),
                     device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
     adapters = self.adapted_.peft_config if hasattr(self, 'adapted_') else ()
     with tempfile.TemporaryDirectory() as tmp:
-        folders = dict(model=save_checkpoint(self._without_adapters(), f'{tmp}/model'))
+        folders = dict(model=save_checkpoint(self._with_adapter(None), f'{tmp}/model'))
         for n in adapters: folders[f'adapters/{n}'] = self._lora().save_adapter(self.adapted_, f'{tmp}/adapters/{n}', n)
         write_parts(path, manifest, state_of(self.estimator_), folders)
 

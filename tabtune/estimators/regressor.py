@@ -128,11 +128,11 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
-    def _reset_calibration(self): self.__dict__.pop('calibration_', None); self._fit_blend()
+    def reset_calibration(self): self.__dict__.pop('calibration_', None); self._fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
-def _set_support(self: MitraRegressor, model, *, y_support, blend='fit', **support):
+def set_support(self: MitraRegressor, model, *, y_support, blend='fit', **support):
     "Take over a support: a saved blend, and the arguments of `_keep_support`."
     self.scale_ = PREDICTIVE_HEADS[model.config.output_kind].fit_scale(torch.tensor(y_support)[None])
     if y_support.min() == y_support.max():
@@ -146,11 +146,11 @@ def _set_support(self: MitraRegressor, model, *, y_support, blend='fit', **suppo
     return self
 
 @patch
-def _fit(self: MitraRegressor, df, y, steps: dict, calibrated: bool = True):
+def fit_checked(self: MitraRegressor, df, y, steps: dict, calibrated: bool = True):
     "`fit` with a checked table and checked settings; `calibrated`: with the experts that belong to the model."
     seed = seed_from(self.random_state)
     x, target = self._fit_encoder(df, check_target(y), steps, seed)
-    return self._set_support(self._load_model(), x_support=x, y_support=target, seed=seed, blend='fit' if calibrated else None)
+    return self.set_support(self._load_model(), x_support=x, y_support=target, seed=seed, blend='fit' if calibrated else None)
 
 @patch
 def fit(
@@ -161,8 +161,8 @@ def fit(
 ):
     "Keep the table as support. No training."
     refuse_fit_params(unsupported)
-    steps = self._check_settings()
-    return self._fit(validate_table(X, y), y, steps)
+    steps = self.check_settings()
+    return self.fit_checked(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #b5fbd7f3
 @patch
@@ -220,7 +220,8 @@ _SPREADS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.)
 def _by_fold(own: list, answers: list, rows: np.ndarray) -> list:  # of triples: members, answers of the experts, rows
     "What stands one after the other for all held-out rows, divided into the folds of `own`."
     ends = np.cumsum([len(members[0]) for members in own])[:-1]
-    return [(members, *parts) for members, *parts in zip(own, zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own), np.split(rows, ends))]
+    of_experts = zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own)
+    return [*zip(own, of_experts, np.split(rows, ends))]
 
 @patch
 def _blend_helps_the_mean(self: MitraRegressor, parts: list, weights: np.ndarray) -> bool:
@@ -237,11 +238,13 @@ def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndar
     weights = blend_numbers(np.stack([mitra, *answers]), y)
     if self._heavy_tailed() and not self._blend_helps_the_mean(parts, weights): weights = np.eye(len(weights))[0]
     moved = [_blended_members(m, a, weights, self.scale_) for m, a, _ in parts]
-    density = lambda d, s, t: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture.nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
+    moved = lambda d, s: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture
+    density = lambda d, s, t: moved(d, s).nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
     each = [(d, t) for members, (*_, t) in zip(moved, parts) for d in members]
     spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in each))
     error = lambda z: round(float(np.mean((z - y) ** 2)), 4)
-    found = dict(mitra=error(mitra), experts=[error(a) for a in answers], blend=error(np.tensordot(weights, np.stack([mitra, *answers]), 1)))
+    blended = np.tensordot(weights, np.stack([mitra, *answers]), 1)
+    found = dict(mitra=error(mitra), experts=[error(a) for a in answers], blend=error(blended))
     return weights, found | dict(spread=spread)
 
 @patch
@@ -255,11 +258,12 @@ def _query_members(self: MitraRegressor, region: int, x_query: np.ndarray) -> li
 def _keep_held_out(self: MitraRegressor, held, own, answers):
     "The blended distributions of the held-out rows: what the intervals and the mean are calibrated on."
     blend, parts = self.blend_, _by_fold(own, answers, held)
-    blend.held = [(h, _blended_members(m, a, blend.weights, self.scale_, blend.report['spread']) if blend.experts else m) for m, a, h in parts]
+    blended = lambda m, a: _blended_members(m, a, blend.weights, self.scale_, blend.report['spread']) if blend.experts else m
+    blend.held = [(h, blended(m, a)) for m, a, h in parts]
 
 @patch
-def _blend_state(self: MitraRegressor):  # plain data, or None
-    "The blend, and what was calibrated on its held-out rows."
+def blend_state(self: MitraRegressor):  # plain data, or None
+    "What a file keeps of the experts beside Mitra, and of the calibration on held-out rows."
     if self.blend_ is None: return None
     pits, choice = self._calibration()
     return self.blend_.state() | dict(calibration=[pits, *choice])
@@ -282,7 +286,7 @@ def _held_out(self: MitraRegressor) -> list:  # of pairs: row positions, each me
     y = self.y_support_
     folds = self._folds() if len(y) >= MIN_CALIBRATION_ROWS else []
     if any(y[support].min() == y[support].max() for _, support in folds): return []
-    return [(held, self._with_support(support)._query_members(0, self.x_support_[held])) for held, support in folds]
+    return [(held, self.with_support(support)._query_members(0, self.x_support_[held])) for held, support in folds]
 
 # %% ../../nbs/estimators/03_regressor.ipynb #9a577385
 _FAR = 5  # widths from the median: a table with a target beyond has heavy tails

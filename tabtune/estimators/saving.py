@@ -32,7 +32,7 @@ SUPPORT_OF = dict(classification=(*SUPPORT, 'classes', 'temperature'), regressio
 def state_of(est) -> dict:  # of a fitted `MitraClassifier` or `MitraRegressor`
     "Encoder and support of an estimator: all that it needs beside its settings and weights."
     support = {name: getattr(est, name + '_') for name in SUPPORT_OF[est.task]}
-    return dict(encoder=est.encoder_.state_dict(), support=support, experts=est.experts, blend=est._blend_state())
+    return dict(encoder=est.encoder_.state_dict(), support=support, experts=est.experts, blend=est.blend_state())
 
 # %% ../../nbs/estimators/04_saving.ipynb #215a330e
 def plain(
@@ -118,7 +118,7 @@ def opened(path: Path):
 def _from_1(manifest, state):
     "Since 2, categories may have effects of their levels, a long support is read through landmarks, and there may be experts."
     settings = manifest.get('estimator', {}) | dict(experts=None, n_landmarks=max(10, len(state['support']['x_support'])))
-    if len(state['support'].get('classes', ())) > 10: state['support']['temperature'] = 1.  # was that of another way to predict many classes
+    if len(state['support'].get('classes', ())) > 10: state['support']['temperature'] = 1.  # was fitted to another way to predict them
     return manifest | dict(estimator=settings), state | dict(experts=None, blend=None)
 
 MIGRATIONS = {1: _from_1}
@@ -132,7 +132,8 @@ def check_version(
     version = manifest.get('format_version')
     if version is None:
         raise CheckpointError(f"'{path}' was saved by TabTune {manifest.get('version', '0.1.0')} before its files had a format version, "
-                              "and can't be read any more: fit the pipeline again and save it, or load the file with the TabTune that wrote it")
+                              "and can't be read any more: fit the pipeline again and save it, or load the file with the TabTune "
+                              'that wrote it')
     if type(version) is not int or version < 1: raise CheckpointError(f"'{path}' has format_version={version!r}, which must be 1 or more")
     if version > FORMAT_VERSION:
         raise CheckpointError(f"'{path}' was written by TabTune {manifest.get('tabtune_version')} in format version {version}; "
@@ -164,11 +165,11 @@ def read_estimator(
         model = load_checkpoint(tmp)
     check_task(model.config, kind.task, 'the model in the file')
     est = kind(model, **settings | dict(experts=state['experts']))
-    est._check_settings()
+    est.check_settings()
     check_support(state['support'], kind.task, path)
-    est._set_encoder(encoder_from_state(state['encoder']), warn)
+    est.set_encoder(encoder_from_state(state['encoder']), warn)
     check_blend(state['blend'], kind.task, path)
-    return est._set_support(model, blend=state['blend'], **state['support'])
+    return est.set_support(model, blend=state['blend'], **state['support'])
 
 # %% ../../nbs/estimators/04_saving.ipynb #fffa476b
 def load_joblib(

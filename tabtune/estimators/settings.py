@@ -25,7 +25,8 @@ log = logging.getLogger('tabtune')
 # %% ../../nbs/estimators/04a_settings.ipynb #ee288834
 ESTIMATORS = dict(classification=MitraClassifier, regression=MitraRegressor)
 _KEYS_OF = dict(tuning_params=TUNING_KEYS, processor_params=PROCESSOR_KEYS, model_params=MODEL_KEYS)  # parameter -> its keys
-_ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate', 'class_weight', 'n_landmarks']  # of model_params
+_ESTIMATOR_KEYS = ['n_estimators', 'max_support', 'max_features', 'support_strategy', 'calibrate', 'class_weight',
+                   'n_landmarks']  # of model_params
 
 def _check_places(**given):  # each of the dictionaries, by name
     "Raise `ConfigError` for a key that belongs in another dictionary."
@@ -46,7 +47,8 @@ def check_choices(pipe):  # anything with the parameters of `TabularPipeline`
 
 def _tuning_params(pipe):  # -> dict or `TuningConfig`
     "The `tuning_params` that were given, and the `finetune_mode`, if they are silent about it."
-    params = {} if pipe.tuning_params is None or isinstance(pipe.tuning_params, str) and pipe.tuning_params == 'auto' else pipe.tuning_params
+    params = pipe.tuning_params
+    if params is None or isinstance(params, str) and params == 'auto': params = {}
     if not isinstance(params, Mapping): return params
     mode = {} if pipe.finetune_mode == 'meta-learning' else {'finetune_mode': pipe.finetune_mode}
     return mode | {k: v for k, v in params.items() if k != 'dropout'}
@@ -90,4 +92,4 @@ def check_settings(pipe) -> CheckedSettings:  # anything with the parameters of 
     est = ESTIMATORS[pipe.task_type](None, device=tuning.device, random_state=params.get('seed', 42),
                                      processor_params=pipe.processor_params, column_types=pipe.column_types, **of_estimator)
     _report_unused(pipe, strategy)
-    return CheckedSettings(strategy, params, tuning_params, est, est._check_settings())
+    return CheckedSettings(strategy, params, tuning_params, est, est.check_settings())

@@ -33,7 +33,7 @@ def _held_out(self: MitraClassifier) -> tuple:  # (m,) class codes, (m, K) log-p
         self.held_out_ = other.held_out_
         return self.held_out_
     folds = [(held, kept) for held, kept in self._blend_folds() if len(held)]
-    found = [self._blend_outputs(self._with_support(kept), self.x_support_[held]) for held, kept in folds]
+    found = [self._blend_outputs(self.with_support(kept), self.x_support_[held]) for held, kept in folds]
     codes = [self.y_support_[held] for held, _ in folds]
     self.held_out_ = np.concatenate([np.zeros(0, np.int64), *codes]), np.concatenate([np.zeros((0, len(self.classes_))), *found])
     return self.held_out_

@@ -191,7 +191,7 @@ def encoded_member(
     m = Member(member, rows, est.selected_columns_, len(classes), est.seed_)
     def targets(): return est.scaled_targets(member, rows)[-1] if est.task == 'regression' else m.class_codes(est.y_support_), aside
     groups = codebook(len(classes), width, N_CODEWORDS, np.random.default_rng([est.seed_, member, 2]))[0] if len(classes) > width else None
-    return m, *est._encoded_support(key, m, targets, groups)
+    return m, *est.encoded_support(key, m, targets, groups)
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #f8d5fd61
 def column_names_of(est):
@@ -210,12 +210,12 @@ def _to_numpy(t):
     return t if t is None else [_to_numpy(i) for i in t] if isinstance(t, list) else t.float().cpu().numpy()
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #51e6ca0b
-def _support_maps(est, rows, region, member) -> tuple:  # `Member`, `SupportCache`, and the parts of `AttentionMaps` that concern the support
+def _support_maps(est, rows, region, member) -> tuple:  # `Member`, `SupportCache`, and the parts of `AttentionMaps` of the support
     "One member's support, encoded and recorded: once, and kept while the cache budget lasts."
     columns = []
     with torch.inference_mode(), AttentionRecorder(est.model_, _support_recorder(columns)):
         m, cache, columns = encoded_member(est, rows, ('maps', member, region), member, columns)
-    read, labels = est._rows_read(m), est.classes_[est.y_support_] if hasattr(est, 'classes_') else est.y_support_
+    read, labels = est.rows_read(m), est.classes_[est.y_support_] if hasattr(est, 'classes_') else est.y_support_
     attended = rows[read.get('landmarks', slice(None))]
     voters = rows[read.get('memory', slice(None))] if est.model_.final_layer.reads_support else attended
     return m, cache, dict(support=voters, labels=labels[voters], attended=attended, attended_labels=labels[attended],
@@ -235,7 +235,8 @@ def attention_batches(
     _check_size(est.model_.config, min(batch, len(x)), len(support['attended']), len(support['support']), x.shape[1])
     for part in x.split(batch):
         recorded = _record_queries(est.model_, cache, part.to(est.device_))
-        yield AttentionMaps(**{k: _to_numpy(v) for k, v in recorded.items()}, tokens=['label', *inputs], sources=sources, features=features, **support)
+        recorded = {k: _to_numpy(v) for k, v in recorded.items()}
+        yield AttentionMaps(**recorded, tokens=['label', *inputs], sources=sources, features=features, **support)
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #251fc478
 def get_attention_weights(
@@ -273,7 +274,7 @@ def plot_columns(
 def votes(
     self: AttentionMaps,
 ) -> np.ndarray:  # (Q, S), rows add up to 1
-    "Weight of each row of `support` in each prediction: the head's votes, or for another head the label token's last attention to the rows."
+    "Weight of each row of `support` in each prediction: the head's votes, or for another head the label token's last attention."
     if self.head is None: return self.rows[-1].mean(0)
     return self.head.mean(0) if self.mix is None else np.einsum('qh,hqs->qs', self.mix, self.head)
 

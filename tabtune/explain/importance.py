@@ -57,7 +57,8 @@ def get_attention_weights(
 ) -> np.ndarray:  # (n_rows, columns)
     "Attention of each row to each column, for the model of a fitted pipeline; `InputError` for another model."
     est = MODEL_OWNERS[self]() if self in MODEL_OWNERS else None
-    if est is None: raise InputError('this model is not in use by a pipeline: call it on pipeline.model, or pipeline.get_attention_weights(X)')
+    if est is None:
+        raise InputError('this model is not in use by a pipeline: call it on pipeline.model, or pipeline.get_attention_weights(X)')
     return _column_attention(est, X)
 
 # %% ../../nbs/explain/01_importance.ipynb #804b1fd9
@@ -143,7 +144,8 @@ def feature_importance(
     check_choice('method', method, list(_MEASURES))
     if y is not None and method != 'permutation': log.warning("y is not used by the method '%s': it is for method='permutation'", method)
     if method == 'attention' and (experts := _experts_beside(estimator_of(pipe))):
-        log.warning("method='attention' describes Mitra alone, and %s are blended with it: method='permutation' measures both", ', '.join(experts))
+        log.warning("method='attention' describes Mitra alone, and %s are blended with it: method='permutation' measures both",
+                    ', '.join(experts))
     X, measure = validate_table(X, y), _MEASURES[method]
     check_keys(kwargs, measure.settings, f"method '{method}'")
     sample = _sample_rows(X, y, measure.max_rows if n_rows is None else n_rows, random_state)
@@ -271,7 +273,7 @@ def embed_support(
     out = np.empty((len(est.x_support_), est.model_.config.d_model), dtype=np.float32)
     for _, fold in KFold(folds, shuffle=True, random_state=est.seed_).split(out):
         rows = np.setdiff1d(est.member_rows_[member], fold)
-        out[fold] = _embed(est._with_support(rows), rows, est.x_support_[fold], member)
+        out[fold] = _embed(est.with_support(rows), rows, est.x_support_[fold], member)
     return out
 
 # %% ../../nbs/explain/01_importance.ipynb #9fd9fb9c

@@ -18,7 +18,7 @@ from ..data.reading_files import read_table
 from ..estimators.pipeline import TabularPipeline
 from ..estimators.settings import check_settings
 from .leaderboard import TabularLeaderboard
-from .registry import find_model, installed, model_names
+from ..estimators.registry import find_model, installed, model_names
 from .report import display_table
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #4c8030e3

@@ -31,7 +31,7 @@ from ..core.config import check_keys
 from ..core.shapes import ConfigError, TabTuneError
 from ..estimators.metrics import classification_metrics, regression_metrics
 from ..estimators.pipeline import TabularPipeline
-from .registry import count_parameters, find_model, make_model, package_of
+from ..estimators.registry import count_parameters, find_model, interpreter_of, make_model, package_of, start_process
 from ..training.strategies import tunes
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #fca5286d
@@ -45,6 +45,7 @@ class Candidate:
     tuning_params: dict = None
     processor_params: dict = None
     path: str = None  # model_checkpoint_path
+    column_types: dict = None  # of the leaderboard's table
 
     @property
     def label(self): return self.model if isinstance(self.model, str) else type(self.model).__name__
@@ -57,22 +58,28 @@ class Candidate:
 def _make_mitra(e: Candidate, task, seed):
     tuning = e.tuning_params  # a dict, 'auto' or a TuningConfig
     if isinstance(tuning or {}, dict): tuning = dict(show_progress=False) | (tuning or {})
-    return TabularPipeline('Mitra', task, e.strategy, tuning, e.processor_params, dict(seed=seed) | dict(e.model_params or {}), e.path)
+    return TabularPipeline('Mitra', task, e.strategy, tuning, e.processor_params, dict(seed=seed) | dict(e.model_params or {}), e.path,
+                           column_types=e.column_types)
 
-def _check_untuned(e: Candidate):
-    "Raise `ConfigError` for settings that only Mitra has."
-    if tunes(e.strategy):
-        raise ConfigError(f"tuning_strategy='{e.strategy}' is for Mitra; {e.label} is fitted as it is: leave it out")
+def _check_prepared(e: Candidate):
+    "Raise `ConfigError` for steps of processing, which only Mitra has."
     if e.processor_params: raise ConfigError(f'processor_params are for Mitra; {e.label} prepares the table itself: leave them out')
-    check_keys(e.tuning_params, ['device'], f'tuning_params of {e.label}')
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #32cec65c
 def _make_registered(e: Candidate, task, seed):
-    _check_untuned(e)
-    return make_model(e.model, task, e.model_params, seed, e.device, e.path)
+    _check_prepared(e)
+    tuning = dict(e.tuning_params or {}) if tunes(e.strategy) else {}
+    own = {k: tuning.pop(k) for k in ('device', 'time_limit', 'show_progress') if k in tuning}
+    if not tunes(e.strategy):
+        allowed = ['device', *(['time_limit'] if interpreter_of(find_model(e.model, task)) else [])]
+        check_keys(e.tuning_params, allowed, f'tuning_params of {e.label}')
+        own = e.tuning_params or {}
+    return make_model(e.model, task, e.model_params, seed, own.get('device', 'auto'), e.path, e.strategy, tuning, e.column_types, own.get('time_limit'))
 
 def _make_clone(e: Candidate, task, seed):
-    _check_untuned(e)
+    _check_prepared(e)
+    if tunes(e.strategy): raise ConfigError(f"tuning_strategy='{e.strategy}' is for models of the registry; {e.label} is fitted as it is: leave it out")
+    check_keys(e.tuning_params, ['device'], f'tuning_params of {e.label}')
     est = clone(e.model).set_params(**(e.model_params or {}))
     return est.set_params(random_state=seed) if est.get_params().get('random_state', 0) is None else est
 
@@ -167,9 +174,14 @@ def _blended_with(est) -> str:
     blend = getattr(getattr(est, 'estimator_', est), 'blend_', None)
     return '' if blend is None else ', '.join(blend.experts)
 
+def _with_remote(numbers: dict, est) -> dict:
+    "The memory of a job, with that of a model in another process."
+    return numbers | dict(peak_memory_mb=numbers['peak_memory_mb'] + (getattr(getattr(est, 'model_', None), 'memory_mb_', None) or 0))
+
 def _measure(job: Job) -> dict:
     X, y, X_test, y_test = job.split()
     est = candidate_estimator(job.candidate, job.task, job.seed)
+    start_process(est)
     with _PeakMemory() as memory:
         start = time.perf_counter()
         est.fit(X, y)
@@ -178,7 +190,7 @@ def _measure(job: Job) -> dict:
         end = time.perf_counter()
     parameters, trained = count_parameters(est)
     return SCORE[job.task](est, y_test, predictions) | dict(
-        fit_seconds=fitted - start, predict_seconds=end - fitted, **memory.numbers(), parameters=parameters,
+        fit_seconds=fitted - start, predict_seconds=end - fitted, **_with_remote(memory.numbers(), est), parameters=parameters,
         trainable_parameters=trained, kept=getattr(est, 'tuning_report_', {}).get('kept', ''), blended=_blended_with(est))
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #3b448edf

@@ -22,7 +22,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from ..core.config import check_choice, check_keys, check_range
 from ..core.files import write_atomic
 from ..core.shapes import ConfigError, InputError, TabTuneError
-from ..data.encode import align
+from ..data.encode import align, check_column_types
 from ..data.frames import as_series, check_rows, check_target, column_names, encode_labels, validate_table
 from ..estimators.metrics import axes_for
 from ..estimators.pipeline import TabularPipeline
@@ -30,7 +30,7 @@ from ..estimators.settings import check_settings
 from .evaluation import (SCORE, Candidate, Job, failed_record, file_stamp, hash_of, hash_table,
                                             candidate_estimator, score_names, version_of)
 from .execution import load_record, results_folder, run_jobs, save_record
-from .registry import find_model, installed, list_models, model_names, why_not
+from ..estimators.registry import find_model, installed, list_models, model_names, why_not
 from .report import BOARD_PLOTS, html_page, html_table, mean_ranks, plot_board, results_table
 from ..training.strategies import tunes
 
@@ -70,6 +70,8 @@ class TabularLeaderboard:
         Folder in which each result is stored as soon as it exists; a stopped run continues from it.
     show_progress : bool, default True
         Show a progress bar.
+    column_types : dict, optional
+        Kinds of columns by name, as in `TabularPipeline`; for every model that the leaderboard makes from a name.
 
     Attributes
     ----------
@@ -77,12 +79,14 @@ class TabularLeaderboard:
     runs_ : DataFrame, one row per candidate, seed and split
     """
     def __init__(self, X_train, X_test=None, y_train=None, y_test=None, task_type='classification', *, cv=None, seeds=1, n_jobs=1,
-                 backend=None, results_dir=None, show_progress=True):
+                 backend=None, results_dir=None, show_progress=True, column_types=None):
         check_choice('task_type', task_type, list(SCORE))
         self.task_type, self.candidates, self.records, self.stopping = task_type, [], {}, threading.Event()
         self.options = dict(cv=cv, seeds=seeds, n_jobs=n_jobs, backend=backend, results_dir=results_dir, show_progress=show_progress)
         self.results_ = self.rank_by_ = None
         self.jobs, self.reported = [], {}
+        check_column_types(column_types)
+        self.column_types = column_types
         self._set_data(X_train, X_test, y_train, y_test)
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #b8bcb64d
@@ -161,7 +165,8 @@ def add_model(
     if is_name: find_model(model_name, self.task_type)
     path = None if model_checkpoint_path is None else str(model_checkpoint_path)
     name = self._free_name(name, model_name if is_name else type(model_name).__name__, tuning_strategy)
-    candidate = Candidate(name, model_name, tuning_strategy, model_params, tuning_params, processor_params, path)
+    candidate = Candidate(name, model_name, tuning_strategy, model_params, tuning_params, processor_params, path,
+                          self.column_types)
     self._report(candidate, self._problem(candidate)[1])
     self.candidates.append(candidate)
     return self

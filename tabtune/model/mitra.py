@@ -376,9 +376,9 @@ def predict_logits(
 
 # %% ../../nbs/model/03_mitra.ipynb #4c542680
 @patch
-def forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None):
+def forward(self: Mitra, x_support, y_support, x_query, support_mask=None, query_mask=None, feature_mask=None, landmarks=None, groups=None):
     "Logits (B, Q, K) of the queries; masks: True = real. Rows where `query_mask` is False hold arbitrary numbers."
-    return self.predict_logits(self.encode_support(x_support, y_support, support_mask, feature_mask), x_query)
+    return self.predict_logits(self.encode_support(x_support, y_support, support_mask, feature_mask, landmarks, groups=groups), x_query)
 
 # %% ../../nbs/model/03_mitra.ipynb #2d78bb95
 def neighbour_init(

@@ -15,7 +15,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..core.config import check_keys, check_range
-from .priors import RandomSource, Tables, sample_tables
+from .categories import encode_levels
+from .priors import RandomSource, Tables, check_traits, sample_tables
 from ..core.shapes import Episode, InputError
 from ..data.targets import robust_scale
 
@@ -62,6 +63,19 @@ def _split_targets(
 
 SPLITS = dict(classification=split_tables, regression=_split_targets)
 
+# %% ../../nbs/training/01_episodes.ipynb #12486a02
+def split_encoded(
+    rng: RandomSource,  # source of randomness
+    tables: Tables,  # B synthetic tables, of which some may have categories
+    n_support: int,  # support rows; the others are queries
+    task: str = 'classification',  # or 'regression'
+) -> Episode:  # B tables in one episode
+    "Encode the levels of categories, then split."
+    if tables.levels is not None and (tables.levels > 1).any():
+        k = int(tables.n_classes.max()) if task == 'classification' else None
+        tables = Tables(encode_levels(rng, tables.x, tables.y, tables.levels, n_support, k), tables.y, tables.n_classes, tables.prior)
+    return SPLITS[task](tables, n_support)
+
 # %% ../../nbs/training/01_episodes.ipynb #d2f93272
 def curriculum(
     rng: RandomSource,  # source of randomness
@@ -83,6 +97,7 @@ def curriculum(
     return max(1, round(cells / ((s + q) * (f + 1)))), s, q, f
 
 # %% ../../nbs/training/01_episodes.ipynb #c1282780
+_MANY_CLASSES = 60  # most classes of a table of those draws that have many
 _SIZES = dict(cells=(100,), max_support=(10,), max_features=(3,), min_support=(2,), late=(0.0, 1.0, float))  # ranges of what `curriculum` takes
 
 class PriorEpisodes:
@@ -95,10 +110,15 @@ class PriorEpisodes:
         max_classes: int = 10,  # of a table
         prefetch: int = 4,  # batches drawn together
         task: str = 'classification',  # or 'regression'
+        traits: dict = None,  # trait -> share, None: the first generation of tables
+        many_classes: float = 0.0,  # share of draws whose tables have up to 60 classes
         **sizes,  # passed to `curriculum`
     ):
         check_keys(sizes, _SIZES, 'sizes')
         for name, size in sizes.items(): check_range(name, size, *_SIZES[name])
+        check_range('many_classes', many_classes, 0.0, 1.0, float)
+        check_traits(traits or {})
+        self.traits, self.many_classes = traits, many_classes
         self.rng, self.mixture, self.max_classes, self.prefetch = RandomSource(seed, device), mixture, max_classes, prefetch
         self.seed, self.device, self.task, self.sizes, self.progress, self.buffer = seed, device, task, sizes, 0.0, []
 
@@ -111,8 +131,10 @@ class PriorEpisodes:
     def __next__(self):
         if not self.buffer:
             b, s, q, f = curriculum(self.rng, self.progress, **self.sizes)
-            t = sample_tables(self.rng, b * self.prefetch, s + q, f, self.max_classes, self.mixture, self.task)
-            ep = SPLITS[self.task](t, s)
+            many = self.many_classes and self.rng.bernoulli(self.many_classes, 1).item()
+            n_classes = min(_MANY_CLASSES, max(self.max_classes, s // 8)) if many else self.max_classes
+            t = sample_tables(self.rng, b * self.prefetch, s + q, f, n_classes, self.mixture, self.task, self.traits)
+            ep = split_encoded(self.rng, t, s, self.task)
             self.buffer = [ep[i * b:(i + 1) * b] for i in range(self.prefetch)]
         return self.buffer.pop()
 

@@ -55,9 +55,10 @@ def mask_classes(
 def episode_loss(
     model: nn.Module,
     ep: Episode,  # with y_query and n_classes
+    **reading,  # see `how_to_read`
 ) -> Tensor:  # scalar, nats per query row
     "Mean cross-entropy of the queries."
-    logits = mask_classes(model(**ep.inputs()).float(), ep.n_classes)
+    logits = mask_classes(model(**ep.inputs(), **reading).float(), ep.n_classes)
     y = ep.y_query if ep.query_mask is None else ep.y_query.masked_fill(~ep.query_mask, IGNORED_LABEL)
     total = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=IGNORED_LABEL, reduction='sum')
     return total / (y != IGNORED_LABEL).sum().clamp_min(1)
@@ -76,19 +77,34 @@ def _config(model):
     return (model.get_base_model() if hasattr(model, 'get_base_model') else model).config
 
 # %% ../../nbs/training/02_loop.ipynb #111f3220
-def _target_nll(model: nn.Module, ep: Episode) -> Tensor:  # (B, Q) nats
+def _target_nll(model: nn.Module, ep: Episode, **reading) -> Tensor:  # (B, Q) nats
     "Negative log density of each query's target."
-    return predictive_distribution(model)(model(**ep.inputs()).float()).nll(ep.y_query)
+    return predictive_distribution(model)(model(**ep.inputs(), **reading).float()).nll(ep.y_query)
 
 def _target_loss(
     model: nn.Module,
     ep: Episode,  # `y` in the model's units
+    **reading,  # see `how_to_read`
 ) -> Tensor:  # scalar, nats per query row
     "Mean negative log density of the queries' targets."
-    nll = _target_nll(model, ep)
+    nll = _target_nll(model, ep, **reading)
     return nll.mean() if ep.query_mask is None else (nll * ep.query_mask).sum() / ep.query_mask.sum().clamp_min(1)
 
 LOSSES = dict(classification=episode_loss, regression=_target_loss)
+
+# %% ../../nbs/training/02_loop.ipynb #b57cec73
+def how_to_read(
+    ep: Episode,  # without masks
+    n_tokens: int = 10,  # label tokens of the model
+    n_landmarks: int = None,  # rows that row attention reads of a support of more than twice as many; None: all
+) -> dict:  # `landmarks` and `groups`, as a model's call takes them, where they are needed
+    "How a model reads an episode from a prior."
+    (b, s, _, _), device = ep.sizes, ep.x_support.device
+    out, k = {}, 0 if ep.n_classes is None else int(ep.n_classes.max())
+    if k > n_tokens: out['groups'] = torch.arange(k, device=device) % n_tokens
+    if n_landmarks and s > 2 * n_landmarks:
+        out['landmarks'] = torch.linspace(0, s - 1, n_landmarks, device=device).round().long().expand(b, -1)
+    return out
 
 # %% ../../nbs/training/02_loop.ipynb #181b251e
 @dataclass

@@ -75,7 +75,8 @@ def _count_micro_batches(
     need = memory * cells * m.d_model * 4 * ARRAYS_PER_BLOCK * m.num_layers / (0.5 * free)
     n = 2 ** max(0, math.ceil(math.log2(max(need, 1e-9))))
     if n > 1:
-        log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d micro-batches', config.batch_size, need * free / 2e9, n)
+        log.info('a batch of %d episodes would need about %.1f GB: it is computed in %d micro-batches',
+                 config.batch_size, need * free / 2e9, n)
     return n
 
 # %% ../../nbs/training/09_tuning.ipynb #b21b2bff
@@ -311,12 +312,15 @@ def _times(self: Tuning, state, comparison: float) -> dict:
 @patch
 def _advice(self: Tuning, report: dict) -> str:
     "What may help after a run that gained nothing."
-    if report['loss_untuned'] < 0.01 and self.task.measure == 'auc': return 'Nothing is left to gain: the untuned model predicts these rows already'
+    if report['loss_untuned'] < 0.01 and self.task.measure == 'auc':
+        return 'Nothing is left to gain: the untuned model predicts these rows already'
     c, usual = self.config, apply_rules(self.recommendation.inputs, timed=False).tuning_params
-    factor = c.learning_rate / usual['learning_rate']
-    if not 0.3 < factor < 3: return f"Try learning_rate={usual['learning_rate']:g}, measured for models of this size, instead of {c.learning_rate:g}"
+    rate = usual['learning_rate']
+    if not 0.3 < c.learning_rate / rate < 3:
+        return f'Try learning_rate={rate:g}, measured for models of this size, instead of {c.learning_rate:g}'
     if c.support_size < 0.5 * usual['support_size']: return f"Try support_size={usual['support_size']} instead of {c.support_size}"
-    if report['ended'] == 'complete' and report['best_step'] == report['steps']: return f'Try epochs={2 * c.epochs}: the loss was still falling'
+    if report['ended'] == 'complete' and report['best_step'] == report['steps']:
+        return f'Try epochs={2 * c.epochs}: the loss was still falling'
     few = 'Tables of fewer than 1,000 rows seldom gain. ' if len(self.y) < 1000 else ''
     return f"{few}Try model_params={{'n_estimators': 4}} without tuning, or keep='tuned' to use the tuned weights all the same"
 

@@ -16,10 +16,11 @@ from fastcore.basics import patch
 from ..core.config import check_keys
 from ..core.shapes import InputError, TabTuneError
 from ..data.checkup import check_table
+from ..data.encode import check_column_types
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
 from .elements import COLOURS, TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
-from .form_fields import Field, class_bars, column_svg, describe_column, note_html, value_histogram
+from .form_fields import Field, class_bars, column_svg, describe_column, kind_menu, note_html, value_histogram
 from .form_state import FormState, guess_task, lora_table, model_table, processing_table, record_speed, tuning_table
 from .result_plots import class_results_png, number_results_png
 from .run_control import fit_job
@@ -71,14 +72,14 @@ def _finding_html(finding) -> str:
 # %% ../../nbs/widgets/08_builder.ipynb #feecbc60
 @patch
 def _column_row(self: PipelineBuilder, c):
-    "A column as a row: a checkbox, its kind, a bar chart."
+    "A column as a row: a checkbox, a menu of kinds, what it holds, a bar chart."
     d = describe_column(self.df[c])
     box = self.column_boxes[c] = w.Checkbox(value=True, description=str(c), indent=False, layout=w.Layout(width='190px'))
     box.observe(lambda _: self._changed(), 'value')
+    self.column_kinds[c] = kind_menu(self.df[c], self._changed)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
-    text = f"{d['kind']}, {d['distinct']} values, {missing}"
-    about = f'<span title="{html.escape(d["about"])}" style="font-size:12px">{faint(text)}</span>' + _finding_html(self.findings.get(str(c)))
-    row = [box, w.HTML(about, layout=w.Layout(width='220px')), w.HTML(column_svg(self.df[c]))]
+    about = f'<span style="font-size:12px">{faint(str(d["distinct"]) + " values, " + missing)}</span>' + _finding_html(self.findings.get(str(c)))
+    row = [box, self.column_kinds[c], w.HTML(about, layout=w.Layout(width='150px')), w.HTML(column_svg(self.df[c]))]
     self.column_rows[c] = w.HBox(row, layout=w.Layout(min_height='30px', align_items='center', overflow='hidden'))
     return self.column_rows[c]
 
@@ -107,7 +108,7 @@ def _make_data_tab(self: PipelineBuilder, target):
     layout = lambda k: w.Layout(margin='0' if k == 'columns' else '0 2px 0 98px')
     self.notes = {k: w.HTML(layout=layout(k)) for k in ('target', 'columns', 'test_size')}
     self._make_target(target)
-    self.column_boxes, self.column_rows, self.findings = {}, {}, {f.column: f for f in check_table(self.df.sample(min(len(self.df), 1000), random_state=0))}
+    self.column_boxes, self.column_kinds, self.column_rows, self.findings = {}, {}, {}, {f.column: f for f in check_table(self.df.sample(min(len(self.df), 1000), random_state=0))}
     rows = [self._column_row(c) for c in self.df.columns[:_MAX_COLUMNS]]
     if len(self.df.columns) > _MAX_COLUMNS: rows.append(w.HTML(faint(f'and {len(self.df.columns) - _MAX_COLUMNS} more columns, all used')))
     columns = w.VBox(rows, layout=w.Layout(max_height='400px', overflow='hidden auto', flex='1 1 auto'))
@@ -174,7 +175,8 @@ def form_state(self: PipelineBuilder) -> FormState:
     t = self.target.value
     columns = [c for c in self.df.columns if c != t and (c not in self.column_boxes or self.column_boxes[c].value)]
     return FormState(t, columns, self.strategy.value, self.device.value, round(self.test_size.value, 4), differ(self.model),
-                   differ(self.tuning), differ(self.lora), differ(self.processing), self.task.value)
+                   differ(self.tuning), differ(self.lora), differ(self.processing), self.task.value,
+                   {c: menu.value for c, menu in self.column_kinds.items() if menu.value and c != t})
 
 @patch
 def code(self: PipelineBuilder) -> str:
@@ -186,19 +188,28 @@ def _fields(self: PipelineBuilder) -> dict: return self.model | self.tuning | se
 
 # %% ../../nbs/widgets/08_builder.ipynb #c981d86b
 @patch
-def set(self: PipelineBuilder, **values):  # target, task, columns, strategy, device, test_size, or any parameter
+def set(self: PipelineBuilder, **values):  # target, task, columns, column_types, strategy, device, test_size, or any parameter
     "Set by name what can be clicked; return the form."
     controls = dict(target=self.target, task=self.task, strategy=self.strategy, device=self.device, test_size=self.test_size)
-    check_keys(values, [*controls, 'columns', *self._fields()], 'PipelineBuilder.set')
+    check_keys(values, [*controls, 'columns', 'column_types', *self._fields()], 'PipelineBuilder.set')
     self.updating = True
     try:
         for k, v in values.items():
             if k in controls: controls[k].value = v
             elif k == 'columns': [setattr(box, 'value', c in v) for c, box in self.column_boxes.items()]
+            elif k == 'column_types': self._set_kinds(v or {})
             else: self._fields()[k].set(v)
     finally: self.updating = False
     self._changed()
     return self
+
+@patch
+def _set_kinds(self: PipelineBuilder, types: dict):
+    "Choose these kinds, and for all other columns what was found."
+    check_column_types(types)
+    check_keys(types, list(self.column_kinds), 'column_types')
+    for c, menu in self.column_kinds.items():
+        menu.value = types[c] if c in types and types[c] in {k for _, k in menu.options} else None
 
 # %% ../../nbs/widgets/08_builder.ipynb #4b7dd1d9
 @patch
@@ -207,7 +218,7 @@ def state(self: PipelineBuilder) -> dict:
     c = self.form_state()
     run = self.dashboard.state()['status'] if self.dashboard else 'ready'
     return plain_data(dict(
-        target=c.target, task=c.task, columns=c.columns, strategy=c.strategy, device=c.device, test_size=c.test_size,
+        target=c.target, task=c.task, columns=c.columns, column_types=c.column_types, strategy=c.strategy, device=c.device, test_size=c.test_size,
         arguments=c.arguments(), mistakes=c.mistakes(self.df), estimate=self.estimate, status=run, scores=self.scores))
 
 # %% ../../nbs/widgets/08_builder.ipynb #cce5866e

@@ -29,10 +29,22 @@ def column_svg(s: pd.Series) -> str:  # SVG
     return bar_svg(v.astype(str).value_counts().head(12).tolist(), colour=COLOURS['orange'])
 
 def describe_column(s: pd.Series) -> dict:  # kind, about, missing, distinct
-    "Kind of column and what it means, share of missing cells, number of distinct values."
-    try: kind, about = (k := KINDS[column_kind(s)]).label, k.description
+    "Kind of column, as `column_types` calls it, and what it means; share of missing cells, number of distinct values."
+    try: about = KINDS[kind := column_kind(s)].description
     except (TabTuneError, TypeError, ValueError): kind, about = str(s.dtype), ''
     return dict(kind=kind, about=about, missing=float(s.isna().mean()), distinct=int(s.astype(str).nunique()))
+
+# %% ../../nbs/widgets/06_form_fields.ipynb #f99a9868
+def kind_menu(
+    s: pd.Series,
+    on_change,  # called without arguments when another kind is chosen
+):  # its value is None for the kind that was found
+    "A menu of the kinds that a column can be read as; first the one that was found."
+    d = describe_column(s)
+    menu = w.Dropdown(options=[(f"{d['kind']} (found)", None), *((k, k) for k in KINDS if k != d['kind'])],
+                      tooltip=d['about'], layout=w.Layout(width='140px', flex='0 0 140px'))
+    menu.observe(lambda _: on_change(), 'value')
+    return menu
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #6298ab70
 _ELLIPSIS = 'overflow:hidden;text-overflow:ellipsis;white-space:nowrap'

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/widgets/02_form_state.ipynb #044e0256
 import math
 import re
+import warnings
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -19,6 +20,7 @@ from ..core.config import (MODEL_RANGES, LoraSettings, ModelSettings, MitraConfi
 from ..estimators.base import landmark_rows
 from ..estimators.blending import MIN_TREE_ROWS
 from ..estimators.pipeline import TabularPipeline
+from ..data.columns import KINDS
 from ..data.processing import ProcessorSettings, check_processor_params
 from ..training.recommend import RuleInputs, apply_rules, complete_tuning, memory_needed, tokens_per_second
 from ..training.strategies import TuningStrategy, find_strategy
@@ -79,6 +81,7 @@ class FormState:
     lora: dict = field(default_factory=dict)
     processing: dict = field(default_factory=dict)  # processor_params
     task: str = 'classification'  # or 'regression'
+    column_types: dict = field(default_factory=dict)  # kinds of columns that were chosen, by name
 
     def record(self) -> TuningStrategy:
         "The record of the tuning strategy."
@@ -105,7 +108,8 @@ def tuning_params(self: FormState) -> dict:
 def arguments(self: FormState) -> dict:
     "Keyword arguments for `TabularPipeline`."
     out = dict(tuning_strategy=self.strategy if self.record().trains else None, processor_params=dict(self.processing),
-               model_params=dict(self.model), tuning_params=self.tuning_params())
+               model_params=dict(self.model), tuning_params=self.tuning_params(),
+               column_types={c: k for c, k in self.column_types.items() if c in self.columns})
     task = dict(task_type=self.task) if self.task != 'classification' else {}
     return task | {k: v for k, v in out.items() if v}
 
@@ -143,6 +147,14 @@ def _table_mistakes(self: FormState, df) -> dict:
     return out
 
 @patch
+def _kind_mistakes(self: FormState, df) -> dict:
+    "Columns of which no cell can be read as the kind that was chosen."
+    def lost(c, kind):
+        with warnings.catch_warnings(action='ignore'): return KINDS[kind].column(str(c)).fit(df[c]).missing == 1 > df[c].isna().mean()
+    bad = [f"no cell of '{c}' can be read as '{kind}'" for c, kind in self.arguments().get('column_types', {}).items() if lost(c, kind)]
+    return dict(columns='; '.join(bad)) if bad else {}
+
+@patch
 def _regression_mistakes(self: FormState) -> dict:
     "Settings that are for classification only."
     out = {}
@@ -155,7 +167,7 @@ def _regression_mistakes(self: FormState) -> dict:
 def mistakes(self: FormState, df) -> dict:  # field -> what is wrong
     "What is wrong with the choices for this table."
     regression = self._regression_mistakes() if self.task == 'regression' else {}
-    return self._table_mistakes(df) | regression | self._settings_mistakes()
+    return self._kind_mistakes(df) | self._table_mistakes(df) | regression | self._settings_mistakes()
 
 # %% ../../nbs/widgets/02_form_state.ipynb #c20ff403
 def _call(args: dict) -> str:

@@ -235,7 +235,7 @@ def _draw_loss(self: TrainingFigure, step, curves, end):
 def _draw_small(self: TrainingFigure, step, curves):
     lr = curves.column('lr'); top = np.nanmax(lr) if len(lr) and np.isfinite(lr).any() else 0
     power = math.floor(math.log10(top)) if top > 0 else 0
-    _set_line(self.lines['lr'], step, lr / 10.0 ** power, floor=True); self.small_axes['lr'].set_ylabel(f'learning rate ($10^{{{power}}}$)')
+    _set_line(self.lines['lr'], step, lr / 10.0 ** power, floor=True); self.small_axes['lr'].set_ylabel(f'learning rate ($10^{{{power}}}$)' if power else 'learning rate')
     _set_line(self.lines['grad_norm'], step, curves.column('grad_norm'), floor=True)
     v, unit = curves.speed(); v = _smooth(v, 5) if len(v) else v
     _set_line(self.lines['speed'], step, v / 1e3 if len(v) and np.nanmax(v) >= 1e4 else v, floor=True)

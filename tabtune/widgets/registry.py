@@ -106,3 +106,12 @@ def _attention_example(text: str) -> AttentionView:
     return AttentionView(TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y), X[:4], table=X)
 
 register_widget(WidgetRecord(AttentionView, _attention_example))
+
+# %% ../../nbs/widgets/90_registry.ipynb #2322cbf6
+from .app import App
+
+def _app_example(text: str) -> App:
+    X, y = _table(text)
+    return App(X.assign(label=y))
+
+register_widget(WidgetRecord(App, _app_example))

@@ -28,6 +28,7 @@ class RunControl(Callback):
     def reset(self, status: str = 'ready'):
         "As before the first step."
         self.status, self.stopping, self.error, self.n_steps, self.repeat = status, False, None, None, None
+        self.phase, self.abandoned = '', False
         self.unpaused, self.done = threading.Event(), threading.Event()
         self.unpaused.set()
 
@@ -35,14 +36,35 @@ class RunControl(Callback):
     def resume(self): self.unpaused.set()
 
     def stop(self):
-        "End after the step in progress, also where the run is paused."
+        "End after the step in progress, also where the run is paused; in a phase that has no steps, at once."
+        if self.phase and not self.done.is_set(): self.abandon(); return
         self.stopping, self.status = True, 'stopping'; self.unpaused.set()
 
     def finish(self, error: Exception = None):
-        "The run is over, with or without an error."
+        "The run is over, with or without an error; an abandoned one was over before."
+        if self.abandoned: return
         self.error = error
         self.status = 'failed' if error else 'stopped' if self.stopping else 'finished'
         self.done.set()
+
+# %% ../../nbs/widgets/04_run_control.ipynb #7643dd5f
+class Abandoned(Exception): "The run was stopped in a phase that can't be interrupted."
+
+@patch
+def abandon(self: RunControl):
+    "The run is over now, whatever its thread still computes."
+    self.status, self.stopping = 'stopped', True
+    self.done.set()
+    self.abandoned, self.phase = True, ''
+
+@patch
+def enter(
+    self: RunControl,
+    phase: str,  # what is done now, in words; '' for nothing that can't be interrupted
+):
+    "Begin a phase; `Abandoned` where the run was stopped in the one before."
+    if self.abandoned: raise Abandoned('stopped; nothing of this run is kept')
+    self.phase = phase
 
 # %% ../../nbs/widgets/04_run_control.ipynb #f6ac8d9e
 @patch
@@ -56,6 +78,7 @@ def wait_if_paused(self: RunControl, state, status: str = 'running'):
 def on_start(self: RunControl, state):
     self.n_steps = state.info.get('settings', {}).get('n_steps')
     if self.owns_history: self.history.on_start(state)
+    self.phase = ''  # steps can be counted, paused and stopped
     if not self.stopping: self.status = 'running'
 
 @patch
@@ -70,6 +93,7 @@ def on_validate(self: RunControl, state):
 
 @patch
 def on_end(self: RunControl, state):
+    if self.abandoned: state.stop(); return
     if self.stopping: state.stop()  # requested after the last step: no further repeat is started
     self.stopping = stopped_by_user(state) and (state.progress < 1 or bool(state.info.get('compares')))
     self.status = 'stopping' if self.stopping else 'comparing'
@@ -92,7 +116,7 @@ def for_repeat(self: RunControl, number: int) -> _RepeatControl:
 def fit_job(pipe, X, y):
     "A job that fits `pipe` under a `RunControl`. The pipeline's own parameters are left as they were."
     def job(run):
-        before = pipe.tuning_params
+        before, run.phase = pipe.tuning_params, 'reading the table'
         given = dict(before) if isinstance(before, dict) else {}
         pipe.tuning_params = given | dict(callbacks=[*given.get('callbacks', []), run], show_progress=False)
         try: return pipe.fit(X, y)

@@ -25,22 +25,26 @@ from .view import OutputSlots, View, plain_data, png_data, widget_data
 
 # %% ../../nbs/widgets/05_training_view.ipynb #ae73ce90
 _ENABLED_BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'Stop'), stopping=(), comparing=(),
-                        finished=('Start',), stopped=('Start',), failed=('Start',), watching=())
+                        finished=('Start',), stopped=('Start',), failed=('Start',), watching=(), interrupted=())
 _STATUS_TEXT = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step',
                     comparing='comparing with the untuned model', finished='finished',
-                    stopped='stopped; the best weights so far are kept', failed='failed', watching='watching')
+                    stopped='stopped; the best weights so far are kept', failed='failed', watching='watching',
+                    interrupted='interrupted, or ended early')
 
 def _status_text(
     s: dict,  # from `state()`
     silence: float = 0.0,  # seconds since the last step
 ) -> str:
     "The status in words."
+    if s.get('phase'): return s['phase']
+    if s.get('abandoned'): return 'stopped before there was a result'
     repeat = f", repeat {s['repeat'][0]}" if s['repeat'] and s['status'] == 'comparing' else ''
-    silent = f', no news for {format_time(silence)}' if s['status'] == 'watching' and silence > 20 else ''
+    silent = f', no news for {format_time(silence)}' if s['status'] in ('watching', 'interrupted') and silence > 20 else ''
     return _STATUS_TEXT[s['status']] + repeat + silent
 
 def _enabled_buttons(s: dict) -> tuple:  # names of buttons
     "The buttons that have an effect now."
+    if s.get('phase'): return ('Stop',)
     return _ENABLED_BUTTONS['running' if s['repeat'] and s['status'] == 'comparing' else s['status']]
 
 # %% ../../nbs/widgets/05_training_view.ipynb #6c6b8afd
@@ -55,8 +59,9 @@ def _run_tiles(
     "Labelled numbers of a run."
     of, over = _total_steps(s), s['status'] in ('finished', 'stopped', 'failed')
     best = format_number(s['best']) + (f" (step {s['best_step']})" if s['best'] is not None else '')
+    epoch = s['epoch'] + (s['progress'] < 1 and not over) if s['step'] else 0  # the present one, counted from 1
     speed = '–' if s['speed'] is None else f"{format_number(s['speed'], 0)} {s['speed_unit']}"
-    return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', s['epoch']), ('training loss', format_number(s['loss'])),
+    return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', epoch or '–'), ('training loss', format_number(s['loss'])),
             ('best validation', best), ('untuned', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['seconds'])),
             ('left', format_time(None if over else s['eta'])), *memory_pairs(s['memory_mib'], total_mib)]
 
@@ -80,7 +85,7 @@ class TrainingDashboard(View):
         self.slots, self.owns_slots = slots or OutputSlots(), slots is None
         self.rows, self.curves, self.figure, self.lock = row_source(rows), TrainingCurves(), TrainingFigure(), threading.RLock()
         self.result = self.drawn = self.training_thread = self.monitor_thread = None
-        self.last_step_time, self.step, self.draw_seconds = time.monotonic(), 0, 0.0
+        self.last_step_time, self.step, self.draw_seconds, self.nothing_there = time.monotonic(), 0, 0.0, False
         self.on_end = []  # functions of the dashboard, called when the run is over
         self._build(); self.refresh()
 
@@ -111,8 +116,18 @@ def state(self: TrainingDashboard) -> dict:
     with self.lock: self.curves.update(self.rows)
     status, n = self.run.status, self.curves.summary()
     if status == 'watching' and n['progress'] >= 1: status = 'finished'
+    if status == 'watching' and n['step'] and self.silence() > max(_SILENCE, 20 * n['seconds'] / n['step']): status = 'interrupted'
     error = self.run.error and str(self.run.error)
-    return plain_data(dict(title=self.title, status=status, n_steps=self.run.n_steps, repeat=self.run.repeat, error=error) | n)
+    return plain_data(dict(title=self.title, status=status, n_steps=self.run.n_steps, repeat=self.run.repeat, error=error,
+                           phase=self.run.phase, abandoned=self.run.abandoned) | n)
+
+_SILENCE = 120  # seconds without news, and at least twenty steps, after which a run that is watched counts as interrupted
+
+@patch
+def silence(self: TrainingDashboard) -> float:  # seconds
+    "How long nothing was heard of the run; of one that writes a file, since the file was written."
+    try: return time.time() - self.rows.path.stat().st_mtime
+    except (AttributeError, OSError): return time.monotonic() - self.last_step_time
 
 @patch
 def refresh(
@@ -132,7 +147,7 @@ def refresh(
 # %% ../../nbs/widgets/05_training_view.ipynb #a61134e5
 @patch
 def _update_heading(self: TrainingDashboard, s: dict):
-    status = _status_text(s, time.monotonic() - self.last_step_time)
+    status = _status_text(s, self.silence())
     self.heading.value = (f'<div style="font-size:15px;line-height:24px;{TEXT_STYLE}">'
                           f'<b>{html.escape(self.title)}</b><span style="opacity:.75"> · {status}</span></div>')
     for name in ('Start', 'Pause', 'Stop'):
@@ -141,6 +156,10 @@ def _update_heading(self: TrainingDashboard, s: dict):
     self.bar.bar_style = dict(finished='success', failed='danger', stopped='warning', paused='warning').get(s['status'], 'info')
     self.bar.value = s['repeat'][1] if s['repeat'] and not self.run.done.is_set() else s['progress']
     if s['error']: self.show_message(s['error'], error=True)
+    elif s['status'] == 'watching' and not s['step'] and hasattr(self.rows, 'path') and not self.rows.path.exists():
+        self.show_message(f"there is no '{self.rows.path}' yet: a run that writes it is shown as soon as it begins")
+    elif self.nothing_there: self.show_message('')
+    self.nothing_there = 'there is no ' in self.message.value
 
 @patch
 def show_message(self: TrainingDashboard, text: str, error: bool = False):
@@ -228,14 +247,14 @@ def keep_output(self: TrainingDashboard):
 def static(self: TrainingDashboard) -> dict:  # mime type -> data
     "Picture and table of the run as far as it went."
     s = self.state()
-    text = f"{self.title}: {_STATUS_TEXT[s['status']]}, validation loss {format_number(s['best'])}"
+    text = f"{self.title}: {_status_text(s)}, validation loss {format_number(s['best'])}"
     picture = png_data(self.image.value if self.curves.last_row else b'')
     return picture | {'text/html': key_value_table(self.result_table(s)), 'text/plain': text}
 
 @patch
 def result_table(self: TrainingDashboard, s: dict) -> dict:  # label -> text
     "The table that stays, from `state()`."
-    rows = result_rows(s, _STATUS_TEXT[s['status']])
+    rows = result_rows(s, _status_text(s))
     if s['error']: rows['error'] = s['error']
     r = getattr(self.result, 'tuning_report_', None)
     if r: rows['kept'] = (f"the {r['kept']} model; on {r.get('compared_rows', 0)} rows of their own: "
@@ -247,6 +266,8 @@ def result_table(self: TrainingDashboard, s: dict) -> dict:  # label -> text
 def start(self: TrainingDashboard):
     "Train in the background."
     if self.job is None or self.run.status in ('running', 'paused', 'stopping', 'comparing'): return
+    if self.training_thread and self.training_thread.is_alive() and self.run.abandoned:
+        self.show_message('what was stopped still ends its last call; try again in a moment'); return
     self.run.reset('running'); self.show_message('')
     self.image.layout.display = None  # hidden where an earlier run has ended
     if self.run.owns_history: self.run.history.rows = []
@@ -258,10 +279,12 @@ def start(self: TrainingDashboard):
 def _work(self: TrainingDashboard):
     "What the thread that trains does."
     error = None
-    try: self.result = self.job(self.run)
+    try: result = self.job(self.run)
     except BaseException as e:
         error, self.traceback = e, traceback.format_exc()
         traceback.clear_frames(e.__traceback__)  # they would keep the model in memory
+    if self.run.abandoned: return
+    if error is None: self.result = result
     self.run.finish(error)
 
 # %% ../../nbs/widgets/05_training_view.ipynb #bbe656a7
