@@ -3,19 +3,28 @@ SHELL := /bin/bash
 PYTHON ?= python3
 WORKERS ?= 2
 FUZZ ?= 500
+PEERS ?= TabICL TabPFN TabDPT Orion
 LAB_ARGS ?=
 APP_ARGS ?=
 BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test bench-quick browser fuzz notebooks docs lab export readme clean
+.PHONY: help setup peers demo app test bench-quick browser fuzz notebooks docs lab export readme clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 setup: .venv/.stamp ## make .venv with TabTune (editable) and all that development needs
 	@echo "setup: .venv is ready ($$($(BIN)/python --version))"
+
+peers: ## an environment of its own for each peer, in .venv-peers/ (PEERS='TabDPT Orion', or a folder with a requirements.txt)
+	@for p in $(PEERS); do \
+	  n=$$(basename $$p); r=$$p/requirements.txt; [ -f $$r ] || r=peers/$$n/requirements.txt; \
+	  [ -f $$r ] || { echo "peers: $$p is no folder with a requirements.txt, and there is no peers/$$n" >&2; exit 1; }; \
+	  echo "peers: .venv-peers/$$n from $$r"; \
+	  $(PYTHON) -m venv .venv-peers/$$n && .venv-peers/$$n/bin/pip install -q -r $$r || exit 1; \
+	done
 
 demo: setup ## fit, predict and draw: writes build/demo.png
 	@echo "demo: a prediction from the bundled weights"

@@ -43,7 +43,7 @@ def parity(device, rows):
 
 def tuning(device, rows):
     "Both strategies on the device; the tuned model answers on the CPU as it does there."
-    import copy
+    import copy, torch
     from tabtune import TabularPipeline
     X, label, _ = table(rows + 200)
     out, ok = {}, True
@@ -54,7 +54,7 @@ def tuning(device, rows):
         seconds, h = time.perf_counter() - start, pipe.history_
         est = pipe.estimator_
         there, here = est.predict_proba(X[rows:]), copy.deepcopy(est)
-        here.device_ = __import__('torch').device('cpu'); here._set_model(here.model_)
+        here.device_ = torch.device('cpu'); here.set_model(here.model_)
         gap = float(np.abs(there - here.predict_proba(X[rows:])).max())
         finite = bool(np.isfinite(h.loss.dropna()).all())
         ok &= finite and gap < 5e-3 and est.device_.type == device
@@ -83,7 +83,7 @@ def out_of_memory(device, rows):
     from tabtune.training.episodes import PriorEpisodes
     from tabtune.training.loop import LoopSettings, Trainer, episode_loss
     def trainer(loss=episode_loss):
-        return Trainer(load_checkpoint('small').train(), PriorEpisodes(0, cells=40_000), LoopSettings(device=device), loss=loss)
+        return Trainer(load_checkpoint('small').train(), PriorEpisodes(0, cells=40_000), LoopSettings(device=device, n_steps=1), loss=loss)
     ep = next(PriorEpisodes(0, cells=40_000))
     def gradients(t):
         while t._try_backward([ep.to(t.accelerator.device)]) is None: t.optimizer.zero_grad()

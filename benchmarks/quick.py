@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from machine import made_by
+
 LIMIT = 1.4
 PLACE = Path(__file__).with_name('quick.json')
 
@@ -70,8 +72,8 @@ def main():
     a = parser.parse_args()
     torch.set_num_threads(1)
     now = measured(a.repeats)
-    if a.write: PLACE.write_text(json.dumps(now, indent=1) + '\n', encoding='utf-8')
-    then, slower = json.loads(PLACE.read_text(encoding='utf-8')), []
+    if a.write: PLACE.write_text(json.dumps(made_by() | dict(results=now), indent=1) + '\n', encoding='utf-8')
+    then, slower = json.loads(PLACE.read_text(encoding='utf-8'))['results'], []
     for name, ratio in now.items():
         change = ratio / then.get(name, ratio)
         if change > LIMIT: slower.append(name)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from machine import made_by
 from tabtune.core.config import config_from_json
 from tabtune.model.mitra import Mitra
 
@@ -103,7 +104,7 @@ def main():
     kept = [r for r in json.loads(path.read_text())['results'] if r['size'] not in a.sizes] if path.exists() else []
     for r in (r for size in a.sizes for r in measure(Reference, size, a.repeats, a.device)):
         kept.append(r)
-        out = dict(device=a.device, torch=metadata.version('torch'), autogluon=metadata.version('autogluon.tabular'), results=kept)
+        out = dict(device=a.device, **made_by(), torch=metadata.version('torch'), autogluon=metadata.version('autogluon.tabular'), results=kept)
         path.write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')
 
 if __name__ == '__main__': main()

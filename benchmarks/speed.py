@@ -5,12 +5,14 @@
 One thread, and processor time instead of the clock's, so that other work on the machine does not count. With more threads the clock, on a machine
 that does nothing else, into benchmarks/speed_threads.json; on a GPU the clock, and the card's memory, into benchmarks/speed_cuda.json; tuning on 100,000 rows there: `python benchmarks/tuning.py speed --strategies base-ft peft`.
 """
-import argparse, json, platform, resource, time
+import argparse, json, resource, time
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+
+from machine import made_by
 
 STEPS = 10
 
@@ -65,7 +67,7 @@ def main():
     names = a.names or [n for n in bundled() if 'regression' not in n]
     with get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         found = dict(zip(names, pool.map(measure, [(n, a.rows, a.columns, a.device, a.threads) for n in names], chunksize=1)))
-    out = dict(rows=a.rows, columns=a.columns, threads=a.threads, processor=platform.machine(), torch=metadata.version('torch'), results=found)
+    out = dict(rows=a.rows, columns=a.columns, threads=a.threads, **made_by(), torch=metadata.version('torch'), results=found)
     kind = '_cuda' if a.device != 'cpu' else '_threads' if a.threads > 1 else ''
     Path(__file__).with_name(f'speed{kind}.json').write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')
     for name, r in found.items(): print(name, {k: round(v, 4) for k, v in r.items()})

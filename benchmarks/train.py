@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from machine import processor
 from tabtune.core.config import MitraConfig
 from tabtune.model import kernel
 from tabtune.model.mitra import Mitra, neighbour_init
@@ -76,10 +77,6 @@ def ways_of(size, sets, compile):
     out[PREDICTION] = predictor(size, None), None
     for s in sets: out[f'{PREDICTION}, kernel ({s})'] = predictor(size, s), PREDICTION
     return out
-
-def processor():
-    try: return next(l.split(': ')[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
-    except (OSError, StopIteration): return 'unknown'
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -209,7 +209,7 @@ def reference():
     cell = lambda r, k: f"{r['seconds'][k] * 1e3:,.0f} ms, **{r['ratio'][k]:.1f}**, {r['difference'][k]:.0e}"
     rows = [(dict(ours='64 x 2 x 4', public='512 x 12 x 4')[r['size']], r['what'], f"{r['seconds']['reference'] * 1e3:,.0f} ms", cell(r, 'float32'), cell(r, 'bfloat16'))
             for r in d['results']]
-    return table(('width x blocks x heads', 'call', f"AutoGluon {d['autogluon']}", 'float32: time, times as fast, apart', 'bfloat16: time, times as fast, apart'), rows)
+    return f"One core ({d['processor']}).\n\n" + table(('width x blocks x heads', 'call', f"AutoGluon {d['autogluon']}", 'float32: time, times as fast, apart', 'bfloat16: time, times as fast, apart'), rows)
 
 def scale():
     "What benchmarks/scale.py measured, drawn."

@@ -8,6 +8,7 @@ from sklearn.model_selection import cross_val_score
 
 from tabtune import MitraClassifier, TabularPipeline, check_table
 from tabtune.core.shapes import ConfigError, InputError
+from tabtune.data.checkup import TableFinding, TableFindings
 
 N = 200
 rng = np.random.default_rng(0)
@@ -30,7 +31,7 @@ COLUMNS = dict(  # what is added as column `c` -> the finding
 def test_a_column_is_found_out(name):
     cells, kind = COLUMNS[name]
     found = check_table(ordinary().assign(c=cells), LABELS)
-    assert [(f.column, f.kind) for f in found] == [('c', kind)]
+    assert [(f.column, f.kind) for f in found] == [('c', kind)] and isinstance(found, TableFindings) and isinstance(found[0], TableFinding)
     assert all(getattr(found[0], k) for k in ('reason', 'treatment', 'code')) and 'c' in found.to_frame().column.tolist()
 
 def test_an_ordinary_table_raises_no_alarm(caplog):

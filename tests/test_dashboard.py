@@ -87,7 +87,8 @@ def test_copied_code_gives_the_same_numbers(table, target, strategy):
     table.loc[7:9, 'amount'] = np.nan
     b = PipelineBuilder(table, target=target, name='data').set(strategy=strategy, epochs=1, steps_per_epoch=2, batch_size=1)
     if target == 'label': b.set(d_model=32, num_layers=1)
-    b.set(columns=['a', 'b', 'word'], scaling_strategy='robust', test_size=0.3)
+    b.set(columns=['a', 'b', 'word'], column_types=dict(word='text', c='category'), scaling_strategy='robust', test_size=0.3)
+    assert "column_types={'word': 'text'}" in b.code()  # of the columns in use
     b.buttons['Start'].click(); b.wait(200)
     assert b.state()['status'] == 'finished', b.dashboard.state()['error']
     space = dict(data=table)

@@ -1,5 +1,6 @@
 "The house rules catch what they should. tools/check.py runs them on the project itself, before these tests."
 import json, shutil
+from pathlib import Path
 
 import pytest
 
@@ -146,39 +147,62 @@ def test_a_private_name_of_another_module_is_caught(tmp_path, cell, caught):
     chapter(tmp_path, 'data/04_attic', cell)
     assert [p.split(' Mend')[0] for p in check.private_problems(tmp_path)] == ['nbs/data/04_attic.ipynb: uses _lamp, which is private to core.cellar.'] * caught
 
+FIGURES = sorted(p.name for p in (Path(__file__).parents[1]/'benchmarks').glob('*.*') if p.suffix in ('.csv', '.json'))
+
+@pytest.mark.parametrize('name', FIGURES)
+def test_a_file_of_figures_says_how_it_was_made(root, name):
+    row = next((l for l in (root/'benchmarks'/'README.md').read_text().splitlines() if l.startswith(f'| `{name}` |')), None)
+    assert row, f'benchmarks/README.md: no line "| `{name}` | command | processor |" in the table of files'
+    command, processor = (cell.strip() for cell in row.split('|')[2:4])
+    text = (root/'benchmarks'/name).read_text()
+    if command.startswith('in its first'): assert text.startswith('# python benchmarks/')
+    else: assert (root/command.strip('`').split('python ')[1].split()[0]).is_file(), command
+    if processor == 'in the file': assert '"processor": "' in text or 'processor' in text.splitlines()[0]
+    else: assert processor
+
 def test_imports_are_among_the_problems(root, monkeypatch):
     for part in ('module', 'index', 'readme', 'notebook', 'number', 'public', 'private', 'link', 'collection'): monkeypatch.setattr(check, f'{part}_problems', lambda root: [])
     assert check.problems(root) == []
     monkeypatch.setattr(chapters, 'PACKAGES', chapters.PACKAGES[::-1])
     assert any(p.startswith('nbs/training/09_tuning.ipynb: imports tabtune.model') for p in check.problems(root))
 
-def collected(root, *lines):
-    "The problems with the ids of a single test file."
+UNSTEADY = dict(clock='time.time_ns()', path='pathlib.Path(tempfile.mkdtemp()).name', hash="hash('x')")  # ids that are never the same
+MADE_UP = {'number': ('[1]', 'x0'), 'lambda': ('lambda: 1', '<lambda>'), 'bytes': ("b'abc'", 'the bytes of x')}  # a value; what pytest calls it
+FILES = {f'unsteady_{k}': f"@pytest.mark.parametrize('x', [{v}])\ndef test_x(x): pass" for k, v in UNSTEADY.items()} | {
+    f'made_up_{k}': f"@pytest.mark.parametrize('y, x', [(1, {v})])\ndef test_x(x, y): pass" for k, (v, _) in MADE_UP.items()} | {
+    'order': "@pytest.mark.parametrize('x', {f'case {i}' for i in range(20)})\ndef test_x(x): pass",
+    'fine': "CASES = dict(one=[1], two=[2])\n@pytest.mark.parametrize('x', CASES)\ndef test_x(x): pass\n"
+            "@pytest.mark.parametrize('x, y', [pytest.param([1], b'abc', id='a list')])\ndef test_y(x, y): pass\ndef test_z(): pass"}
+
+def collected(root, files):
+    "The problems with the ids of some test files."
     (root/'tests').mkdir()
-    (root/'tests'/'test_it.py').write_text('\n'.join(['import pathlib, tempfile, time, pytest', *lines]))
+    for name, text in files.items(): (root/'tests'/f'test_{name}.py').write_text(f'import pathlib, tempfile, time, pytest\n{text}')
     return [*check.collection_problems(root)]
 
-@pytest.mark.parametrize('value', ['time.time_ns()', 'pathlib.Path(tempfile.mkdtemp()).name', "hash('x')"], ids=['clock', 'path', 'hash'])
-def test_an_id_that_is_never_the_same_is_caught(tmp_path, value):
-    found = collected(tmp_path, f"@pytest.mark.parametrize('x', [{value}])", 'def test_x(x): pass')
-    assert len([p for p in found if 'collected by one process of two' in p]) == 2
+@pytest.fixture(scope='module')
+def found_in(tmp_path_factory):
+    "Function: what is wrong with the ids of one of the `FILES`; all of them are collected at once."
+    found = collected(tmp_path_factory.mktemp('ids'), FILES)
+    return lambda name: [p for p in found if p.startswith(f'tests/test_{name}.py::')]
 
-def test_an_order_that_the_hash_seed_sets_is_caught(tmp_path):
-    found = collected(tmp_path, "@pytest.mark.parametrize('x', {f'case {i}' for i in range(20)})", 'def test_x(x): pass')
-    assert len(found) == 1 and 'at different places' in found[0] and found[0].startswith('tests/test_it.py::test_x[case ')
+@pytest.mark.parametrize('value', UNSTEADY)
+def test_an_id_that_is_never_the_same_is_caught(found_in, value):
+    assert len([p for p in found_in(f'unsteady_{value}') if 'collected by one process of two' in p]) == 2
 
-@pytest.mark.parametrize('value, part', [
-    pytest.param('[1]', 'x0', id='number'), pytest.param('lambda: 1', '<lambda>', id='lambda'), pytest.param("b'abc'", 'the bytes of x', id='bytes')])
-def test_an_id_that_pytest_made_up_is_caught(tmp_path, value, part):
-    found = collected(tmp_path, f"@pytest.mark.parametrize('y, x', [(1, {value})])", 'def test_x(x, y): pass')
-    assert len(found) == 1 and f'pytest made up {part}. Mend: give the case a name' in found[0]
+def test_an_order_that_the_hash_seed_sets_is_caught(found_in):
+    found = found_in('order')
+    assert len(found) == 1 and 'at different places' in found[0] and found[0].startswith('tests/test_order.py::test_x[case ')
 
-def test_ids_with_names_are_fine(tmp_path):
-    assert collected(tmp_path, "CASES = dict(one=[1], two=[2])", "@pytest.mark.parametrize('x', CASES)", 'def test_x(x): pass',
-                     "@pytest.mark.parametrize('x, y', [pytest.param([1], b'abc', id='a list')])", 'def test_y(x, y): pass', 'def test_z(): pass') == []
+@pytest.mark.parametrize('value', MADE_UP)
+def test_an_id_that_pytest_made_up_is_caught(found_in, value):
+    found = found_in(f'made_up_{value}')
+    assert len(found) == 1 and f'pytest made up {MADE_UP[value][1]}. Mend: give the case a name' in found[0]
+
+def test_ids_with_names_are_fine(found_in): assert found_in('fine') == []
 
 def test_tests_that_can_not_be_collected_are_a_problem(tmp_path):
-    found = collected(tmp_path, 'import no_such_module')
+    found = collected(tmp_path, dict(it='import no_such_module'))
     assert len(found) == 1 and 'could not be collected' in found[0] and 'no_such_module' in found[0]
 
 def test_a_link_that_leads_nowhere_and_a_chapter_without_a_link_are_caught(tmp_path):

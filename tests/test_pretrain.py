@@ -115,10 +115,11 @@ def test_two_processes_do_as_one_with_both_batches(tmp_path):
     pytest.param(['--init', 'nowhere'], "no checkpoint 'nowhere'", id='init'), pytest.param(['--out', '/dev/null/x'], "can't be made", id='out'),
     pytest.param(['--threads', '-2'], 'threads=-2 must lie in 0 or more', id='threads'), pytest.param(['--cells', '-5'], 'cells=-5 must lie in 100', id='cells'),
     pytest.param(['--late', '3'], 'late=3.0 must lie in 0.0..1.0', id='late')])
-def test_a_wrong_option_is_one_line(options, words, tmp_path):
+def test_a_wrong_option_is_one_line(options, words, tmp_path, capsys):
     from tabtune.cli import main
     with pytest.raises(SystemExit) as e: main(['pretrain', '--out', str(tmp_path/'x'), '--quiet', *options])
-    assert str(e.value).startswith('tabtune pretrain: ') and words in str(e.value) and '\n' not in str(e.value)
+    out, err = capsys.readouterr()
+    assert (e.value.code, out) == (1 if options[0] == '--init' else 2, '') and err.startswith('tabtune pretrain: ') and words in err and err.count('\n') == 1
 
 def test_the_command_runs_as_a_module():
     done = subprocess.run([sys.executable, '-m', 'tabtune.cli', 'compair'], capture_output=True, text=True)

@@ -46,7 +46,7 @@ def test_a_model_has_the_parameters_that_its_record_names(name):
     names = inspect.signature(est.make.cls.__init__).parameters
     any_name = any(p.kind is p.VAR_KEYWORD for p in names.values())
     for key in (spec.seed, spec.device, spec.weights, *spec.defaults): assert key is None or any_name or key in names, key
-    if spec.seed: assert est.make.kw[spec.seed] == 3
+    if spec.seed: assert est.make.keywords[spec.seed] == 3
 
 @pytest.mark.parametrize('fields, message', [
     pytest.param(dict(task='ranking'), "task='ranking'", id='task'), pytest.param(dict(kind='pear'), "did you mean 'peer'", id='kind'),

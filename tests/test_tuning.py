@@ -20,6 +20,7 @@ from tabtune.training.comparison import compare
 from tabtune.training.tuning import Tuning, tune
 
 QUICK = dict(device='cpu', epochs=2, steps_per_epoch=4, support_size=24, query_size=16, batch_size=2, learning_rate=1e-3, show_progress=False)
+ONCE = QUICK | dict(keep='tuned')  # without the repeats that find out which model is better
 SMALL = dict(use_synthetic_prior=False, d_model=32, num_layers=1)
 
 def rings(n, seed=0):
@@ -73,21 +74,21 @@ def test_a_tuned_pipeline_travels(tuned, tmp_path, way):
 def test_same_seed_same_weights_and_the_users_generators_untouched():
     X, y = rings(150)
     np.random.seed(3); torch.manual_seed(3)
-    a = pipeline().fit(X, y)
+    a = pipeline(tuning_params=ONCE).fit(X, y)
     drawn = np.random.rand(), torch.rand(1).item()
     np.random.seed(3); torch.manual_seed(3)
     assert drawn == (np.random.rand(), torch.rand(1).item())
-    b, c = pipeline().fit(X, y), pipeline(model_params=SMALL | dict(seed=1)).fit(X, y)
+    b, c = (pipeline(tuning_params=ONCE, model_params=SMALL | seed).fit(X, y) for seed in ({}, dict(seed=1)))
     assert a.history_.loss.dropna().tolist() == b.history_.loss.dropna().tolist() != c.history_.loss.dropna().tolist()
 
 def test_finetune_mode_in_either_place():
     X, y = rings(150)
-    assert pipeline(finetune_mode='sft').fit(X, y).describe()['finetune_mode'] == 'sft'
-    assert pipeline(tuning_params=QUICK | dict(finetune_mode='sft')).fit(X, y).describe()['finetune_mode'] == 'sft'
+    assert pipeline(finetune_mode='sft', tuning_params=ONCE).fit(X, y).describe()['finetune_mode'] == 'sft'
+    assert pipeline(tuning_params=ONCE | dict(finetune_mode='sft')).fit(X, y).describe()['finetune_mode'] == 'sft'
 
 def test_refitting_forgets_the_training():
     X, y = rings(150)
-    pipe = pipeline().fit(X, y)
+    pipe = pipeline(tuning_params=ONCE).fit(X, y)
     pipe.set_params(tuning_strategy='inference', model_params=None).fit(X, y)
     assert not hasattr(pipe, 'history_') and pipe.describe()['trained'] == 0
 
@@ -158,6 +159,17 @@ def test_there_is_one_set_of_defaults(params, strategy):
     assert {k: getattr(c, k) for k in ('epochs', 'steps_per_epoch', 'batch_size', 'support_size', 'query_size', 'learning_rate', 'weight_decay', 'patience')} == \
         {k: r[k] for k in ('epochs', 'steps_per_epoch', 'batch_size', 'support_size', 'query_size', 'learning_rate', 'weight_decay', 'patience')}
     assert tuning.loop_settings(c).n_steps == r['epochs'] * r['steps_per_epoch']
+
+@pytest.mark.parametrize('given, whole', [
+    pytest.param(dict(r=4), dict(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=['q', 'k', 'v', 'o']), id='rank'),
+    pytest.param(dict(lora_alpha=5, target_modules=None), dict(r=2, lora_alpha=5, lora_dropout=0.0, target_modules=None), id='alpha and targets')])
+def test_what_is_left_open_of_adapters_is_as_recommended(given, whole):
+    assert vars(settled(dict(peft_config=given), strategy='peft').peft_config) == whole
+
+def test_a_small_table_is_given_up_early():
+    small, large = settled(None, n=300), settled(None, n=1200)
+    assert small.patience == 2 < large.patience and settled(dict(patience=6), n=300).patience == 6
+    assert settled(None, n=300).batch_size > Tuning(tiny_model(), np.zeros((300, 200), np.float32), np.arange(300) % 2, None, 'base-ft').config.batch_size
 
 def test_the_rate_left_open_is_the_one_for_the_size_of_the_model_and_a_number_is_obeyed():
     wide = Mitra(MitraConfig(d_model=128, num_layers=1))
@@ -264,7 +276,7 @@ def test_seconds_are_the_whole_wait_and_its_parts():
 
 def test_early_stopping_reports_itself_only_when_it_stopped_early():
     x, y = rings(150)
-    wrong = QUICK | dict(optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0, steps_per_epoch=1)
+    wrong = ONCE | dict(optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0, steps_per_epoch=1)
     ends = [tune(tiny_model(), x, y, wrong | dict(epochs=e, patience=2)).report for e in (2, 9)]
     assert [r['ended'] for r in ends] == ['complete', 'early stopping'] and ends[1]['steps'] < 9
 
@@ -285,7 +297,7 @@ def test_odd_tables_end_well(labels):
 def test_wide_table_with_holes():
     r = np.random.default_rng(0)
     X = r.normal(size=(80, 150)); X[r.random(X.shape) < 0.2] = np.nan; X[:, 3] = np.nan
-    pipe = pipeline().fit(X, X[:, 0] > 0)
+    pipe = pipeline(tuning_params=ONCE).fit(X, X[:, 0] > 0)
     assert np.isfinite(pipe.history_.loss.dropna()).all() and np.isfinite(pipe.predict_proba(X)).all()
 
 def test_rows_that_resampling_copied_do_not_tune():
@@ -350,6 +362,31 @@ def test_an_adapter_saved_loaded_named_switched_merged(adapted, plain, tmp_path)
     with pytest.raises(ValueError, match='no adapter'): merged.merge_adapter()
     with pytest.raises(ConfigError, match="did you mean 'rings'"): other.use_adapter('ring')
     with pytest.raises(CheckpointError, match='is no adapter'): other.load_adapter(tmp_path)
+
+def test_the_tuned_model_is_there_whichever_adapter_is_in_use(adapted, tmp_path):
+    pipe, weights = copy.deepcopy(adapted), lambda m: {n.replace('.base_layer', ''): w for n, w in m.state_dict().items() if 'lora_' not in n}
+    assert pipe.tuned_model_ is pipe.model
+    tuned, base = weights(copy.deepcopy(pipe).merge_adapter().model), weights(pipe.use_adapter(None).model)
+    assert type(pipe.tuned_model_) is Mitra and pipe.tuned_model_ is not pipe.model
+    loaded = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    for name, p in dict(switched=pipe, loaded=loaded, merged=copy.deepcopy(pipe).merge_adapter()).items():
+        assert all(torch.allclose(w, tuned[n], atol=1e-6) for n, w in p.tuned_model_.state_dict().items()), name
+        assert all(torch.equal(w, base[n]) for n, w in weights(p.model).items()), name
+
+def test_other_weights_leave_the_experts_as_they_are(monkeypatch, tmp_path):
+    from tabtune.estimators import base
+    from tabtune.model import experts
+    fitted, solved, held_out, solve_all = [], [], base.held_out_answers, experts._solve_all
+    monkeypatch.setattr(base, 'held_out_answers', lambda *a: (fitted.append(1), held_out(*a))[1])
+    X, y = rings(120)
+    pipe = pipeline(tuning_strategy='peft', tuning_params=LITTLE | dict(keep='tuned', epochs=2, checkpoint_dir=str(tmp_path)),
+                    model_params=dict(d_model=32, num_layers=1, experts=['trees'])).fit(X, y)
+    p = pipe.predict_proba(X)
+    monkeypatch.setattr(experts, '_solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
+    scores = pipe.evaluate_checkpoints(X, y)
+    assert list(scores.index) == ['epoch-001', 'epoch-002', 'in use'] and np.array_equal(pipe.use_adapter(None).use_adapter('default').predict_proba(X), p)
+    assert (len(fitted), len(solved)) == (1, 0)
+    assert set(pipe.estimator_.blend_.report['experts']) == {'trees'}
 
 def test_an_adapter_of_another_size_is_refused(adapted, tmp_path):
     X, y = rings(60)
@@ -495,7 +532,7 @@ class Slow(Callback):
 x, y = rings(200)
 tune(tiny_model(), x, y, RUN | dict(checkpoint_dir={dir!r}), dropout=0.2, callbacks=[Slow()])
 '''
-RUN = QUICK | dict(epochs=4, gradient_accumulation_steps=2, n_episodes=10_000)
+RUN = ONCE | dict(epochs=4, gradient_accumulation_steps=2, n_episodes=10_000)
 
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path):
     x, y = rings(200)
@@ -516,7 +553,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     x, y = rings(120)
-    kw = QUICK | dict(checkpoint_dir=str(tmp_path/'run'))
+    kw = ONCE | dict(checkpoint_dir=str(tmp_path/'run'))
     tune(tiny_model(), x, y, kw | dict(resume=True))  # nothing there yet: begins
     with pytest.raises(CheckpointError, match='table differs'): tune(tiny_model(), x + 1, y, kw | dict(resume=True))
     longer = tune(tiny_model(), x, y, kw | dict(resume=True, epochs=3))

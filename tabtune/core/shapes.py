@@ -6,7 +6,6 @@
 __all__ = ['Episode', 'TabTuneError', 'InputError', 'ConfigError', 'CheckpointError']
 
 # %% ../../nbs/core/00_shapes.ipynb #0e368f9a
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Optional
 
@@ -67,12 +66,3 @@ class ConfigError(TabTuneError, ValueError):
 
 class CheckpointError(TabTuneError, ValueError):
     "Weights or a saved file that can't be loaded."
-
-# %% ../../nbs/core/00_shapes.ipynb #308c4617
-@contextmanager
-def short_errors(
-    command: str,  # such as 'tabtune compare'
-):
-    "Around the body of a command: errors of TabTune end the process with their message and status 1."
-    try: yield
-    except TabTuneError as e: raise SystemExit(f'{command}: {e}') from e

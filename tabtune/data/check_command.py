@@ -6,27 +6,25 @@
 __all__ = ['main']
 
 # %% ../../nbs/data/13_check_command.ipynb #9eda39aa
-from fastcore.script import call_parse
+from dataclasses import asdict
 
-from ..core.shapes import ConfigError, TabTuneError
 from .checkup import check_table
-from .reading_files import read_table
+from .command_tables import Answer, command_table, parse_types, split_target
 
 # %% ../../nbs/data/13_check_command.ipynb #8bd12254
-@call_parse
 def main(
-    data: str,  # a file that `read_table` reads: .csv, .tsv, .txt, .xlsx, .parquet, .json, ...
+    data: str,  # the table: a file, or - for standard input
     target: str = None,  # the column to predict; default: only the columns are checked
     test: str = None,  # a file with the rows that will be predicted
     task: str = None,  # classification or regression; default: as the target looks
-):
+    type: list = None,  # NAME=KIND: how to read a column, e.g. --type zip=category; may be repeated
+    sep: str = None,  # what separates the columns of a text; default: it is found
+    sheet: str = None,  # of an Excel file; default: the first that is not empty
+) -> Answer:
     "Look over a table before a run: what was found, what TabTune does by itself, and what does otherwise."
-    try:
-        df = read_table(data)
-        if target is not None and target not in df:
-            raise ConfigError(f"--target '{target}' is no column of the table; it has {', '.join(map(str, df.columns))}")
-        if target is not None: df = df.dropna(subset=target)
-        X, y = (df, None) if target is None else (df.drop(columns=target), df[target])
-        found = check_table(X, y, X_test=None if test is None else read_table(test), task=task)
-    except TabTuneError as e: raise SystemExit(f'tabtune check: {e}') from e
-    print(f'{len(X)} rows, {X.shape[1]} columns: {len(found) or "no"} finding{"s" if len(found) != 1 else ""}\n{found if found else ""}'.strip())
+    df = command_table(data, sep, sheet)
+    X, y = (df, None) if target is None else split_target(df, target)
+    types = parse_types(type, X.columns, target)
+    found = check_table(X, y, X_test=None if test is None else command_table(test, sep, sheet), task=task, column_types=types)
+    text = f'{len(X)} rows, {X.shape[1]} columns: {len(found) or "no"} finding{"s" if len(found) != 1 else ""}'
+    return Answer(f'{text}\n{found}' if found else text, dict(rows=len(X), columns=list(map(str, X)), findings=[asdict(f) for f in found]))

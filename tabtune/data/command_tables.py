@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -98,9 +99,7 @@ def without_formulas(
     df: pd.DataFrame,
 ) -> pd.DataFrame:  # a copy
     "Texts that a spreadsheet would run as a formula get an apostrophe in front, in cells and names."
-    risky = re.compile(r"\s*[=+\-@]|[\t\r]")
-    plain = re.compile(r"[+-]?(\d[\d.,]*|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)  # a number as text is none
-    safe = lambda v: f"'{v}" if isinstance(v, str) and risky.match(v) and not plain.fullmatch(v.strip()) else v
+    safe = lambda v: f"'{v}" if isinstance(v, str) and re.match(r'\s*[=+\-@]|[\t\r]', v) else v
     text = {i for i, t in enumerate(df.dtypes) if pt.is_object_dtype(t) or pt.is_string_dtype(t) or isinstance(t, pd.CategoricalDtype)}
     cells = {i: df.iloc[:, i].astype(object).map(safe, na_action='ignore') if i in text else df.iloc[:, i] for i in range(df.shape[1])}
     return pd.DataFrame(cells, index=df.index).set_axis([safe(str(c)) for c in df.columns], axis=1)
@@ -125,6 +124,8 @@ def check_output(
     if endings and path.suffix[1:].lower() not in endings: raise ConfigError(f"--out '{out}' must end in one of: {', '.join('.' + e for e in endings)}")
     if any(i != '-' and path.resolve() == Path(i).expanduser().resolve() for i in inputs): raise ConfigError(f"--out '{out}' would write over what is read: give another name")
     if path.exists() and not force: raise ConfigError(f"'{out}' is there already: give another --out, or --force to write over it")
+    package = dict(parquet='pyarrow', xlsx='openpyxl').get(path.suffix[1:].lower())
+    if package and not find_spec(package): raise InputError(f"'{out}' can't be written without another package: pip install {package}")
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ConfigError(f"--out '{out}': its folder can't be made ({e.strerror})") from e
     if not os.access(path.parent, os.W_OK): raise ConfigError(f"--out '{out}': nothing can be written into '{path.parent}'")
@@ -138,6 +139,5 @@ def write_table(
     ending = path.suffix[1:].lower()
     def write(tmp):
         with open(tmp, 'wb') as f: WRITERS[ending](df, f)
-    try: write_atomic(path, write)
-    except ImportError as e: raise InputError(f"'{path}' can't be written without another package: pip install {dict(parquet='pyarrow').get(ending, 'openpyxl')}") from e
+    write_atomic(path, write)
     log.info('wrote %s (%d rows)', path, len(df))

@@ -94,12 +94,16 @@ class Adapted(BaseEstimator):
         if is_classifier and len(classes) < 2:
             raise InputError(f'y holds one class only, {classes[0]!r}; this model needs two')
         if is_classifier: self.classes_ = classes
-        self.table_ = make_pipeline(PlainTable(column_types=self.column_types), FORMS[self.form]())
-        table = self.table_.fit_transform(X)
+        plain = PlainTable(column_types=self.column_types).fit(X)
+        return self.fit_plain(plain, plain.transform(X), target)
+
+    def fit_plain(self, plain, table, target):
+        "The second half of `fit`: `plain` is a fitted `PlainTable`, `table` what it made of the training rows, `target` codes or numbers."
+        self.training_, self.table_ = (table, target), make_pipeline(plain, FORMS[self.form]())
         for name in ('n_features_in_', 'feature_names_in_'):
-            if hasattr(self.table_[0].encoder_, name): setattr(self, name, getattr(self.table_[0].encoder_, name))
+            if hasattr(plain.encoder_, name): setattr(self, name, getattr(plain.encoder_, name))
         self.model_ = self.make()
-        self.model_.fit(table, target)
+        self.model_.fit(self.table_[1].fit_transform(table), target)
         return self
 
     def predict_proba(self, X):

@@ -176,17 +176,18 @@ class RemoteModel:
     name : for messages
     task : 'classification' or 'regression'
     seconds : most seconds for each call, None: no limit
+    frame : whether tables will be DataFrames
     """
-    def __init__(self, python, target, keywords=None, name=None, task='classification', seconds=None):
+    def __init__(self, python, target, keywords=None, name=None, task='classification', seconds=None, frame=True):
         self.python, self.target, self.name = str(python), target, name or target
-        self.keywords, self.task, self.seconds = _plain_keywords(self.name, dict(keywords or {})), task, seconds
+        self.keywords, self.task, self.seconds, self.frame = _plain_keywords(self.name, dict(keywords or {})), task, seconds, frame
         self.process = None
 
     def start(self):
         "Start the process and import the model's package, which is not part of a fit."
         if self.process is not None: return self
         process = _Process(self.python, self.name)
-        process.ask(dict(do='parameters', target=self.target), {}, self.seconds)
+        process.ask(dict(do='parameters', target=self.target, frame=self.frame), {})
         self.process = process
         return self
 

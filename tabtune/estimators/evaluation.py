@@ -10,13 +10,21 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.config import check_choice
+from ..core.shapes import InputError
 from ..data.frames import check_rows, check_target
 from .metrics import (calibration_metrics, classification_metrics, fairness_metrics, named_groups, plot_confusion,
                                         plot_intervals, plot_number_risk, plot_precision_recall, plot_predicted, plot_reliability, plot_residuals,
                                         plot_risk, plot_roc, regression_metrics)
 
 # %% ../../nbs/estimators/04b_evaluation.ipynb #a21eba9e
-class EvaluationMixin: "Methods that compare predictions with true labels or numbers."
+class EvaluationMixin:
+    "Methods that compare predictions with true labels or numbers."
+    predicts_quantiles = True
+
+    def _predicted_numbers(self, X) -> dict:
+        "The predicted mean, with quantiles and intervals where there are any."
+        if self.predicts_quantiles: return self.predict(X, output='full')
+        return dict(mean=self.predict(X), quantiles=None, interval=None)
 
 # %% ../../nbs/estimators/04b_evaluation.ipynb #8e33a330
 @patch
@@ -30,7 +38,7 @@ def evaluate(
     check_choice('output_format', output_format, ['dict', 'frame'])
     check_rows(X, y)
     if self.task_type == 'regression':
-        full = self.predict(X, output='full')
+        full = self._predicted_numbers(X)
         scores = regression_metrics(y, full['mean'], full['quantiles'], interval=full['interval'])
     else: scores = classification_metrics(y, self.predict_proba(X), self.classes_)
     return scores if output_format == 'dict' else pd.DataFrame([scores])
@@ -94,5 +102,6 @@ def plot(
     check_choice('kind', kind, list(plots))
     check_rows(X, y)
     if self.task_type != 'regression': return plots[kind](y, self.predict_proba(X), self.classes_, ax=ax, **kwargs)
-    full = self.predict(X, output='full')
+    full = self._predicted_numbers(X)
+    if kind == 'intervals' and full['interval'] is None: raise InputError("this model predicts numbers without intervals: kind='predicted' or 'residuals' works")
     return plots[kind](y, full['mean'], full['interval'], ax=ax, **kwargs)

@@ -168,7 +168,7 @@ def fairlearn_frame(
 ):  # `fairlearn.metrics.MetricFrame`
     "Accuracy, selection rate, true and false positive rate by group, for two classes."
     try: from fairlearn import metrics as flm
-    except ImportError: raise ConfigError("fairlearn_frame needs fairlearn: pip install 'tabtune[fairness]'") from None
+    except ImportError: raise ConfigError("fairlearn_frame needs fairlearn: pip install fairlearn") from None
     codes, p = check_proba(y_true, proba, classes)
     if p.shape[1] != 2: raise InputError(f'fairlearn_frame is for two classes, here are {p.shape[1]}; fairness_metrics takes any number')
     rates = dict(accuracy=sklearn.metrics.accuracy_score, selection_rate=flm.selection_rate, true_positive_rate=flm.true_positive_rate,

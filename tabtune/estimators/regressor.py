@@ -238,8 +238,8 @@ def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndar
     weights = blend_numbers(np.stack([mitra, *answers]), y)
     if self._heavy_tailed() and not self._blend_helps_the_mean(parts, weights): weights = np.eye(len(weights))[0]
     moved = [_blended_members(m, a, weights, self.scale_) for m, a, _ in parts]
-    moved = lambda d, s: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture
-    density = lambda d, s, t: moved(d, s).nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
+    widened = lambda d, s: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture
+    density = lambda d, s, t: widened(d, s).nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
     each = [(d, t) for members, (*_, t) in zip(moved, parts) for d in members]
     spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in each))
     error = lambda z: round(float(np.mean((z - y) ** 2)), 4)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from ..core.config import MODE_ALIASES, MODEL_KEYS, TUNING_KEYS, TuningConfig, also_known, check_choice, check_model_params
 from ..core.shapes import ConfigError
 from ..data.processing import PROCESSOR_KEYS
-from .base import InContextEstimator
 from .classifier import MitraClassifier
+from .other_models import other_estimator
+from .registry import find_model
 from .regressor import MitraRegressor
 from ..training.strategies import TuningStrategy, find_strategy, unused_settings
 
@@ -35,14 +36,14 @@ def _check_places(**given):  # each of the dictionaries, by name
             home = next((h for h, keys in _KEYS_OF.items() if key in keys), what)
             if key in _KEYS_OF[what] or home == what: continue
             if (what, key) == ('tuning_params', 'dropout'):
-                warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
+                if params[key] is not None: warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
             else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../../nbs/estimators/04a_settings.ipynb #ec13d694
 def check_choices(pipe):  # anything with the parameters of `TabularPipeline`
     "Raise for an unknown model, task or mode of tuning."
-    check_choice('model_name', pipe.model_name, ['Mitra'])
     check_choice('task_type', pipe.task_type, list(ESTIMATORS))
+    if pipe.model_name != 'Mitra': find_model(pipe.model_name, pipe.task_type)
     check_choice('finetune_mode', also_known(MODE_ALIASES, pipe.finetune_mode), ['meta-learning', 'sft'])
 
 def _tuning_params(pipe):  # -> dict or `TuningConfig`
@@ -67,7 +68,7 @@ class CheckedSettings:
     strategy: TuningStrategy
     model_params: dict
     tuning_params: object  # dict or `TuningConfig`, with the `finetune_mode`
-    estimator: InContextEstimator  # not fitted, without weights
+    estimator: object  # `InContextEstimator`, not fitted, without weights; or the `Adapted` model of another name
     steps: dict  # of processing
 
 def _model_params(pipe):
@@ -80,6 +81,7 @@ def check_settings(pipe) -> CheckedSettings:  # anything with the parameters of 
     "Find wrong settings before any work."
     check_choices(pipe)
     strategy = find_strategy(pipe.tuning_strategy)
+    if (other := other_estimator(pipe)) is not None: return CheckedSettings(strategy, pipe.model_params, pipe.tuning_params, other, {})
     _check_places(**{k: getattr(pipe, k) for k in _KEYS_OF})
     tuning_params, params = _tuning_params(pipe), check_model_params(_model_params(pipe))
     tuning = strategy.config(tuning_params)

@@ -115,7 +115,7 @@ def predict_set(
     output: str = 'labels',  # or 'mask': a bool array (n_rows, n_classes), in the order of `classes_`
 ) -> list:  # of arrays of labels, the most probable first
     "The classes that each row can have: a set that holds the true one with the given probability, calibrated on held-out rows."
-    est = self._fitted()
+    est = self._fitted('predict_set')
     if self.task_type == 'regression': raise NoClasses('a regression has no classes: use predict_interval(X, coverage)')
     return est.predict_set(X, coverage, by_class, output)
 
@@ -167,7 +167,7 @@ def uncertainty_report(
     groups=None,  # the name of a column of X or a list of them, or the group of each row
 ) -> dict:  # rows, held_out_rows, coverage, expected: (low, high), size, single or none; by_class, by_group, risk: DataFrames
     "Whether sets of classes, or intervals of numbers, hold the truth as often as they should, also by class and group; risk against share answered."
-    self._fitted(); check_coverage(coverage); check_rows(X, y)
+    self._fitted('uncertainty_report'); check_coverage(coverage); check_rows(X, y)
     if groups is not None: groups = named_groups(X, groups); check_rows(X, groups, 'groups')
     table, unsure, m = self._uncertain_rows(X, y, coverage)
     out = dict(rows=len(table), held_out_rows=m, asked=coverage, coverage=float(table.coverage.mean()), expected=expected_range(m, len(table), coverage),
@@ -220,7 +220,7 @@ def predict_or_abstain(
     risk: float,  # of the rows that are answered: error rate, or for numbers mean absolute error
 ) -> np.ndarray:  # n_rows labels, None where there is no answer; or numbers, NaN where there is none
     "Predictions of the rows that are sure enough for the risk, by held-out rows."
-    est, numbers = self._fitted(), self.task_type == 'regression'
+    est, numbers = self._fitted('predict_or_abstain'), self.task_type == 'regression'
     check_range('risk', risk, 0.0, None if numbers else 1.0, float)
     limit, curve = abstain_above(*est._held_out_risk(), risk), risk_curve(*est._held_out_risk()[:2])
     if limit == -math.inf: warnings.warn(f'risk={risk}: no row is answered; ' + (f'all {len(curve)} held-out rows together have a risk of '

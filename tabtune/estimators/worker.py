@@ -72,11 +72,11 @@ def unpack_table(
 # %% ../../nbs/estimators/00d_worker.ipynb #d82489d7
 class TabDPTClassifier:
     "TabDPT with the size of its ensemble and its seed as parameters of the constructor."
-    task = 'Classifier'
+    task, package = 'Classifier', 'tabdpt'
     def __init__(self, n_ensembles=8, temperature=1.0, context_size=None, seed=None, **params):
         self.predict_params, self.params = dict(n_ensembles=n_ensembles, context_size=context_size, seed=seed), params
         if self.task == 'Classifier': self.predict_params['temperature'] = temperature
-        self.model = getattr(importlib.import_module('tabdpt'), f'TabDPT{self.task}')(**params)
+        self.model = getattr(importlib.import_module(self.package), f'TabDPT{self.task}')(**params)
 
     def fit(self, X, y): self.model.fit(X.copy(), y.copy())
     def predict_proba(self, X): return self.model.ensemble_predict_proba(X, **self.predict_params)
@@ -123,7 +123,10 @@ class Worker:
         "Do what a request asks."
         return getattr(self, f"do_{header['do']}")(header, arrays)
 
-    def do_parameters(self, header, arrays): return dict(parameters=parameter_names(resolve(header['target']))), {}
+    def do_parameters(self, header, arrays):
+        cls = resolve(header['target'])
+        for name in (getattr(cls, 'package', 'sys'), *(['pandas'] if header.get('frame') else [])): importlib.import_module(name)  # none is left for the fit
+        return dict(parameters=parameter_names(cls)), {}
 
     def do_fit(self, header, arrays):
         before = memory_mb()

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..core.config import check_choice, check_range
 from ..core.shapes import InputError
+from ..estimators.adapted import Adapted
 from ..estimators.base import Member, nearest_centre
 from ..estimators.classifier import N_CODEWORDS, codebook
 from ..estimators.metrics import axes_for
@@ -162,7 +163,10 @@ MAX_WEIGHTS = 2 ** 28  # of one call: a gigabyte
 def estimator_of(pipe):
     "The fitted estimator of a pipeline, or the estimator itself; scikit-learn's `NotFittedError` before `fit`."
     check_is_fitted(pipe)
-    return getattr(pipe, 'estimator_', pipe)
+    est = getattr(pipe, 'estimator_', pipe)
+    if isinstance(est, Adapted):
+        raise InputError("this reads Mitra's attention, and the model of this pipeline is another one; feature_importance(X, y, method='permutation') works for every model")
+    return est
 
 def check_member(est, member):
     "Raise `ConfigError` where an estimator has no such member."

@@ -63,12 +63,12 @@ def get_attention_weights(
 
 # %% ../../nbs/explain/01_importance.ipynb #804b1fd9
 def _predictions(pipe, X) -> np.ndarray:  # (n, K) probabilities, or (n, 1) predicted numbers
-    return pipe.predict_proba(X) if hasattr(estimator_of(pipe), 'classes_') else np.asarray(pipe.predict(X)).reshape(-1, 1)
+    return pipe.predict_proba(X) if hasattr(pipe, 'classes_') else np.asarray(pipe.predict(X)).reshape(-1, 1)
 
 def _negative_loss(pipe, X, y):
     "Minus the log loss, or minus the squared error."
     p = _predictions(pipe, X)
-    if hasattr(estimator_of(pipe), 'classes_'): return -classification_metrics(y, p, estimator_of(pipe).classes_)['log_loss']
+    if hasattr(pipe, 'classes_'): return -classification_metrics(y, p, pipe.classes_)['log_loss']
     return -float(np.square(p[:, 0] - np.asarray(y)).mean())
 
 def _by_permutation(pipe, X, y, seed, n_repeats=5) -> np.ndarray:  # (columns,)
@@ -101,7 +101,7 @@ def shap_values(
     package shap is not installed.
     """
     try: import shap
-    except ImportError as e: raise InputError("method 'shap' needs the package shap: pip install 'tabtune[explain]'") from e
+    except ImportError as e: raise InputError("method 'shap' needs the package shap: pip install shap") from e
     X, out = validate_table(X), []
     n = X.shape[1]
     for i in range(len(X)):

@@ -162,7 +162,7 @@ def add_model(
     is_name = isinstance(model_name, str)
     if not is_name and not hasattr(model_name, 'fit'):
         raise ConfigError(f'model_name={model_name!r} must be an estimator or one of: {", ".join(model_names(self.task_type))}')
-    if is_name: find_model(model_name, self.task_type)
+    if is_name: model_name = find_model(model_name, self.task_type).name
     path = None if model_checkpoint_path is None else str(model_checkpoint_path)
     name = self._free_name(name, model_name if is_name else type(model_name).__name__, tuning_strategy)
     candidate = Candidate(name, model_name, tuning_strategy, model_params, tuning_params, processor_params, path,

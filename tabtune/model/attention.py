@@ -115,8 +115,12 @@ def _attend_features(self: Block, h_BLTD, kv, cache, tokens):
 def _half_by_layers(self: Block, half, z_BLTD, kv, cache, tokens):
     norm, _, norm2, up, down, dropout = self.half_layers(half)
     out, kv = getattr(self, f'_attend_{half}')(norm(z_BLTD), kv, cache, tokens)
-    z = z_BLTD[:, :, :out.shape[2]] + dropout(out)
-    return z + dropout(down(F.gelu(up(norm2(z))))), kv
+    return self.feed_forward(z_BLTD[:, :, :out.shape[2]] + dropout(out), norm2, up, down, dropout), kv
+
+@patch
+def feed_forward(self: Block, z_BLTD, norm, up, down, dropout):
+    "The feed-forward of a half, added to the tokens; training may replace it by one that keeps less in memory."
+    return z_BLTD + dropout(down(F.gelu(up(norm(z_BLTD)))))
 
 @patch
 def _half_by_kernel(self: Block, half, z_BLTD, kv, cache, tokens):

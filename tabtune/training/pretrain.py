@@ -9,6 +9,7 @@ __all__ = ['validation_set', 'validation_extras', 'validation_loss', 'grow', 'Pr
 import json
 import math
 import platform
+import sys
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.script import call_parse, store_true
 from tqdm import tqdm
 from fastcore.basics import patch
 
@@ -25,7 +25,8 @@ from ..core.config import PRESETS, MitraConfig, check_choice, check_range
 from .episodes import SPLITS, PriorEpisodes, split_encoded
 from ..model.mitra import Mitra, neighbour_init
 from .priors import PRIORS, RandomSource, default_mixture, sample_tables, second_mixture, second_traits
-from ..core.shapes import ConfigError, short_errors
+from ..core.shapes import ConfigError
+from ..data.command_tables import Answer
 from ..core.files import write_atomic
 from .callbacks import History, PeriodicCall, ProgressBar, StopOnSignal
 from .loop import LOSSES, Callback, LoopSettings, Trainer, how_to_read, select_device
@@ -58,11 +59,11 @@ def validation_extras(
     long: bool = False,  # also long ones
     task: str = 'classification',  # or 'regression'
     seed: int = 20_000,  # far from any training seed
-    tables_each: int = 24,  # per size, and a twelfth as many of each long size
+    tables_each: int = 12,  # per size, and a sixth as many of each long size
 ) -> list:  # [('traits' or 'long', Episode)]
     "Held-out tables with traits, and long ones."
     episodes, mixture = [], second_mixture()
-    for name, sizes, each in (('traits', _VALIDATION_SIZES if traits else [], tables_each), ('long', _LONG_SIZES if long else [], tables_each // 12)):
+    for name, sizes, each in (('traits', _VALIDATION_SIZES if traits else [], tables_each), ('long', _LONG_SIZES if long else [], tables_each // 6)):
         for s, f in sizes:
             rng = RandomSource(seed + zlib.crc32(f'{name} {s} {f}'.encode()))
             episodes.append((name, split_encoded(rng, sample_tables(rng, each, s + 64, f, mixture=mixture, task=task, traits=traits), s, task)))
@@ -204,7 +205,7 @@ class _BaselineLogger(Callback):
     def on_validate(self, state):
         "A line above the progress bar."
         baselines = ', '.join(f'{k} {v:.4f}' for k, v in self.run.baselines.items())
-        tqdm.write(f'step {state.step}: validation loss {state.val_loss:.4f} ({baselines})')
+        tqdm.write(f'step {state.step}: validation loss {state.val_loss:.4f} ({baselines})', file=sys.stderr)
 
 # %% ../../nbs/training/04_pretrain.ipynb #b4cb3f88
 def _initial_model(
@@ -331,19 +332,18 @@ def arch_config(
 # %% ../../nbs/training/04_pretrain.ipynb #0746fbc8
 _LONG = dict(min_support=500, max_support=10_000, late=1.0)  # sizes of the long stage
 
-@call_parse
 def main(
     arch: str = 'medium',  # preset: small, medium, large
     hours: float = 2.0,  # hours of training in all, summed over interruptions
     out: str = 'runs/pretrain',  # directory of the run
-    resume: store_true = False,  # continue from the directory's state.pt
+    resume: bool = False,  # continue from the directory's state.pt
     steps: int = None,  # number of steps, instead of hours (exactly repeatable)
     lr: float = 3e-3,  # peak learning rate
     cells: int = 12_000,  # rows x tokens of a batch at the start
     seed: int = 0,  # seed of weights and tables
     device: str = 'auto',  # auto, cpu, cuda
     threads: int = 0,  # CPU threads, 0: all
-    bf16: store_true = False,  # linear layers in bfloat16
+    bf16: bool = False,  # linear layers in bfloat16
     d_model: int = None,  # width, instead of the preset's
     d_ff: int = None,  # width of the feed-forward layers
     num_heads: int = None,  # attention heads
@@ -355,23 +355,22 @@ def main(
     min_support: int = 10,  # fewest support rows of a table
     max_features: int = 60,  # most columns of a table, at the end
     late: float = 0.0,  # share of the growth of tables that is done at the start, 0 to 1
-    second: store_true = False,  # tables of the second generation: all priors, traits, up to 60 classes
-    long: store_true = False,  # long stage: 500 to 10,000 support rows, read through 256 landmark rows; use a low rate, and cells of 40,000
-    quiet: store_true = False,  # no progress bar
-):
+    second: bool = False,  # tables of the second generation: all priors, traits, up to 60 classes
+    long: bool = False,  # long stage: 500 to 10,000 support rows, read through 256 landmark rows; use a low rate, and cells of 40,000
+    quiet: bool = False,  # no progress bar
+) -> Answer:  # None in the other processes of a run on several
     "Pre-train a Mitra on synthetic tables. Ctrl-C or SIGTERM leaves a usable checkpoint; --resume continues the run."
-    with short_errors('tabtune pretrain'):
-        for name, value in dict(threads=threads, seed=seed).items(): check_range(name, value, 0)
-        if threads: torch.set_num_threads(threads)
-        config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
-                             experts=experts, task=task)
-        settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
-                                bf16=bf16, device=select_device(device).type, validate_every=500)
-        sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late) | (_LONG if long else {})
-        tables = dict(mixture=second_mixture(), traits=second_traits(), many_classes=0.03) if second else {}
-        run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, row_landmarks=256 if long else None, **tables, **sizes)
-        state = run.run(resume)
+    for name, value in dict(threads=threads, seed=seed).items(): check_range(name, value, 0)
+    if threads: torch.set_num_threads(threads)
+    config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
+                         experts=experts, task=task)
+    settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
+                            bf16=bf16, device=select_device(device).type, validate_every=500)
+    sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late) | (_LONG if long else {})
+    tables = dict(mixture=second_mixture(), traits=second_traits(), many_classes=0.03) if second else {}
+    run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, row_landmarks=256 if long else None, **tables, **sizes)
+    state = run.run(resume)
     outcome = 'stopped' if state.stopped else 'done'
     if run.main:
         message = f'{outcome} after {state.step} steps, {state.seconds / 3600:.2f} h: validation loss {state.val_loss:.4f}, in {out}'
-        print(message, flush=True)
+        return Answer(message, dict(outcome=outcome, steps=state.step, hours=state.seconds / 3600, val_loss=state.val_loss, out=str(out)))

@@ -10,6 +10,7 @@ import functools
 import html
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -134,15 +135,22 @@ def _query_size(inputs, settings):
 # %% ../../nbs/training/06_recommend.ipynb #94467dbc
 _QUERIES_OF_A_STEP = 512
 
+def _episodes_of_a_short_step(inputs, settings):
+    "Episodes at most: on a CPU a small table, which seldom gains, gets steps of half of `_CELLS_ON_CPU`."
+    if inputs.rows >= 1000 or inputs.device != 'cpu': return math.inf
+    cells = (settings['support_size'] + settings['query_size']) * (min(inputs.columns, 100) + 1)
+    return max(1, _CELLS_ON_CPU // 2 // cells)
+
 def _batch_size(inputs, settings):
     "Episodes of one forward pass."
-    n = min(4, max(1, _QUERIES_OF_A_STEP // settings['query_size']))
+    n = min(4, max(1, _QUERIES_OF_A_STEP // settings['query_size']), _episodes_of_a_short_step(inputs, settings))
     if inputs.saves_memory: return min(n, 2), 'the smallest batch that still averages; 2D attention costs memory for every cell'
     return n, 'keep it small: memory grows with it' if n > 1 else 'one large episode has queries enough for a steady gradient'
 
 def _accumulation(inputs, settings):
     "Forward passes of one step."
-    n = max(1, min(4 // settings['batch_size'], _QUERIES_OF_A_STEP // (settings['batch_size'] * settings['query_size'])))
+    wanted = min(4 // settings['batch_size'], _QUERIES_OF_A_STEP // (settings['batch_size'] * settings['query_size']))
+    n = max(1, min(wanted, _episodes_of_a_short_step(inputs, settings) // settings['batch_size']))
     return n, 'queries enough for a step, in parts' if n > 1 else 'one forward pass has queries enough'
 
 # %% ../../nbs/training/06_recommend.ipynb #c06f6113
@@ -296,7 +304,8 @@ def apply_rules(
     rules = _rules_for(strategy)
     reasons, s = list(model), {k: v for k, v, _ in model} | {k: v for k, v in given.items() if k in rules and v is not None}
     for key, rule in rules.items():
-        s[key], why = (given[key], 'as you decided') if given.get(key) is not None else rule(inputs, s)
+        decided = given.get(key) is not None and not isinstance(given[key], Mapping)  # a dictionary is completed by its rule
+        s[key], why = (given[key], 'as you decided') if decided else rule(inputs, s)
         reasons.append((key, s[key], why))
     s['device'] = inputs.device
     _fit_into_memory(inputs, s, reasons, given)
@@ -325,7 +334,8 @@ def complete_tuning(
     given = strategy.defaults | given_settings(params)
     rec = apply_rules(inputs, timed=False, **given)
     follow = dict(n_episodes=None, warmup_steps=None)  # these two follow from the others
-    return strategy.config(rec.tuning_params | follow | given), rec
+    whole = {k: v for k, v in given.items() if not isinstance(v, Mapping)}
+    return strategy.config(rec.tuning_params | follow | whole), rec
 
 # %% ../../nbs/training/06_recommend.ipynb #e2c398c9
 def contradictions(

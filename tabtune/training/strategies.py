@@ -16,11 +16,14 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 from fastcore.basics import patch
 
 from ..core.config import TUNING_KEYS, TuningConfig, check_choice, check_keys, tuning_config
 from ..core.records import check_record
 from ..core.shapes import ConfigError, InputError
+from ..model.attention import Block
 
 # %% ../../nbs/training/05_strategies.ipynb #9d83cbf1
 def _copy_model(model):
@@ -110,6 +113,24 @@ def _merge_adapters(model):
     return merge_adapter(model)
 
 # %% ../../nbs/training/05_strategies.ipynb #b5f20db0
+_WIDE = 256  # from this width on two thin products are faster than the gradient of the whole matrix
+
+class _LowRankGradient(torch.autograd.Function):
+    "A linear layer with its adapter merged in; gradients of the two thin matrices alone."
+    @staticmethod
+    def forward(ctx, x, w, bias, a, b):
+        ctx.save_for_backward(x, w, a, b)
+        return F.linear(x, torch.addmm(w, b, a), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        x, w, a, b = ctx.saved_tensors
+        x2, dy2 = x.flatten(0, -2), dy.flatten(0, -2)
+        thin = dy2 @ b
+        dx = torch.addmm(dy2 @ w, thin, a).view_as(x) if ctx.needs_input_grad[0] else None
+        return dx, None, None, thin.T @ x2, dy2.T @ (x2 @ a.T)
+
 def _merged_linear(layer, x, *unused):
     "The output of a linear layer with adapters, computed with the sum of its matrices."
     base = layer.base_layer
@@ -117,33 +138,54 @@ def _merged_linear(layer, x, *unused):
     for name in [] if layer.disable_adapters else layer.active_adapters:
         a, p = layer.lora_A[name].weight, getattr(layer.lora_dropout[name], 'p', 0.0)
         if layer.training and p: a = a * F.dropout(torch.ones_like(a[:1]), p)
-        w = w + layer.scaling[name] * (layer.lora_B[name].weight @ a)
+        b = layer.scaling[name] * layer.lora_B[name].weight
+        if len(layer.active_adapters) == 1 and min(w.shape) >= _WIDE and not torch.is_autocast_enabled(x.device.type):
+            return _LowRankGradient.apply(x, w, base.bias, a, b)
+        w = w + b @ a
     return F.linear(x, w, base.bias)
 
 # %% ../../nbs/training/05_strategies.ipynb #fcd1d227
+def _has_frozen_feed_forward(block: Block) -> bool:
+    "Do adapters leave the feed-forwards of a block alone?"
+    layers = (block.linear1, block.linear2, block.linear3, block.linear4, block.layer_norm2, block.layer_norm4)
+    return not any(p.requires_grad for layer in layers for p in layer.parameters())
+
+def _recomputed(feed_forward, z, *layers):
+    "A feed-forward that is computed once more for the gradients, so that nothing of it is kept in between."
+    dropout = layers[-1]
+    if not (torch.is_grad_enabled() and z.requires_grad): return feed_forward(z, *layers)
+    return checkpoint(feed_forward, z, *layers, use_reentrant=False, preserve_rng_state=dropout.training and dropout.p > 0)
+
 @contextmanager
 def _merged_forward(model):
-    "Inside this context all linear layers with plain adapters compute with the sum of their matrices."
+    "Inside this context linear layers with plain adapters compute with the sum of their matrices, and frozen feed-forwards keep nothing."
     dora = lambda m: getattr(m, 'use_dora', {}).get('default')
     plain = [m for m in model.modules() if hasattr(m, 'lora_A') and isinstance(m.base_layer, nn.Linear) and not dora(m)]
+    frozen = [m for m in model.modules() if isinstance(m, Block) and _has_frozen_feed_forward(m)]
     for m in plain: m.forward = partial(_merged_linear, m)
+    for m in frozen: m.feed_forward = partial(_recomputed, m.feed_forward)
     try: yield
     finally:
         for m in plain: del m.forward
+        for m in frozen: del m.feed_forward
 
 # %% ../../nbs/training/05_strategies.ipynb #1f18ac5b
 def _adapter_rule(inputs, settings) -> tuple:  # peft_config, reason
-    "Rank of the adapters, by the goal and the memory."
-    r, why = (16, 'rank 16 learns most') if inputs.goal == 'accuracy' else (8, 'rank 8: between size and accuracy')
-    if inputs.saves_memory: r, why = 4, 'rank 4: the smallest adapters'
-    why += '; alpha twice the rank, on every linear layer'
-    return dict(r=r, lora_alpha=2 * r, lora_dropout=0.05, target_modules=None), why
+    "Rank of the adapters, by the width, the goal and the memory; what was given of them stays."
+    given = settings.get('peft_config') or {}
+    r = min(8, max(2, settings.get('d_model', 64) // 32))
+    why = f'rank {r}: adapters of less than a twentieth of the weights'
+    if inputs.goal == 'accuracy': r, why = 16, 'rank 16 learns most'
+    if inputs.saves_memory: r, why = 2, 'rank 2: the smallest adapters'
+    if 'r' in given: r, why = given['r'], 'rank as you decided'
+    why += '; alpha twice the rank; the layers of attention, which are what differs most from table to table'
+    return dict(r=r, lora_alpha=2 * r, lora_dropout=0.0, target_modules=['q', 'k', 'v', 'o']) | given, why
 
 # %% ../../nbs/training/05_strategies.ipynb #d69ac514
 register_strategy(TuningStrategy(
     'peft', 'LoRA adapters', 'small adapters are trained beside the frozen weights', aliases=('lora',), prepare=_attach_adapters,
-    settings=('peft_config',), rates=(3e-3, 2e-5), rate_reasons=_MEASURED,
-    rules=dict(peft_config=_adapter_rule), adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
+    settings=('peft_config',), rates=(1e-2, 2e-5), rate_reasons=_MEASURED,
+    rules=dict(peft_config=_adapter_rule), memory=0.7, adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
 
 # %% ../../nbs/training/05_strategies.ipynb #659aff95
 def find_strategy(

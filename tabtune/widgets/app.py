@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['App', 'app']
 
-# %% ../../nbs/widgets/23_app.ipynb #77335a2b
-import html
+# %% ../../nbs/widgets/23_app.ipynb #d1bda170
+from pathlib import Path
 
 import ipywidgets as w
 import pandas as pd
@@ -23,7 +23,7 @@ from .use_step import UseStep
 from .view import View, plain_data
 from .watch_step import WatchStep
 
-# %% ../../nbs/widgets/23_app.ipynb #57123862
+# %% ../../nbs/widgets/23_app.ipynb #607f41a3
 _STEPS = dict(Open=OpenStep, Choose=ChooseStep, Watch=WatchStep, Judge=JudgeStep, Use=UseStep, Remember=RememberStep)
 
 class App(View):
@@ -43,7 +43,7 @@ class App(View):
         s = self.session
         s.listen('started', lambda: self.go('Watch')); s.listen('ended', self._ended); s.listen('table', self.update_output)
         if isinstance(table, pd.DataFrame): s.open_table(table, 'a table', target)
-        elif table is not None: self.steps['Open'].attempt(lambda: s.open_table(read_table(table), str(table), target))
+        elif table is not None: self.steps['Open'].attempt(lambda: s.open_table(read_table(table), Path(table).name, target))
 
 @patch
 def go(self: App, name: str):

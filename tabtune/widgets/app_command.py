@@ -12,9 +12,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastcore.script import Param, call_parse
-
-from ..core.shapes import ConfigError, InputError, short_errors
+from ..core.shapes import InputError
 
 # %% ../../nbs/widgets/24_app_command.ipynb #73f1cfe0
 def app_notebook(
@@ -38,20 +36,18 @@ def voila_arguments(
             *([] if browser else ['--no-browser'])]
 
 # %% ../../nbs/widgets/24_app_command.ipynb #092e1781
-@call_parse
 def main(
-    file: Param('a table to begin with; default: it is opened on the page', str, nargs='?', opt=False) = None,
+    file: str = None,  # a table to begin with; default: it is opened on the page
     target: str = None,  # the column to predict; default: the last
     folder: str = '.',  # the working folder: its files can be opened, runs are written to runs/ in it
     port: int = 8866,  # where the page is served on this machine
     no_browser: bool = False,  # only print the address
 ):
     "From a table to predictions by clicking, in a browser."
-    with short_errors('tabtune app'):
-        folder, path = Path(folder).expanduser().resolve(), Path(file).expanduser().resolve() if file else None
-        if not folder.is_dir(): raise InputError(f"--folder '{folder}' is no folder")
-        if path is not None and not path.is_file(): raise InputError(f"no file '{path}'")
-        if find_spec('voila') is None: raise ConfigError("the page takes another package: pip install 'tabtune[app]'")
+    folder, path = Path(folder).expanduser().resolve(), Path(file).expanduser().resolve() if file else None
+    if not folder.is_dir(): raise InputError(f"--folder '{folder}' is no folder")
+    if path is not None and not path.is_file(): raise InputError(f"no file '{path}'")
+    if find_spec('voila') is None: raise InputError("the page takes another package: pip install voila, or in the clone pip install '.[app]'")
     _serve(app_notebook(path, target, folder), port, secrets.token_urlsafe(24), not no_browser)
 
 def _serve(notebook: dict, port: int, token: str, browser: bool):

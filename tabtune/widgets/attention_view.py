@@ -15,7 +15,7 @@ from fastcore.basics import patch
 
 from ..data.frames import validate_table
 from ..explain.importance import get_attention_weights, decode_rows
-from .elements import format_number, heat_table, scroll_box
+from .elements import format_number, heat_table, named, scroll_box
 from .view import View, plain_data
 
 # %% ../../nbs/widgets/12_attention_view.ipynb #0c5a9607
@@ -52,7 +52,7 @@ class AttentionView(View):
 def _build(self: AttentionView):
     lines = [f'{i}:  {c}  ({p})' for i, (c, p) in zip(self.X.index, self.predictions)]
     options = [(line, i) for i, line in enumerate(lines)]
-    self.query = w.Select(options=options, value=0, rows=18, layout=w.Layout(width='230px'))
+    self.query = named(w.Select(options=options, value=0, rows=18, layout=w.Layout(width='230px')), 'query row')
     self.query.observe(lambda _: self.refresh(), 'value')
     title = w.HTML('<b>queries</b> <span style="opacity:.75">row: prediction</span>')
     left = w.VBox([title, self.query], layout=w.Layout(width='240px', flex='0 0 240px'))

@@ -89,7 +89,7 @@ _TASKS = [('a class', 'classification'), ('a number', 'regression')]
 @patch
 def _make_target(self: PipelineBuilder, target):
     "The target, its distribution, and the share of test rows."
-    kw = lambda text: dict(description=text, layout=w.Layout(width='334px'), style=dict(description_width='90px'))
+    kw = lambda text: dict(description=text, tooltip=text, layout=w.Layout(width='334px'), style=dict(description_width='90px'))
     self.target = w.Dropdown(options=[(str(c), c) for c in self.df.columns], value=target, **kw('Predict'))
     self.task = w.Dropdown(options=_TASKS, value=guess_task(self.df[target]), **kw('as'))
     self.test_size = w.FloatSlider(0.25, min=0.05, max=0.5, step=0.05, readout_format='.0%', **kw('Test share'))
@@ -125,10 +125,10 @@ def _make_fields(self: PipelineBuilder):
     make = lambda table: {k: Field(k, s, self._changed) for k, s in table.items()}
     self.model, self.tuning = make(model_table()), make(tuning_table())
     self.lora, self.processing = make(lora_table()), make(processing_table())
-    wide = lambda width: dict(layout=w.Layout(width=width), style=dict(description_width='70px'))
+    wide = lambda width, text: dict(tooltip=text, layout=w.Layout(width=width), style=dict(description_width='70px'))
     strategies = [(f'{s.name}: {s.label}', s.name) for s in STRATEGIES.values()]
-    self.strategy = w.Dropdown(options=strategies, value=FormState.strategy, description='Strategy', **wide('320px'))
-    self.device = w.Dropdown(options=['auto', 'cpu', 'cuda', 'mps'], value='auto', description='Device', **wide('220px'))
+    self.strategy = w.Dropdown(options=strategies, value=FormState.strategy, description='Strategy', **wide('320px', 'what is trained'))
+    self.device = w.Dropdown(options=['auto', 'cpu', 'cuda', 'mps'], value='auto', description='Device', **wide('220px', 'where the model runs'))
     for box in (self.strategy, self.device): box.observe(lambda _: self._changed(), 'value')
     self.recommend_button = button('Use recommended', lambda: self.apply_recommendation(),
                                    tooltip='settings for this table and this machine')
@@ -209,7 +209,8 @@ def _set_kinds(self: PipelineBuilder, types: dict):
     check_column_types(types)
     check_keys(types, list(self.column_kinds), 'column_types')
     for c, menu in self.column_kinds.items():
-        menu.value = types[c] if c in types and types[c] in {k for _, k in menu.options} else None
+        kinds = [k for _, k in menu.options]
+        menu.index = kinds.index(types.get(c)) if types.get(c) in kinds else 0
 
 # %% ../../nbs/widgets/08_builder.ipynb #4b7dd1d9
 @patch

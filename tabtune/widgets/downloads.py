@@ -14,22 +14,8 @@ from importlib.util import find_spec
 import pandas as pd
 
 from ..core.shapes import InputError
+from ..data.command_tables import without_formulas
 from .elements import TEXT_STYLE
-
-# %% ../../nbs/widgets/13_downloads.ipynb #580001af
-_FORMULA = tuple('=+-@\t\r\n')  # what a formula may begin with
-
-def _as_text(v):
-    "A cell of the file: text that begins like a formula gets an apostrophe; everything else stays as it is."
-    return f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v
-
-def without_formulas(
-    df: pd.DataFrame,
-) -> pd.DataFrame:  # a copy
-    "The table with an apostrophe before each text that a spreadsheet would take for a formula."
-    numbers = lambda s: pd.api.types.is_numeric_dtype(s.dtype) or pd.api.types.is_datetime64_any_dtype(s.dtype)
-    cells = [s if numbers(s) else s.astype(object).map(_as_text) for _, s in df.items()]
-    return pd.concat(cells, axis=1).set_axis([_as_text(str(c)) for c in df.columns], axis=1) if cells else df.copy()
 
 # %% ../../nbs/widgets/13_downloads.ipynb #f4df2e41
 def csv_file(df: pd.DataFrame) -> bytes:
@@ -44,7 +30,7 @@ EXCEL_ROWS = 1_048_575  # of a sheet, without the names
 
 def excel_file(df: pd.DataFrame) -> bytes:
     "The table as .xlsx, safe for spreadsheets; `InputError` where it can't be written."
-    if not has_excel(): raise InputError("an Excel file takes another package: pip install 'tabtune[excel]'")
+    if not has_excel(): raise InputError("an Excel file takes another package: pip install openpyxl")
     if len(df) > EXCEL_ROWS: raise InputError(f'a sheet of Excel holds {EXCEL_ROWS:,} rows, and the table has {len(df):,}: take the CSV')
     out, zoned = io.BytesIO(), lambda s: isinstance(s.dtype, pd.DatetimeTZDtype)
     safe = without_formulas(df)

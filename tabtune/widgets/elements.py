@@ -174,6 +174,15 @@ def button(
     b.on_click(lambda _: on_click())
     return b
 
+# %% ../../nbs/widgets/00_elements.ipynb #054a33d8
+def named(
+    control,  # a control of ipywidgets with a `description`
+    name: str,  # what it is for
+):  # the control
+    "Give a control that shows no label of its own a name."
+    control.description, control.tooltip, control.style.description_width = name, name, '0px'
+    return control
+
 # %% ../../nbs/widgets/00_elements.ipynb #d5aece55
 def html_line(height: str):  # such as '24px'
     "HTML in a line of fixed height."

@@ -17,7 +17,7 @@ from ..core.config import MODEL_RANGES
 from ..core.shapes import TabTuneError
 from ..data.columns import KINDS
 from ..data.kinds import column_kind
-from .elements import COLOURS, TEXT_STYLE, bar_svg
+from .elements import COLOURS, TEXT_STYLE, bar_svg, named
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #1d78bd3e
 def column_svg(s: pd.Series) -> str:  # SVG
@@ -137,6 +137,8 @@ class Field:
         if hasattr(self.control, 'continuous_update') and name not in MODEL_RANGES: self.control.continuous_update = True
         self.note = w.HTML(layout=w.Layout(flex='1 1 auto', min_width='200px', margin='2px 2px 2px 10px'))
         label = w.Label(name, layout=w.Layout(width='200px', flex='0 0 200px'))
+        if not isinstance(self.control, w.Checkbox): named(self.control, name)  # a box would show the name once more
+        self.control.tooltip = name
         self.widget = w.HBox([label, self.control, self.note], layout=w.Layout(min_height='32px', align_items='center'))
         self.show_note(None)
         self.control.observe(lambda _: on_change(), 'value')

@@ -61,11 +61,7 @@ def processing_table() -> dict:
     return settings_table(ProcessorSettings)
 
 # %% ../../nbs/widgets/02_form_state.ipynb #0ae85fe3
-def guess_task(y: pd.Series) -> str:  # 'classification' or 'regression'
-    "Regression for numbers with many distinct values or with fractions; classification for everything else."
-    v = y.dropna()
-    if not pd.api.types.is_numeric_dtype(v) or pd.api.types.is_bool_dtype(v): return 'classification'
-    return 'regression' if v.nunique() > 20 or v.nunique() > 2 and (v % 1 != 0).any() else 'classification'
+from tabtune.data.command_tables import guess_task
 
 # %% ../../nbs/widgets/02_form_state.ipynb #6435621d
 @dataclass

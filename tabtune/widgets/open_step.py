@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/widgets/16_open_step.ipynb #b0457e85
-import tempfile
+import io
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,11 +15,10 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.shapes import InputError, TabTuneError
-from ..data.columns import KINDS
 from ..data.reading_files import READERS, read_table
-from .elements import button, faint, heat_table, scroll_box
+from .elements import button, faint, heat_table, named, scroll_box
 from .fixes import finding_row
-from .form_fields import column_svg, describe_column, note_html
+from .form_fields import column_svg, describe_column, kind_menu, note_html
 from .session import AppSession
 from .view import View, plain_data
 
@@ -33,11 +32,9 @@ def read_upload(
     "The table in an uploaded file; `InputError` where it can't be read."
     if len(content) > MAX_UPLOAD: raise InputError(f"'{name}' has {len(content) / 2 ** 20:.1f} MiB; an upload takes {MAX_UPLOAD // 2 ** 20}. "
                                                    'Put the file into the working folder and choose it there')
-    with tempfile.TemporaryDirectory() as tmp:
-        path = Path(tmp) / (Path(name.replace('\\', '/')).name or 'table')
-        path.write_bytes(content)
-        try: return read_table(path)
-        except TabTuneError as e: raise InputError(str(e).replace(f'{tmp}/', '')) from e
+    file = io.BytesIO(content)
+    file.name = Path(name.replace('\\', '/')).name or 'table'
+    return read_table(file)
 
 def folder_files(folder) -> list:  # names
     "The files of a folder that `read_table` reads."
@@ -76,7 +73,7 @@ def _make_sources(self: OpenStep):
     "Upload, files of the working folder, examples."
     wide, ends = w.Layout(width='260px'), ','.join(f'.{k}' for k in (*READERS, 'gz', 'zip', 'bz2', 'xz'))
     self.upload = w.FileUpload(accept=ends, multiple=False, description='Upload a file', layout=w.Layout(width='160px'), tooltip='upload a table')
-    self.files = w.Dropdown(options=[], layout=wide, tooltip='a file of the working folder')
+    self.files = named(w.Dropdown(options=[], layout=wide), 'a file of the working folder')
     self.open_button = button('Open', lambda: self.open_file(self.files.value), tooltip='open the chosen file of the working folder')
     self.list_button = button('Look again', self.list_files, tooltip='list the files of the working folder again')
     self.examples = {name: button(name, lambda name=name: self.open_example(name), tooltip=f'open the example {name}') for name in EXAMPLES}
@@ -87,7 +84,7 @@ def _make_sources(self: OpenStep):
             [label('<b>An example</b>'), *self.examples.values()]]
     self.sources = w.VBox([w.HBox(r, layout=w.Layout(align_items='center', flex_flow='row wrap')) for r in rows])
 
-# %% ../../nbs/widgets/16_open_step.ipynb #0065a2b8
+# %% ../../nbs/widgets/16_open_step.ipynb #ab653e02
 @patch
 def attempt(self: OpenStep, act):
     "Open something; what goes wrong is shown under the buttons, and the table before stays."
@@ -101,8 +98,8 @@ def attempt(self: OpenStep, act):
 def list_files(self: OpenStep):
     "The files of the working folder."
     names = folder_files(self.session.folder)
-    self.files.options = names or [('no table in the working folder', None)]
-    self.files.value = self.files.options[0] if names else None
+    self.files.options = names or [('no table in the working folder', '')]
+    self.files.index = 0
     self.open_button.disabled = not names
 
 @patch
@@ -131,7 +128,7 @@ _SEEN = 20_000  # rows that a chart is made of at most
 @patch
 def _make_columns(self: OpenStep):
     "Search, All, None; the list."
-    self.search = w.Text(placeholder='search a column', continuous_update=True, layout=w.Layout(width='200px'), tooltip='search a column')
+    self.search = named(w.Text(placeholder='search a column', continuous_update=True, layout=w.Layout(width='200px')), 'search a column')
     self.search.observe(lambda _: self.show_columns(), 'value')
     self.all_button = button('All', lambda: self.use(True), tooltip='use all columns of the list')
     self.none_button = button('None', lambda: self.use(False), tooltip='use no column of the list')
@@ -153,17 +150,17 @@ def use(self: OpenStep, used: bool):
     self.session.left_out = self.session.left_out - found if used else self.session.left_out | found
     self.session.form._changed(); self.show_columns()
 
-# %% ../../nbs/widgets/16_open_step.ipynb #88b980f3
-def _kind_menu(session: AppSession, c: str, d: dict):
+# %% ../../nbs/widgets/16_open_step.ipynb #1ac17150
+def _kind_menu(session: AppSession, c: str, s: pd.Series):
     "The menu of what a column holds."
-    options = [(f'{d["kind"]} (as it looks)', None)] + [(k.label, name) for name, k in KINDS.items()]
-    menu = w.Dropdown(options=options, value=session.column_types.get(c), layout=w.Layout(width='190px'), tooltip=f'what the column {c} holds')
-    def chosen(change):
-        if change.new is None: session.column_types.pop(c, None)
-        else: session.column_types[c] = change.new
+    def chosen():
+        if menu.value == session.column_types.get(c): return
+        if menu.value is None: session.column_types.pop(c, None)
+        else: session.column_types[c] = menu.value
         session.form._changed()
-    menu.observe(chosen, 'value')
-    return menu
+    menu = kind_menu(s, chosen)
+    if c in session.column_types: menu.value = session.column_types[c]
+    return named(menu, f'kind of {c}')
 
 @patch
 def _column_row(self: OpenStep, c: str, part: pd.DataFrame):
@@ -172,7 +169,7 @@ def _column_row(self: OpenStep, c: str, part: pd.DataFrame):
     box = self.boxes[c] = w.Checkbox(value=c not in s.left_out, description=c, indent=False, layout=w.Layout(width='210px'), tooltip=f'use the column {c}')
     def ticked(change): (s.left_out.discard if change.new else s.left_out.add)(c); s.form._changed(); self._show_count()
     box.observe(ticked, 'value')
-    self.kinds[c] = _kind_menu(s, c, d)
+    self.kinds[c] = _kind_menu(s, c, part[c])
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     text = w.HTML(faint(f"{d['distinct']} values, {missing}"), layout=w.Layout(width='170px'))
     findings = [] if c in s.left_out else [finding_row(s, f) for f in s.findings if f.column == c]

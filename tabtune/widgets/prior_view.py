@@ -10,7 +10,7 @@ import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
 
-from ..training.priors import PRIORS, RandomSource, sample_tables
+from ..training.priors import PRIORS, TRAITS, RandomSource, sample_tables
 from .elements import INK, button, class_colour, figure_png, new_figure, style_axes
 from .view import View, plain_data, png_data
 
@@ -39,17 +39,21 @@ class PriorView(View):
     "Sliders over a prior, and eight tables drawn from it."
     title = 'tables of a prior'
     def __init__(self, seed: int = 0):
-        kw = dict(continuous_update=False, layout=w.Layout(width='250px'))
-        slider = lambda p: w.FloatSlider(p.weight, min=0, max=1, step=0.05, description=p.name, tooltip=p.description, **kw)
-        self.weights = {name: slider(p) for name, p in PRIORS.items()}
+        kw, self.drawing = dict(continuous_update=False, layout=w.Layout(width='250px')), True
+        slider = lambda r, value: w.FloatSlider(value, min=0, max=1, step=0.05, description=r.name, tooltip=r.description, **kw)
+        self.weights = {name: slider(p, p.weight) for name, p in PRIORS.items()}
+        self.traits = {name: slider(t, 0.0) for name, t in TRAITS.items()}
         sizes = dict(rows=(200, 20, 1000), columns=(6, 2, 30), classes=(4, 2, 10), seed=(seed, 0, 999))
         self.sizes = {k: w.IntSlider(*v, description=k if k != 'classes' else 'classes ≤', **kw) for k, v in sizes.items()}
-        for s in [*self.weights.values(), *self.sizes.values()]: s.observe(lambda _: self.refresh(), 'value')
+        for s in [*self.weights.values(), *self.traits.values(), *self.sizes.values()]: s.observe(lambda _: self.refresh(), 'value')
         self.next_button, self.note = button('Draw again', self.next_seed, tooltip='the next seed'), w.HTML()
+        self.presets = [button('First generation', lambda: self.preset(False), tooltip='the four priors of the bundled weights, no traits'),
+                        button('Second generation', lambda: self.preset(True), tooltip='all priors and traits, in their shares')]
         self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain',
                                                            object_position='left top', margin='0'))
         grid = lambda sliders: w.GridBox([*sliders.values()], layout=w.Layout(grid_template_columns='repeat(4, 260px)'))
-        rows = [grid(self.weights), grid(self.sizes), w.HBox([self.next_button, self.note]), self.image]
+        rows = [w.HTML('weights of the priors'), grid(self.weights), w.HTML('shares of tables with each trait'), grid(self.traits), grid(self.sizes),
+                w.HBox([self.next_button, *self.presets, self.note]), self.image]
         self.widget = w.VBox(rows, layout=w.Layout(max_width='1080px', overflow='hidden'))
         self.refresh()
 
@@ -58,18 +62,29 @@ class PriorView(View):
 def next_seed(self: PriorView): self.sizes['seed'].value = (self.sizes['seed'].value + 1) % 1000
 
 @patch
+def preset(self: PriorView, second: bool):
+    "All weights and shares of a generation."
+    self.drawing = False
+    for name, s in self.weights.items(): s.value = PRIORS[name].second if second else PRIORS[name].weight
+    for name, s in self.traits.items(): s.value = TRAITS[name].share if second else 0.0
+    self.drawing = True
+    self.refresh()
+
+@patch
 def state(self: PriorView) -> dict:
-    "The weights of the mechanisms, the sizes and the seed, as plain data."
+    "The weights of the mechanisms, the shares of the traits, the sizes and the seed, as plain data."
     values = lambda sliders: {k: s.value for k, s in sliders.items()}
-    return plain_data(dict(mixture=values(self.weights)) | values(self.sizes))
+    return plain_data(dict(mixture=values(self.weights), traits=values(self.traits)) | values(self.sizes))
 
 @patch
 def refresh(self: PriorView):
     "Draw eight tables."
     s = self.state()
+    if not self.drawing: return
     if not sum(s['mixture'].values()): self.note.value = 'all weights are 0: move one up'; return
     self.note.value = ''
-    self.tables = sample_tables(RandomSource(s['seed']), 8, s['rows'], s['columns'], s['classes'], s['mixture'])
+    traits = s['traits'] if any(s['traits'].values()) else None
+    self.tables = sample_tables(RandomSource(s['seed']), 8, s['rows'], s['columns'], s['classes'], s['mixture'], traits=traits)
     self.image.value = _tables_png(self.tables)
 
 @patch

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/widgets/22_remember_step.ipynb #025d9191
+# %% ../../nbs/widgets/22_remember_step.ipynb #86d1c47e
 import html
 
 import ipywidgets as w
@@ -13,14 +13,14 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.shapes import InputError, TabTuneError
-from .elements import COLOURS, INK, TEXT_STYLE, button, faint, figure_png, format_number, new_figure, style_axes
+from .elements import COLOURS, INK, TEXT_STYLE, button, faint, figure_png, format_number, named, new_figure, style_axes
 from .form_fields import note_html
 from .result_plots import plain_name
 from .runs import RunStore, table_hash
 from .session import AppSession
 from .view import View, plain_data
 
-# %% ../../nbs/widgets/22_remember_step.ipynb #b40f5c10
+# %% ../../nbs/widgets/22_remember_step.ipynb #4d7121ba
 def _flat(x, name: str = '') -> dict:  # dotted name -> text
     "Nested settings as one level."
     if not isinstance(x, dict): return {name: str(x)}
@@ -37,7 +37,7 @@ def compare_runs(runs: list) -> pd.DataFrame:  # one column for each run, one ro
     columns = {r['name']: told(r) | _flat({k: v for k, v in r['choices'].items()}) | _flat(r.get('versions') or {}, 'version') for r in runs}
     t = pd.DataFrame(columns).fillna('')
     differ = t.nunique(axis=1) > 1
-    return t[differ | t.index.isin(['table', 'ended', 'score'])]
+    return t if len(runs) == 1 else t[differ | t.index.isin(['table', 'ended', 'score'])]
 
 def curves_png(curves: dict) -> bytes:  # PNG; nothing where no run has curves
     "Training and validation losses of several runs in one picture."
@@ -52,7 +52,7 @@ def curves_png(curves: dict) -> bytes:  # PNG; nothing where no run has curves
     ax.legend(fontsize=8, frameon=False, labelcolor=INK['auto']); fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)
 
-# %% ../../nbs/widgets/22_remember_step.ipynb #002f9db5
+# %% ../../nbs/widgets/22_remember_step.ipynb #7e365438
 _CHOSEN = ('strategy', 'device', 'test_size', 'task')  # choices of a run that are controls of the form by themselves
 
 class RememberStep(View):
@@ -60,7 +60,7 @@ class RememberStep(View):
     title = 'remember earlier runs'
     def __init__(self, session: AppSession):
         self.session, self.store = session, RunStore(session)
-        self.list = w.SelectMultiple(options=[], rows=8, tooltip='earlier runs; several can be chosen', layout=w.Layout(width='auto', max_width='1000px'))
+        self.list = named(w.SelectMultiple(options=[], rows=8, layout=w.Layout(width='auto', max_width='1000px')), 'earlier runs; several can be chosen')
         self.compare_button = button('Compare', self.compare, tooltip='settings, scores and curves of the chosen runs')
         self.restore_button = button('Restore these settings', self.restore, tooltip='put the settings of the chosen run into the form')
         self.note, self.table = w.HTML(), w.HTML(layout=w.Layout(overflow='auto'))

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/widgets/14_session.ipynb #34125117
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import ipywidgets as w
@@ -51,15 +51,9 @@ class AppSession:
 @dataclass
 class AppState(FormState):
     "What a user of the app has chosen."
-    column_types: dict = field(default_factory=dict)
     split_by: str = None  # the column by which the last rows are the test rows; None: at random
 
     def is_stratified(self, y) -> bool: return not self.split_by and super().is_stratified(y)
-
-    def arguments(self) -> dict:
-        "Keyword arguments for `TabularPipeline`."
-        types = {c: k for c, k in self.column_types.items() if c in self.columns}
-        return super().arguments() | (dict(column_types=types) if types else {})
 
     def prepare(self, df) -> tuple:
         "The pipeline and the split: pipe, X_train, X_test, y_train, y_test."
@@ -98,7 +92,7 @@ class AppForm(PipelineBuilder):
         "The target and its notes; the columns stand in the first step."
         self.notes = {k: w.HTML() for k in ('target', 'columns', 'test_size')}
         self._make_target(target)
-        self.column_boxes, self.column_rows, self.findings, self.count, self.data_tab = {}, {}, {}, w.HTML(), self.left
+        self.column_boxes, self.column_kinds, self.column_rows, self.findings, self.count, self.data_tab = {}, {}, {}, {}, w.HTML(), self.left
 
     def form_state(self) -> AppState:
         "The present choices."

@@ -102,7 +102,7 @@ def _build(self: TrainingDashboard):
     call = lambda method: lambda: getattr(self, method)()
     self.buttons = {text: button(text, call(method), style, tooltip) for text, method, style, tooltip in specs}
     self.heading, self.numbers, self.message = html_line('26px'), html_line('42px'), html_line('24px')
-    self.bar = w.FloatProgress(min=0, max=1, layout=w.Layout(width='auto', height='14px', margin='2px 0'))
+    self.bar = w.FloatProgress(min=0, max=1, tooltip='share of the run that is done', layout=w.Layout(width='auto', height='14px', margin='2px 0'))
     self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='360px',
                                                        object_fit='contain', object_position='left top', margin='4px 0'))
     self.button_row = w.HBox(list(self.buttons.values()), layout=w.Layout(height='36px'))

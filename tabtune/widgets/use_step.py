@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/widgets/20_use_step.ipynb #8a1e2808
+# %% ../../nbs/widgets/20_use_step.ipynb #93dced17
 import tempfile
 import threading
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..core.shapes import CheckpointError, InputError, TabTuneError
 from ..data.reading_files import READERS, read_table
 from ..estimators.pipeline import TabularPipeline
 from .downloads import csv_file, download_link, excel_file, has_excel
-from .elements import button, faint, heat_table, scroll_box
+from .elements import button, faint, heat_table, named, scroll_box
 from .form_fields import note_html
 from .open_step import MAX_UPLOAD, folder_files, read_upload
 from .session import AppSession
@@ -71,14 +71,14 @@ def open_saved(
         try: return TabularPipeline.load(path)
         except TabTuneError as e: raise CheckpointError(str(e).replace(str(path), name)) from e
 
-# %% ../../nbs/widgets/20_use_step.ipynb #eb7d7455
+# %% ../../nbs/widgets/20_use_step.ipynb #ae5fff36
 class UseStep(View):
     "Save the model, open a saved one, predict a file of new rows."
     title = 'use the model'
     def __init__(self, session: AppSession):
         self.session, self.predicted, self.thread, self.stopping = session, None, None, False
         self.about, self.model_note, self.model_link, self.message, self.links = (w.HTML() for _ in range(5))
-        self.table, self.bar = scroll_box(max_height='360px'), w.FloatProgress(min=0, max=1, layout=w.Layout(width='300px', display='none'))
+        self.table, self.bar = scroll_box(max_height='360px'), w.FloatProgress(min=0, max=1, tooltip='share of the rows that is predicted', layout=w.Layout(width='300px', display='none'))
         self._make_model(); self._make_rows()
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
         self.widget = w.VBox([head('The model'), self.about, self.model_row, self.open_row, self.model_note, self.model_link,
@@ -93,9 +93,9 @@ def _make_model(self: UseStep):
     self.download_button = button('Download the model', self.download, 'success', 'make a file of the model and offer it')
     self.write_button = button('Write it into the working folder', self.write, tooltip='save the model as a file of the working folder')
     self.model_row = row(self.name, self.download_button, self.write_button)
-    self.model_upload = w.FileUpload(accept=SAVED, multiple=False, description='Open a saved model', tooltip='upload a saved model', layout=w.Layout(width='190px'))
+    self.model_upload = w.FileUpload(accept=SAVED, multiple=False, description='Open a saved model', tooltip='upload a saved model', layout=w.Layout(width='230px'))
     self.model_upload.observe(lambda _: self._take(self.model_upload, self.open_model), 'value')
-    self.model_files = w.Dropdown(options=[], tooltip='a saved model of the working folder', layout=w.Layout(width='240px'))
+    self.model_files = named(w.Dropdown(options=[], layout=w.Layout(width='240px')), 'a saved model of the working folder')
     self.open_button = button('Open', lambda: self.open_file(self.model_files.value), tooltip='open the chosen model')
     self.open_row = row(self.model_upload, self.model_files, self.open_button)
 
@@ -106,7 +106,7 @@ def _make_rows(self: UseStep):
     self.upload = w.FileUpload(accept=','.join(f'.{k}' for k in READERS), multiple=False, description='Upload new rows', tooltip='upload rows to predict',
                                layout=w.Layout(width='190px'))
     self.upload.observe(lambda _: self._take(self.upload, lambda name, data: self.predict(lambda: read_upload(name, data), name)), 'value')
-    self.files = w.Dropdown(options=[], tooltip='a file of the working folder', layout=w.Layout(width='240px'))
+    self.files = named(w.Dropdown(options=[], layout=w.Layout(width='240px')), 'a file of the working folder')
     self.predict_button = button('Predict', lambda: self.predict_file(self.files.value), 'success', 'predict the rows of the chosen file')
     self.test_button = button('Predict the test rows', self.predict_test, tooltip='the rows that the last run was judged on')
     self.stop_button = button('Stop', self.stop, 'danger', 'stop after the rows in hand')
@@ -115,7 +115,7 @@ def _make_rows(self: UseStep):
                                   tooltip='share of rows whose truth shall lie inside the interval')
     self.rows = w.VBox([row(self.upload, self.files, self.predict_button, self.test_button, self.stop_button), self.coverage])
 
-# %% ../../nbs/widgets/20_use_step.ipynb #d95cba01
+# %% ../../nbs/widgets/20_use_step.ipynb #41ccb106
 @patch
 def attempt(self: UseStep, note: w.HTML, act):
     "Do something; what goes wrong is shown in `note`."
@@ -140,8 +140,8 @@ def list_files(self: UseStep):
     for box, names, click, none in ((self.files, folder_files(folder), self.predict_button, 'no table in the working folder'),
                                     (self.model_files, saved, self.open_button, 'no saved model in the working folder')):
         chosen = box.value
-        box.options = names or [(none, None)]
-        box.value = chosen if chosen in names else (names or [None])[0]
+        box.options = names or [(none, '')]
+        box.index = names.index(chosen) if chosen in names else 0
         click.disabled = not names
 
 @patch

@@ -51,7 +51,7 @@ def score_table(
                        behind_se=(draws['Mitra'] - draws[name]).std()) for name in predictions}
     return pd.DataFrame.from_dict(rows, orient='index')
 
-# %% ../../nbs/widgets/18a_verdict.ipynb #a26cda61
+# %% ../../nbs/widgets/18a_verdict.ipynb #3ecff6cd
 LOWER_IS_BETTER = {'log_loss', 'brier_score', 'rmse', 'mae', 'median_absolute_error'}
 
 def _compared(t: pd.DataFrame, name: str, metric: str) -> str:
@@ -59,6 +59,7 @@ def _compared(t: pd.DataFrame, name: str, metric: str) -> str:
     gain, se = t.behind[name] * (-1 if metric in LOWER_IS_BETTER else 1), t.behind_se[name]
     if not np.isfinite(gain): return f'It can not be compared with {name} by this score.'
     size = f'{format_number(abs(gain), 3)} ± {format_number(se, 3)}'
+    if gain == 0 and not se: return f'On these rows it is exactly as good as {name}.'
     if abs(gain) < 2 * se or gain == 0: return f'It is not clearly different from {name} (the difference is {size}).'
     return f'It is {"better" if gain > 0 else "worse"} than {name}, by {size}.'
 
@@ -82,7 +83,7 @@ def verdict_lines(
     if len(r.y_test) < 50: out.append(f'{len(r.y_test)} test rows are few: the score of other rows may be quite different.')
     return out
 
-# %% ../../nbs/widgets/18a_verdict.ipynb #c22eedae
+# %% ../../nbs/widgets/18a_verdict.ipynb #b7e5d5cc
 def verdict_html(
     r: RunResult,
     metric: str,
@@ -92,6 +93,6 @@ def verdict_html(
     cell = '<td style="text-align:left;padding:1px 18px 1px 0">{}</td>'
     better = 'smaller is better' if metric in LOWER_IS_BETTER else 'larger is better'
     rows = ''.join(f"<tr>{cell.format(html.escape(i))}{cell.format(f'{format_number(a, 3)} ± {format_number(b, 3)}')}</tr>" for i, a, b in zip(t.index, t.score, t.se))
-    words = ''.join(f'<p style="margin:2px 0">{html.escape(line)}</p>' for line in verdict_lines(r, metric))
+    words = ''.join(f'<div style="margin:2px 0">{html.escape(line)}</div>' for line in verdict_lines(r, metric))
     head = f'<tr>{cell.format("on the test rows")}{cell.format(html.escape(f"{name} ({better})"))}</tr>'
     return f'<div style="{TEXT_STYLE};max-width:860px">{words}<table>{head}{rows}</table></div>'

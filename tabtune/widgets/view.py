@@ -7,6 +7,7 @@ __all__ = ['View']
 
 # %% ../../nbs/widgets/01_view.ipynb #ba12c7d6
 import base64
+import weakref
 from numbers import Integral, Real
 
 import numpy as np
@@ -24,8 +25,19 @@ def plain_data(x):
     return str(x)
 
 # %% ../../nbs/widgets/01_view.ipynb #de10ad6e
+_TIDY = weakref.WeakSet()  # boxes whose children are looked after
+
+def fill_tooltips(widget):
+    "No tooltip becomes an empty one, here and in all that will be shown inside: ipywidgets writes the word null for None."
+    if getattr(widget, 'tooltip', '') is None: widget.tooltip = ''
+    for child in getattr(widget, 'children', ()): fill_tooltips(child)
+    if not hasattr(widget, 'children') or widget in _TIDY: return
+    _TIDY.add(widget)
+    widget.observe(lambda change: [fill_tooltips(child) for child in change.new], 'children')
+
 def widget_data(widget) -> dict:  # mime type -> data
     "A widget as an output."
+    fill_tooltips(widget)
     return {'application/vnd.jupyter.widget-view+json': dict(version_major=2, version_minor=0, model_id=widget.model_id)}
 
 def png_data(png: bytes) -> dict:  # mime type -> data

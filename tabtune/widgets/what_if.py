@@ -21,7 +21,7 @@ from .form_fields import note_html
 from .session import AppSession, RunResult
 from .view import View, plain_data
 
-# %% ../../nbs/widgets/18b_what_if.ipynb #bbde5709
+# %% ../../nbs/widgets/18b_what_if.ipynb #adf0d823
 def importance_html(
     importance: pd.Series,  # from `feature_importance`
     top: int = 15,  # columns to show at most
@@ -41,7 +41,7 @@ class ImportanceView(View):
         self.session, self.thread, self.importance = session, None, None
         self.button = button('Which columns matter?', self.compute, tooltip='shuffle each column among the test rows, and see how much the loss rises')
         self.text = w.HTML()
-        self.widget = w.VBox([self.button, self.text])
+        self.widget = w.VBox([w.HBox([self.button]), self.text])
 
     def clear(self): self.importance, self.text.value = None, ''
 
@@ -67,7 +67,8 @@ def state(self: ImportanceView) -> dict:
     "Column -> importance, where it was computed."
     return plain_data({} if self.importance is None else self.importance.to_dict())
 
-# %% ../../nbs/widgets/18b_what_if.ipynb #32cc12bc
+# %% ../../nbs/widgets/18b_what_if.ipynb #4f1ba275
+_MISSING = '\0'  # a menu shows nothing for None
 _CONTROLS = 14  # columns with a control at most
 
 def _control(
@@ -86,8 +87,8 @@ def _control(
         return make(value=start, min=min(low, start), max=max(high, start), continuous_update=False, **step, **kw)
     levels = sorted(pd.unique(v), key=str)
     if len(levels) <= 30:
-        options = [('(missing)', None)] + [(str(x), x) for x in levels]
-        known = value if not pd.isna(value) and value in levels else None
+        options = [('(missing)', _MISSING)] + [(str(x), x) for x in levels]
+        known = value if not pd.isna(value) and value in levels else _MISSING
         return w.Dropdown(options=options, value=known, **kw)
     return w.Text(value='' if pd.isna(value) else str(value), continuous_update=False, placeholder='missing', **kw)
 
@@ -123,14 +124,14 @@ def show_row(self: WhatIfView):
     self.cells.children = [*self.controls.values()]
     self.predict()
 
-# %% ../../nbs/widgets/18b_what_if.ipynb #e9811ebd
+# %% ../../nbs/widgets/18b_what_if.ipynb #0b18ac4c
 @patch
 def present_row(self: WhatIfView) -> pd.DataFrame:  # one row
     "The row with the cells as they are set now; a cell that nobody moved is the one of the table."
     row = self.row.copy()
     for c, box in self.controls.items():
         if self.given[c] == box.value: continue
-        value = None if isinstance(box, w.Text) and not box.value.strip() else box.value
+        value = None if box.value == _MISSING or isinstance(box, w.Text) and not box.value.strip() else box.value
         row[c] = pd.Series([value], index=row.index, dtype=object if value is None or row[c].dtype == object else None)
     return row
 

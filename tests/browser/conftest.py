@@ -27,7 +27,7 @@ def skip(why):
 def browser():
     "A headless Chromium, or a loud skip."
     try: from playwright.sync_api import sync_playwright
-    except ImportError: skip("playwright is missing (pip install 'tabtune[browser]')")
+    except ImportError: skip("playwright is missing (pip install playwright)")
     if not chromium(): install_chromium()
     if not chromium(): skip('no Chromium here and none could be installed (Debian, Ubuntu: apt-get install chromium)')
     with sync_playwright() as p:
