@@ -76,6 +76,8 @@ def memory(device, rows):
     if device == 'cuda' and ok: ok = max(curve['cuda_mib']) <= max(curve['cuda_peak_mib']) <= size
     return dict(passed=bool(ok), curve=curve)
 
+CELLS = dict(cuda=400_000, cpu=6_000)  # of the batch that memory is short for
+
 def out_of_memory(device, rows):
     "A step that finds too little memory: in smaller parts, with the gradients of the whole."
     import torch
@@ -83,8 +85,8 @@ def out_of_memory(device, rows):
     from tabtune.training.episodes import PriorEpisodes
     from tabtune.training.loop import LoopSettings, Trainer, episode_loss
     def trainer(loss=episode_loss):
-        return Trainer(load_checkpoint('small').train(), PriorEpisodes(0, cells=40_000), LoopSettings(device=device, n_steps=1), loss=loss)
-    ep = next(PriorEpisodes(0, cells=40_000))
+        return Trainer(load_checkpoint('small').train(), PriorEpisodes(0, cells=CELLS[device]), LoopSettings(device=device, n_steps=1), loss=loss)
+    ep = next(PriorEpisodes(0, cells=CELLS[device]))
     def gradients(t):
         while t._try_backward([ep.to(t.accelerator.device)]) is None: t.optimizer.zero_grad()
         return torch.cat([p.grad.flatten().cpu() for p in t.raw_model.parameters() if p.grad is not None])
