@@ -30,9 +30,12 @@ from ..core.shapes import CheckpointError, InputError
 from ..data.checkup import TableFinding
 from ..data.frames import validate_table
 from ..data.processing import processing_summary
+from .adapted import Adapted
 from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
 from .evaluation import EvaluationMixin
 from .metrics import axes_for
+from .other_models import describe_other, other_estimator, other_from_state, other_state, say_other_version, version_of
+from .registry import find_model
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
 from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
@@ -46,6 +49,8 @@ log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #22ff041c
 class NoClasses(InputError, AttributeError): "A method for classes was called on a regression."
+
+class _NotMitra(InputError, AttributeError): "Something that only Mitra has was asked of another model."
 
 class for_classes:
     "Decorator: a method that a pipeline has for classes only."
@@ -64,7 +69,8 @@ class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixi
 
     Parameters
     ----------
-    model_name : 'Mitra'
+    model_name : 'Mitra', or another name of the registry in any case (`list_models`): 'RandomForest', 'XGBoost', 'TabICL', ...; its class
+        gets the `model_params`, and the strategies are those that it has
     task_type : 'classification' or 'regression'
     tuning_strategy : 'inference': no training, the table is kept as support; 'base-ft': all weights are tuned; 'peft': LoRA;
         or another strategy of `tabtune.training.strategies.list_strategies()`
@@ -83,7 +89,7 @@ class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixi
     ----------
     model : the `Mitra` in use
     classes_ : array of the labels, in the order of `predict_proba`'s columns
-    estimator_ : the fitted `MitraClassifier` or `MitraRegressor`
+    estimator_ : the fitted `MitraClassifier` or `MitraRegressor`, or the other model with the table in its form (`Adapted`)
     history_ : DataFrame of the training (after tuning)
     tuning_report_ : dict; what was kept, and by how much it was better (after tuning)
     tuned_model_ : the `Mitra` with the tuned weights, whether they are in use or not (after tuning)
@@ -95,6 +101,9 @@ class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixi
         self.model_checkpoint_path, self.finetune_mode, self.column_types = model_checkpoint_path, finetune_mode, column_types
 
     def __sklearn_is_fitted__(self): return hasattr(self, 'estimator_')
+
+    @property
+    def predicts_quantiles(self): return not isinstance(getattr(self, 'estimator_', None), Adapted)
 
     def __sklearn_tags__(self):
         tags = accept_any_table(super().__sklearn_tags__())
@@ -122,6 +131,7 @@ def fit(
     refuse_fit_params(unsupported)
     settings, start = check_settings(self), time.perf_counter()
     est = settings.estimator
+    if isinstance(est, Adapted): return self._adopt(est.fit(X, y))
     with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
         df = validate_table(X, y)
@@ -141,9 +151,13 @@ def _adopt(self: TabularPipeline, est: InContextEstimator):
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f439b426
 @patch
-def _fitted(self: TabularPipeline) -> InContextEstimator:
-    "The fitted estimator, or scikit-learn's `NotFittedError`."
+def _fitted(
+    self: TabularPipeline,
+    what: str = None,  # that only Mitra has
+):  # `InContextEstimator`, or `Adapted` where `what` is None
+    "The fitted estimator, or scikit-learn's `NotFittedError`; `InputError` for what a model other than Mitra doesn't have."
     if 'estimator_' not in self.__dict__: check_is_fitted(self)
+    if what and isinstance(self.estimator_, Adapted): raise _NotMitra(f"{what} is Mitra's, and the model here is {self.model_name}: fit with model_name='Mitra'")
     return self.estimator_
 
 @patch
@@ -156,6 +170,8 @@ def predict(
     est = self._fitted()
     if kwargs and self.task_type != 'regression':
         raise InputError(f'predict(X, {next(iter(kwargs))}=...) is for a regression; for classes use predict_proba(X)')
+    if kwargs != dict(output='mean') and kwargs: est = self._fitted(f'predict(X, {next(iter(kwargs))}=...)')
+    if isinstance(est, Adapted): return est.predict(X)
     return est.predict(X, **kwargs)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f79a6a21
@@ -166,7 +182,7 @@ def predict_interval(
     coverage: float = 0.9,  # share of rows whose truth shall lie inside
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
-    est = self._fitted()
+    est = self._fitted('predict_interval')
     if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
     return est.predict_interval(X, coverage)
 
@@ -177,6 +193,7 @@ MODEL_OWNERS = weakref.WeakKeyDictionary()  # model -> weak reference to the est
 def model(self: TabularPipeline) -> Mitra:
     "The torch module in use."
     est = self._fitted()
+    if isinstance(est, Adapted): return est.model_
     MODEL_OWNERS[est.model_] = weakref.ref(est)
     attach_late_methods()  # also to `Mitra`
     return est.model_
@@ -227,7 +244,7 @@ def _tuned_weights(self: TabularPipeline) -> Mitra:
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
     "The model with the tuned weights, whether they are in use or not."
-    self._fitted()
+    self._fitted('tuned_model_')
     if 'not_kept_' in self.__dict__: return self.not_kept_
     if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self._tuned_weights()
     raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} "
@@ -259,7 +276,7 @@ def evaluate_checkpoints(
     y,  # its true labels
 ) -> pd.DataFrame:  # one row per epoch, and one for the model in use
     "Scores of every checkpoint in `checkpoint_dir`."
-    self._fitted()
+    self._fitted('evaluate_checkpoints')
     dir = given_settings(self.tuning_params).get('checkpoint_dir')
     found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
@@ -279,7 +296,7 @@ def _lora(
 ):
     "The module of the adapters (imported late: `peft` takes seconds)."
     from tabtune.model import lora
-    self._fitted()
+    self._fitted('an adapter')
     if needed and not hasattr(self, 'adapted_'):
         raise InputError(f"this pipeline has no adapter: fit with tuning_strategy={strategies_that('adapters')}, or load_adapter(folder)")
     return lora
@@ -351,7 +368,8 @@ def _with_adapter(self: TabularPipeline, name) -> Mitra:
 @patch
 def show_processing_summary(self: TabularPipeline) -> pd.DataFrame:  # one row per column
     "What was found in each column of the training table, and what was done to it."
-    return processing_summary(self._fitted().encoder_)
+    est = self._fitted()
+    return processing_summary(est.table_[0].encoder_ if isinstance(est, Adapted) else est.encoder_)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #1e11e04a
 def _rows_used(est) -> dict:
@@ -373,7 +391,8 @@ def _blend_found(est) -> dict:
 @patch
 def describe(self: TabularPipeline) -> dict:
     "Parameters in all and trained, rows and their use, columns, classes, device; experts; findings and notes; after tuning, what was kept."
-    e, r = self._fitted(), getattr(self, 'tuning_report_', {})
+    if isinstance(self._fitted(), Adapted): return describe_other(self.estimator_, self.model_name, self.tuning_strategy)
+    e, r = self.estimator_, getattr(self, 'tuning_report_', {})
     report = {k: v for k, v in r.items() if k not in ('strategy', 'trained_parameters', 'total_parameters')}
     return report | dict(
         model=self.model_name, strategy=self.tuning_strategy, trained=r.get('trained_parameters', 0),
@@ -426,6 +445,9 @@ def _write_joblib(self: TabularPipeline, path):
 @patch
 def _write(self: TabularPipeline, path):
     "Write the zip."
+    if isinstance(self.estimator_, Adapted):
+        version = version_of(find_model(self.model_name, self.task_type))
+        return write_parts(path, dict(pipeline=self._plain_params(), model_version=version), other_state(self.estimator_), {})
     settings = {k: v for k, v in self.estimator_.get_params(deep=False).items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
     manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_],
@@ -469,6 +491,9 @@ def _read(cls: TabularPipeline, z, path: Path):
     manifest, state = read_contents(z, path)
     pipe = cls(**manifest['pipeline'])
     check_choices(pipe)  # not the strategy: prediction needs none, and the one in the file need not be registered here
+    if (other := other_estimator(pipe)) is not None:
+        say_other_version(pipe.model_name, pipe.task_type, manifest.get('model_version', ''), path)
+        return pipe._adopt(other_from_state(other, state, path))
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
     if est.experts != 'auto': pipe.model_params = {**(pipe.model_params or {}), 'experts': est.experts}

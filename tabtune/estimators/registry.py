@@ -152,18 +152,18 @@ _TABPFN_KEYS = dict(epochs='epochs', learning_rate='learning_rate', weight_decay
 
 def _peers(task, suffix):  # such as 'regression', 'Regressor'
     kind = suffix.lower()
-    return (peer_spec('TabICL', f'tabicl:TabICL{suffix}', task, 'tabicl>=2.0', 'BSD-3-Clause', 'jingang/TabICL', aliases=('TabICLv2',), python='TabICL',
+    return (peer_spec('TabICL', f'tabicl:TabICL{suffix}', task, 'tabicl>=2.0', 'BSD-3-Clause', 'jingang/TabICL', aliases=('TabICLv2',), python='TabICL', seen='random weights',
                       tuned=f'tabicl:FinetunedTabICL{suffix}', tuned_keys=_TABICL_KEYS),
-            peer_spec('TabPFN', f'tabpfn:TabPFN{suffix}', task, 'tabpfn>=6.0', 'weights: non-commercial (Prior Labs)', 'Prior-Labs', python='TabPFN',
+            peer_spec('TabPFN', f'tabpfn:TabPFN{suffix}', task, 'tabpfn>=6.0', 'weights: non-commercial (Prior Labs)', 'Prior-Labs', python='TabPFN', seen='random weights',
                       rows=1_000_000, cpu_rows=5000, columns=20_000, classes=160, tuned=f'tabpfn.finetuning:FinetunedTabPFN{suffix}',
                       tuned_keys=_TABPFN_KEYS | {f'extra_{kind}_kwargs.model_path': 'weights'}),
-            peer_spec('TabDPT', f'tabtune.estimators.worker:TabDPT{suffix}', task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT', python='TabDPT',
+            peer_spec('TabDPT', f'tabtune.estimators.worker:TabDPT{suffix}', task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT', python='TabDPT', seen='random weights',
                       package='tabdpt', form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
 
 def _orion(name, folder, license, source):
     module = f'tabtune.models.{folder}'  # of the public package
     return peer_spec(name, f'{module}.sklearn.classifier:{name}Classifier', 'classification', 'tabtune==0.2.1', license, source,
-                     package=module, python='Orion')
+                     package=module, python='Orion', seen='random weights')
 
 register_model(*_peers('classification', 'Classifier'), *_peers('regression', 'Regressor'),
                _orion('OrionMSP', 'orion_msp', 'MIT', 'Lexsi/Orion-MSP'), _orion('OrionBix', 'orion_bix', 'MIT', 'Lexsi/Orion-BiX'))
@@ -308,23 +308,25 @@ def make_model(
     _check_params(spec, target, params, python)
     if spec.kind == 'peer': os.environ.setdefault('TABPFN_NO_BROWSER', '1')  # a run must not wait for a log-in
     make = _Make(resolve(target) if isinstance(target, str) else target, kw) if python is None else _MakeRemote(
-        python, target, kw, spec.name, task, time_limit or spec.time_limit)
+        python, target, kw, spec.name, task, time_limit or spec.time_limit, spec.form == 'frame')
     return Adapted(make, spec.form, task, column_types, tuned)
 
 # %% ../../nbs/estimators/00f_registry.ipynb #b83f0951
 class _Make:
     "A class and its keywords, to be called later; unlike a lambda it can be pickled."
-    def __init__(self, cls, kw): self.cls, self.kw = cls, kw
-    def __call__(self): return self.cls(**self.kw)
+    def __init__(self, cls, keywords): self.cls, self.keywords = cls, keywords
+    def __call__(self): return self.cls(**self.keywords)
 
 class _MakeRemote:
     "The same for a class in another environment; `start` starts its process ahead of the fit that will use it."
-    def __init__(self, *args): self.args, self.started = args, None
-    def start(self): self.started = RemoteModel(*self.args).start()
+    def __init__(self, python, target, keywords, *more):
+        self.python, self.target, self.keywords, self.more, self.started = python, target, keywords, more, None
+    def _make(self): return RemoteModel(self.python, self.target, self.keywords, *self.more)
+    def start(self): self.started = self._make().start()
     def __call__(self):
-        model, self.started = self.started or RemoteModel(*self.args), None
+        model, self.started = self.started or self._make(), None
         return model
-    def __getstate__(self): return dict(args=self.args, started=None)
+    def __getstate__(self): return self.__dict__ | dict(started=None)
 
 def start_process(
     est,  # unfitted, from `make_model`

@@ -55,7 +55,7 @@ def level_seconds(
     tuning = {k: v for k, v in s.items() if k not in ('strategy', 'use_synthetic_prior', *_USUAL)}
     return replace(c, strategy=level.strategy, model=of(_USUAL), tuning=tuning).estimate(df)['seconds']
 
-# %% ../../nbs/widgets/17_choose_step.ipynb #1f9ea661
+# %% ../../nbs/widgets/17_choose_step.ipynb #75d28b3b
 METRICS = dict(classification=dict(accuracy='accuracy', roc_auc_score='ROC AUC', log_loss='log loss', f1_score='F1', mcc='MCC', brier_score='Brier score'),
                regression=dict(r2='R²', rmse='root mean squared error', mae='mean absolute error', median_absolute_error='median absolute error'))
 
@@ -65,7 +65,7 @@ class ChooseStep(View):
     def __init__(self, session: AppSession):
         self.session, self.seconds, self.key, self.thread, self.setting = session, {}, None, None, False
         wide = lambda text, **kw: dict(description=text, style=dict(description_width='90px'), layout=w.Layout(width='auto', max_width='480px'), **kw)
-        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', description='Time', style=dict(description_width='90px', button_width='96px'))
+        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', description='Time', tooltip='how much time may be spent', style=dict(description_width='90px', button_width='96px'), layout=w.Layout(width='440px'))
         self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is told first'))
         self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()
@@ -83,7 +83,7 @@ def _time_columns(df, column_types) -> list:
     dates = [c for c in df if column_types.get(c) == 'date' or (c not in column_types and column_kind(df[c]) == 'date')]
     return [c for c in dates if pd.to_datetime(df[c], errors='coerce', utc=True).notna().sum() >= .9 * df[c].notna().sum() > 0]
 
-# %% ../../nbs/widgets/17_choose_step.ipynb #d5e487d2
+# %% ../../nbs/widgets/17_choose_step.ipynb #ddc7fc52
 @patch
 def show_table(self: ChooseStep):
     "The controls of the table that is open now."
@@ -95,7 +95,7 @@ def show_table(self: ChooseStep):
     top = w.HBox([f.left, right], layout=w.Layout(flex_flow='row wrap'))
     foot = w.HBox([*f.buttons.values(), f.cost], layout=w.Layout(align_items='center', min_height='40px'))
     self.body.children = [top, self.findings, self.expert, f.notes['columns'], foot, f.message, f.code_box]
-    self._fill('split', [('at random', None)] + [(f'the last ones by {c}', c) for c in _time_columns(s.df, s.column_types)], f.split_by)
+    self._fill('split', [('at random', '')] + [(f'the last ones by {c}', c) for c in _time_columns(s.df, s.column_types)], f.split_by or '')
     self.show_choices()
 
 @patch
@@ -112,7 +112,7 @@ def _fill(self: ChooseStep, name: str, options: list, value):
 def choose_split(self: ChooseStep, column):
     "Take the last rows by this column as test rows; None: rows at random."
     if self.setting or self.session.form is None: return
-    self.session.form.split_by = column; self.session.form._changed()
+    self.session.form.split_by = column or None; self.session.form._changed()
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #42671e43
 @patch
