@@ -9,6 +9,7 @@ __all__ = ['log', 'TableFinding', 'TableFindings', 'check_table']
 import logging
 import copy
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -61,7 +62,7 @@ def spelled_as(
 def _alike(texts) -> list:
     "Groups of labels that differ only in blanks and capitals."
     groups = {}
-    for t in texts: groups.setdefault(' '.join(t.split()).casefold(), []).append(t)
+    for t in texts: groups.setdefault(unicodedata.normalize('NFKC', ' '.join(t.split())).casefold(), []).append(t)
     return [g for g in groups.values() if len(g) > 1]
 
 # %% ../../nbs/data/12_checkup.ipynb #9da9f4b0
@@ -362,7 +363,8 @@ def quick_findings(
 ) -> list:
     "The serious findings about columns that are in use, at next to no cost."
     n, names, chosen, out = len(df), [c.name for c in encoder.columns_], {str(c) for c in decided}, []
-    if len(x) == n and len(encoder.sources_) == x.shape[1]:
+    one_each = is_classes and 2 * len(np.unique(y)) > len(y)  # labels that are nearly unique are in order of anything
+    if len(x) == n and len(encoder.sources_) == x.shape[1] and not one_each:
         rows = slice(None) if n <= 2000 else np.sort(np.random.default_rng(0).choice(n, 2000, replace=False))
         told = dict.fromkeys(names[i] for i in encoder.sources_[_sorted_tells(x[rows], y[rows], is_classes)])
         out += [_giveaway(name, 'sorted by it, the rows are sorted by the target') for name in told]

@@ -266,7 +266,8 @@ def set_model(self: InContextEstimator, model: Mitra):
 @patch
 def set_weights(self: InContextEstimator, model: Mitra):
     "Predict with other weights from now on; the kernel experts of the support, which depend on the table alone, stay solved."
-    solved = self.solved_ if model.config == self.model_.config else {}
+    reads = lambda m: (m.config.cell, m.config.experts, m.config.output_kind)  # what the solutions depend on
+    solved = self.solved_ if reads(model) == reads(self.model_) else {}
     self.set_model(model)
     self.solved_ = solved
 

@@ -7,6 +7,7 @@ __all__ = ['PipelineBuilder']
 
 # %% ../../nbs/widgets/08_builder.ipynb #3f83b37d
 import html
+from pathlib import Path
 
 import ipywidgets as w
 import pandas as pd
@@ -32,6 +33,7 @@ def _check_builder_table(df, target):
     "Refuse what the code of the form could not name, with the line that mends it."
     kind = type(df)
     if not isinstance(df, pd.DataFrame):
+        if isinstance(df, (str, Path)): raise InputError(f'PipelineBuilder takes a table, not a name: PipelineBuilder(tabtune.read_table({str(df)!r}), ...)')
         line = 'df.collect().to_pandas()' if hasattr(df, 'collect') else 'df.to_pandas()' if hasattr(df, 'to_pandas') else 'pd.DataFrame(df)'
         raise InputError(f'PipelineBuilder takes a DataFrame of pandas, not a {kind.__module__.split(".")[0]} {kind.__name__}: '
                          f'PipelineBuilder({line}, ...)')

@@ -154,8 +154,8 @@ def use(self: OpenStep, used: bool):
 def _kind_menu(session: AppSession, c: str, s: pd.Series):
     "The menu of what a column holds."
     def chosen():
-        if menu.value == session.column_types.get(c): return
-        if menu.value is None: session.column_types.pop(c, None)
+        if menu.value == session.column_types.get(c, ''): return
+        if not menu.value: session.column_types.pop(c, None)
         else: session.column_types[c] = menu.value
         session.form.changed()
     menu = kind_menu(s, chosen)
