@@ -283,6 +283,7 @@ def evaluate_checkpoints(
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
     rows, in_use, other = {}, self.evaluate(X, y), copy.copy(self)
     other.estimator_ = copy.copy(self.estimator_)
+    other.estimator_.solved_ = self.estimator_.solved_  # a copy forgets what can be computed again
     for path in found:
         other._use(load_checkpoint(path))
         rows[path.name] = other.evaluate(X, y)
