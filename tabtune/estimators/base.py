@@ -231,7 +231,8 @@ def _choose_columns(self: InContextEstimator) -> np.ndarray:  # sorted positions
     if len(columns) < x.shape[1]:
         reason = describe_choice(len(columns), x.shape[1], errors)
         log.info(reason)
-        self.findings_ = [*getattr(self, 'findings_', []), TableFinding('', 'many columns', reason, 'leaves the others out',
+        others = [f for f in getattr(self, 'findings_', []) if f.kind != 'many columns']
+        self.findings_ = [*others, TableFinding('', 'many columns', reason, 'leaves the others out',
             "TabularPipeline(processor_params=dict(feature_selection_strategy='anova', n_features=100)), or fewer columns")]
     return columns
 

@@ -18,7 +18,7 @@ from ..data.command_tables import Answer, WRITERS, check_output, choose_task, co
 from ..data.processing import PROCESSOR_KEYS
 from .pipeline import TabularPipeline
 from ..training.recommend import recommend as recommend_settings
-from ..training.strategies import DEFAULT_STRATEGY
+from ..training.strategies import DEFAULT_STRATEGY, UNTUNED
 
 log = logging.getLogger('tabtune')
 
@@ -50,7 +50,7 @@ def _pipeline(task, tune, strategy, model, weights, device, seed, types, setting
     given = parse_settings(settings, model)
     options = lambda key, **more: {**{k: v for k, v in more.items() if v is not None}, **given.get(key, {})} or None
     if tune is not None: check_choice('--tune', tune, settings_table(TuningConfig)['keep']['choices'])
-    strategy = strategy or (DEFAULT_STRATEGY if tune else 'inference')
+    strategy = strategy or (DEFAULT_STRATEGY if tune else UNTUNED)
     return TabularPipeline(model, task, strategy, options('tuning_params', keep=tune, device=None if device == 'auto' else device), options('processor_params'),
                            options('model_params', seed=None if seed == 42 else seed, pretrained=weights), column_types=types)
 

@@ -298,6 +298,7 @@ def evaluate_checkpoints(
         found = [names[n] for n in wanted]
     rows, in_use, other = {}, self.evaluate(X, y), copy.copy(self)
     other.estimator_ = copy.copy(self.estimator_)
+    other.estimator_.solved_ = self.estimator_.solved_  # a copy forgets what can be computed again
     for path in found:
         other._use(load_checkpoint(path))
         rows[path.name] = other.evaluate(X, y)

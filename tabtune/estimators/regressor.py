@@ -101,7 +101,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     device : 'auto', 'cuda', 'mps' or 'cpu'
     random_state : seed of sampling and of the members
     max_support : support rows at most; None: what memory allows
-    max_features : columns at most; beyond that the most informative ones are kept
+    max_features : columns at most; of more than 100 the most informative are kept, as many as predict held-out rows best
     cache_budget : bytes that may be kept between calls, so that later predictions skip the support
     support_strategy : for tables beyond max_support: 'sample' (stratified) or 'nearest' (a support for each region)
     processor_params : dict of optional steps before the model, see `TableProcessor`
