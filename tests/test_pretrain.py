@@ -14,7 +14,7 @@ from tabtune.training.callbacks import History
 from tabtune.training.loop import LOSSES, Callback, LoopSettings
 
 def command(out, *more):
-    return [sys.executable, '-m', 'tabtune.training.pretrain', '--arch', 'small', '--cells', '1500', '--threads', '1', '--out', str(out), *more]
+    return [sys.executable, '-m', 'tabtune.cli', 'pretrain', '--arch', 'small', '--cells', '1500', '--threads', '1', '--out', str(out), *more]
 
 def run(out, *more): return subprocess.run(command(out, *more), capture_output=True, text=True, timeout=300)
 
@@ -71,7 +71,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(whole):
 
 def test_wrong_use_is_explained(tmp_path):
     for more, words in ((['--arch', 'medum'], "did you mean 'medium'"), (['--steps', '0'], 'n_steps=0'), (['--device', 'gpu'], "device='gpu' is unknown"), (['--resume'], 'nothing to resume'), (['--d_model', '50', '--num_heads', '4'], 'must be divisible')):
-        done = subprocess.run(command(tmp_path/'x')[:3] + ['--out', str(tmp_path/'x'), '--steps', '2', *more], capture_output=True, text=True)
+        done = subprocess.run(command(tmp_path/'x')[:4] + ['--out', str(tmp_path/'x'), '--steps', '2', *more], capture_output=True, text=True)
         assert done.returncode != 0 and words in done.stderr, done.stderr
 
 

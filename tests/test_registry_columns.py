@@ -118,7 +118,8 @@ def test_a_toy_reaches_baselines_and_the_form(rating):
     df, _ = table()
     plain = PlainTable().fit(df).transform(df)
     assert sorted(plain.x0.dropna().unique()) == [1, 2, 3]
-    assert describe_column(df.stars)['kind'] == 'stars'
+    about = describe_column(df.stars)
+    assert (about['kind'], about['about']) == ('rating', 'ratings in stars')  # the name that column_types takes
 
 def test_a_toy_that_is_not_registered_can_not_be_loaded(rating, tmp_path):
     df, y = table()

@@ -80,9 +80,10 @@ def test_what_is_no_record_is_refused():
 
 # nobody else knows them
 
-def defaults(tree):
-    "The constants that stand as a default of a parameter or of a field."
+def other_constants(tree):
+    "The constants that stand as a default of a parameter or of a field, or as a key of another dictionary."
     for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) != 'STRATEGIES': yield id(node.slice)
         if isinstance(node, (ast.FunctionDef, ast.Lambda)): yield from map(id, [*node.args.defaults, *node.args.kw_defaults])
         if isinstance(node, ast.AnnAssign): yield id(node.value)
 
@@ -91,7 +92,7 @@ def test_no_other_module_names_a_strategy(root):
     for path in (root/'tabtune').rglob('*.py'):
         if path.name in ('strategies.py', '_modidx.py'): continue
         tree = ast.parse(path.read_text())
-        allowed = set(defaults(tree))
+        allowed = set(other_constants(tree))
         found += [f'{path.name}:{n.lineno} {n.value!r}' for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value in names and id(n) not in allowed]
     assert not found, 'read the record of the strategy instead (tabtune.training.strategies)'
 

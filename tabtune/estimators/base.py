@@ -231,7 +231,8 @@ def _choose_columns(self: InContextEstimator) -> np.ndarray:  # sorted positions
     if len(columns) < x.shape[1]:
         reason = describe_choice(len(columns), x.shape[1], errors)
         log.info(reason)
-        self.findings_ = [*getattr(self, 'findings_', []), TableFinding('', 'many columns', reason, 'leaves the others out',
+        others = [f for f in getattr(self, 'findings_', []) if f.kind != 'many columns']
+        self.findings_ = [*others, TableFinding('', 'many columns', reason, 'leaves the others out',
             "TabularPipeline(processor_params=dict(feature_selection_strategy='anova', n_features=100)), or fewer columns")]
     return columns
 
@@ -266,7 +267,8 @@ def set_model(self: InContextEstimator, model: Mitra):
 @patch
 def set_weights(self: InContextEstimator, model: Mitra):
     "Predict with other weights from now on; the kernel experts of the support, which depend on the table alone, stay solved."
-    solved = self.solved_ if model.config == self.model_.config else {}
+    reads = lambda m: (m.config.cell, m.config.experts, m.config.output_kind)  # what the solutions depend on
+    solved = self.solved_ if reads(model) == reads(self.model_) else {}
     self.set_model(model)
     self.solved_ = solved
 
@@ -387,14 +389,14 @@ def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator;
     return expert_estimators(experts, self.task, x, self.encoder_.categorical_mask_[at], self.n_codes_, self.seed_), x, at
 
 @patch
-def _fit_blend(
+def fit_blend(
     self: InContextEstimator,
     before: Blend = None,  # of other weights of Mitra on the same table: its experts are used again
 ):
     "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
     self.blend_, (estimators, x, at) = None, self._experts_for_table()
     if not estimators: return
-    y, folds = self._blend_targets(), self._blend_folds()
+    y, folds = self._blend_targets(), self.held_out_folds()
     seen, ready = (before.seen, before.experts) if before else (None, {})
     answers, rounds, solved = seen or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
     others = [self.with_support(np.setdiff1d(self.member_rows_[0], held), len(x) >= _READ_ONCE_ROWS) for held, _ in folds]
@@ -433,7 +435,7 @@ def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gav
 
 # %% ../../nbs/estimators/01_base.ipynb #b8af34d2
 @patch
-def _blend_folds(self: InContextEstimator) -> list:  # of pairs of row positions: held out, kept
+def held_out_folds(self: InContextEstimator) -> list:  # of pairs of row positions: held out, kept
     "Rows to hold out; those of a class that nobody else shows are not held out."
     folds = blend_folds(self._strata(), content_order(self.x_support_, self.y_support_, self.seed_, 7))
     if self.task != 'classification': return folds

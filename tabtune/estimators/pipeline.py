@@ -234,6 +234,14 @@ def _add_seconds(self: TabularPipeline, **parts: float):
     if 'seconds' not in r: return
     r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
 
+@patch
+def _tuned_weights(self: TabularPipeline) -> Mitra:
+    "The model that tuning ended with, whichever adapter is in use now."
+    if not hasattr(self, 'adapted_'): return self.model
+    record = STRATEGIES.get(self.tuning_report_['strategy'])
+    tuned = 'default' if record and record.adapters else None
+    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
+
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
     "The model with the tuned weights, whether they are in use or not."
@@ -290,6 +298,7 @@ def evaluate_checkpoints(
         found = [names[n] for n in wanted]
     rows, in_use, other = {}, self.evaluate(X, y), copy.copy(self)
     other.estimator_ = copy.copy(self.estimator_)
+    other.estimator_.solved_ = self.estimator_.solved_  # a copy forgets what can be computed again
     for path in found:
         other._use(load_checkpoint(path))
         rows[path.name] = other.evaluate(X, y)

@@ -100,7 +100,7 @@ def main(
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
     out = _output_path(out, data)
     X, y = split_target(command_table(data, sep, sheet), target)
-    task = choose_task(task, y)
+    task, y = choose_task(task, y)
     lb = _leaderboard(X, y, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir, column_types=parse_types(type, X.columns, target))
     names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
     for name in names: lb.add_model(name)

@@ -91,7 +91,8 @@ def register_strategy(
     return strategy
 
 # %% ../../nbs/training/05_strategies.ipynb #cad06964
-register_strategy(TuningStrategy('inference', 'no training', 'nothing is trained: the training rows are the support of each prediction'));
+UNTUNED = 'inference'  # of what trains nothing
+register_strategy(TuningStrategy(UNTUNED, 'no training', 'nothing is trained: the training rows are the support of each prediction'));
 
 # %% ../../nbs/training/05_strategies.ipynb #1fe6179b
 DEFAULT_STRATEGY = 'base-ft'  # of everything that tunes

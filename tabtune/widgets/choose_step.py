@@ -18,7 +18,7 @@ from ..core.shapes import TabTuneError
 from ..data.kinds import column_kind
 from ..training.loop import select_device
 from ..training.recommend import duration, recommend
-from ..training.strategies import DEFAULT_STRATEGY
+from ..training.strategies import DEFAULT_STRATEGY, UNTUNED
 from .elements import faint
 from .fixes import finding_row
 from .form_fields import note_html
@@ -28,7 +28,7 @@ from .view import View, plain_data
 # %% ../../nbs/widgets/17_choose_step.ipynb #b11c11c6
 Level = namedtuple('Level', 'strategy goal model about')
 LEVELS = {
-    'Quick': Level('inference', None, {}, 'nothing is trained: the model reads the table as it is'),
+    'Quick': Level(UNTUNED, None, {}, 'nothing is trained: the model reads the table as it is'),
     'Better': Level(DEFAULT_STRATEGY, 'balanced', {}, 'all weights are tuned, and kept where they predict other rows better'),
     'Best': Level(DEFAULT_STRATEGY, 'accuracy', dict(n_estimators=4), 'the large model, tuned for longer; four passes are averaged')}
 _USUAL = dict(d_model=64, num_layers=2, dropout=0.0, n_estimators=1)
@@ -112,7 +112,7 @@ def _fill(self: ChooseStep, name: str, options: list, value):
 def choose_split(self: ChooseStep, column):
     "Take the last rows by this column as test rows; None: rows at random."
     if self.setting or self.session.form is None: return
-    self.session.form.split_by = column or None; self.session.form._changed()
+    self.session.form.split_by = column or None; self.session.form.changed()
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #42671e43
 @patch
@@ -122,7 +122,7 @@ def apply_level(self: ChooseStep):
     if f is None or self.setting: return
     try: settings = level_settings(LEVELS[self.level.value], f.form_state(), self.session.df)
     except (TabTuneError, ValueError): return  # the form says what is wrong
-    fields = f._fields() | dict(strategy=None)
+    fields = f.fields() | dict(strategy=None)
     f.set(**{k: v for k, v in settings.items() if k in fields and not (k in f.tuning and f.tuning[k].setting['optional'])})
 
 @patch
