@@ -99,7 +99,7 @@ def test_all_outputs_from_one_pass(fitted, monkeypatch):
     for k, v in want.items(): np.testing.assert_array_equal(full[k], v)
     pipe = TabularPipeline(task_type='regression')._adopt(reg)
     passes.clear(); scores = pipe.evaluate(X, y)
-    assert len(passes) == 1 and {'r2', 'rmse', 'mae', 'median_absolute_error', 'pinball_loss', 'coverage', 'interval_width'} == set(scores)
+    assert len(passes) == 1 and {'r2', 'rmse', 'mae', 'median_absolute_error', 'mape', 'explained_variance', 'pinball_loss', 'coverage', 'interval_width'} == set(scores)
 
 def test_dask_tables(fitted):
     dd = pytest.importorskip('dask.dataframe')
