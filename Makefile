@@ -50,6 +50,10 @@ bench-quick: setup ## compare some timings with the committed ones: what got slo
 	@echo "bench-quick: half a minute of timings, compared with benchmarks/quick.json"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quick.py
 
+gpu-check: setup ## on a machine with a GPU: ten minutes of checks and timings, into benchmarks/results.json
+	@echo "gpu-check: parity with the CPU, tuning, memory, out of memory, timings"
+	@$(BIN)/python benchmarks/gpu_check.py
+
 browser: setup ## install Chromium if it is missing, and click through the dashboards: build/screenshots/
 	@echo "browser: JupyterLab, Voila and Chromium"
 	@$(BIN)/python -m pytest tests/browser

@@ -82,7 +82,7 @@ def _add(parser, name, parameter, first):
 
 def _parser(name: str, run) -> argparse.ArgumentParser:
     "The parser of a subcommand."
-    examples = '\n'.join(f'  {"" if "tabtune " in e else "tabtune "}{e}' for e in COMMANDS[name].examples)
+    examples = '\n'.join(f'  {"" if e.startswith("cat ") else "tabtune "}{e}' for e in COMMANDS[name].examples)
     parser = _Parser(prog=f'tabtune {name}', description=run.__doc__, epilog=f'examples:\n{examples}', allow_abbrev=False,
                      formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=110))
     for k, parameter in docments(run, full=True, returns=False, eval_str=True).items(): _add(parser, k, parameter, COMMANDS[name].first)
@@ -105,7 +105,11 @@ def _told(quiet: bool):
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter('ignore'); warnings.simplefilter('default', UserWarning)
-            warnings.showwarning = lambda message, *a, **kw: print(f'warning: {message}', file=sys.stderr)
+            said = set()
+            def show(message, *args, **kwargs):
+                if str(message) not in said: print(f'warning: {message}', file=sys.stderr)
+                said.add(str(message))
+            warnings.showwarning = show
             yield
     finally: log.removeHandler(handler); log.setLevel(level); log.propagate = propagate
 

@@ -40,6 +40,22 @@ def test_an_ordinary_table_raises_no_alarm(caplog):
     with warnings.catch_warnings(action='error'), caplog.at_level(logging.WARNING): MitraClassifier('small').fit(X, LABELS)
     assert not caplog.records
 
+def test_a_cross_validation_hears_of_an_identifier_once(caplog):
+    X = ordinary().assign(ticket=COLUMNS['uuid'][0])
+    with caplog.at_level(logging.WARNING):
+        for rows in (slice(None, 150), slice(50, None)): assert MitraClassifier('small').fit(X[rows], LABELS[rows]).findings_[0].column == 'ticket'
+    assert sum('ticket: identifier' in r.getMessage() for r in caplog.records) == 1
+
+def test_codes_whose_prefix_tells_the_target_are_no_identifiers(caplog):
+    X = ordinary().assign(code=[f'{"AC" if v == "yes" else "BD"}-{i}' if i % 9 else f'AB-{i}' for i, v in enumerate(LABELS)])
+    with caplog.at_level(logging.WARNING): MitraClassifier('small').fit(X, LABELS)
+    assert not caplog.records
+    assert [f.kind for f in check_table(X, LABELS) if f.kind == 'identifier'] == []
+
+def test_two_labels_that_are_numbers_are_classes():
+    X = ordinary()
+    assert check_table(X, np.where(LABELS == 'yes', '1.0', '0.0')) == []
+
 def test_rows_and_splits():
     X, half = ordinary(), N // 2
     twice, both = pd.concat([X[:half]] * 2), np.repeat(['a', 'b'], half)
@@ -64,15 +80,20 @@ def test_fit_says_what_is_serious_once(caplog, tmp_path):
     assert len(pipe.describe()['findings']) == 2
     assert TabularPipeline.load(pipe.save(tmp_path / 'p.tabtune')).describe() == pipe.describe()
 
+def test_labels_for_each_row_are_no_sign_that_a_column_tells_them():
+    with warnings.catch_warnings(action='ignore'): est = MitraClassifier('small', experts=None).fit(ordinary()[:80], [f'user{v}' for v in range(80)])
+    assert est.findings_ == []
+    assert 'labels alike' in [f.kind for f in check_table(ordinary(), np.where(LABELS == 'yes', 'Köln', np.where(rng.random(N) < .5, 'Ko\u0308ln', 'Ulm')))]
+
 DECISIONS = dict(  # settings of an estimator -> the columns that `fit` still speaks of
-    nothing=({}, {'closed', 'order'}), kind=(dict(column_types=dict(order='category')), {'closed'}), steps=(dict(processor_params=dict(scaling_strategy='robust')), {'closed', 'order'}),
+    nothing=({}, {'closed', 'order'}), kind=(dict(column_types=dict(order='category')), {'closed'}), nested=(dict(column_types__order='text'), {'closed'}), steps=(dict(processor_params=dict(scaling_strategy='robust')), {'closed', 'order'}),
     selection=(dict(processor_params=dict(feature_selection_strategy='anova', n_features=1)), {'closed'}))
 
 @pytest.mark.parametrize('choice', DECISIONS)
 def test_fit_is_silent_about_what_was_decided(choice):
     settings, columns = DECISIONS[choice]
     with warnings.catch_warnings(action='ignore'):
-        est = MitraClassifier('small', experts=None, **settings).fit(ordinary().assign(closed=COLUMNS['leak'][0], order=COLUMNS['uuid'][0]), LABELS)
+        est = MitraClassifier('small', experts=None).set_params(**settings).fit(ordinary().assign(closed=COLUMNS['leak'][0], order=COLUMNS['uuid'][0]), LABELS)
     assert {f.column for f in est.findings_} == columns
 
 def test_the_folds_of_a_cross_validation_say_it_once(caplog):

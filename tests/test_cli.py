@@ -79,6 +79,15 @@ def test_numbers_come_with_intervals(run):
     assert list(wide) == ['prediction', 'lower', 'upper'] and ((wide.upper - wide.lower) > (narrow.upper - narrow.lower)).all()
     assert ((wide.lower <= TABLE.cost) & (TABLE.cost <= wide.upper)).mean() > .85
 
+def test_amounts_as_texts_are_a_target_of_numbers(run, place):
+    X = TABLE.drop(columns=['churn', 'cost', 'amount']).assign(cost=[f'{v:.2f} €'.replace('.', ',') for v in TABLE.cost])
+    X.to_csv(place/'text.csv', index=False)
+    out, err, code = run('fit', 'text.csv', '--target', 'cost', '--out', 'text.tabtune', '--model', 'randomforest', '--set', 'max_depth=4', '--json')
+    assert code == 0 and json.loads(out)['task'] == 'regression' and "the texts in 'cost'" in err
+    scores = json.loads(run('evaluate', 'text.tabtune', 'text.csv', '--target', 'cost', '--json')[0])['scores']
+    out, err, _ = run('predict', 'text.tabtune', 'text.csv')
+    assert scores['r2'] > .8 and out.splitlines()[0] == 'prediction' and 'no intervals' in err
+
 def test_evaluate_finds_the_true_values(run, place):
     out, err, code = run('evaluate', 'churn.tabtune', 'train.csv', '--json')
     pipe = TabularPipeline.load(place/'churn.tabtune')

@@ -467,3 +467,87 @@ def test_time_grows_with_the_rows_only(name):
     seconds(500)
     small = min(seconds(1500) for _ in range(3))
     check(seconds(12_000), 30 * small, operator.lt)  # eight times the cells
+
+# --- wide tables
+
+def wide(n_columns, score, n=800, seed=0):
+    "Normal columns, labels by a score of them, and the AUC of the score on the held-out rows."
+    r = np.random.default_rng(seed)
+    x = r.normal(size=(n + 600, n_columns))
+    s = score(x[:, r.permutation(n_columns)])
+    y = (s + r.logistic(size=len(s)) > 0).astype(int)
+    return x[:n], y[:n], x[n:], y[n:], roc_auc_score(y[n:], s[n:])
+
+@pytest.mark.parametrize('n_columns, score', [pytest.param(3000, lambda x: 1.2 * (x[:, 0] - x[:, 1] + x[:, 2] - x[:, 3]), id='four of 3,000'),
+    pytest.param(1000, lambda x: 2.5 * np.sign(x[:, 0] * x[:, 1]), id='a pair of 1,000')])
+def test_a_few_columns_among_many(n_columns, score):
+    x, y, x_new, y_new, possible = wide(n_columns, score)
+    pipe = TabularPipeline(model_params=dict(pretrained='small')).fit(x, y)
+    check(roc_auc_score(y_new, pipe.predict_proba(x_new)[:, 1]), possible - .05, operator.gt)
+    assert f'of {n_columns} inputs are used, those that say most' in pipe.describe()['findings'][0]
+
+# --- a table of many kinds
+
+def twelve_kinds(seed, n=1500):
+    "A table as it comes, the same cleaned by hand, and labels that depend on twelve of its columns."
+    r, raw, clean, parts = np.random.default_rng(seed), {}, {}, []
+    def add(name, cells, cleaned, part):
+        raw[name] = cells
+        clean.update(cleaned if isinstance(cleaned, dict) else {name: cleaned})
+        parts.append((part - np.mean(part)) / np.std(part))
+    amount, rate, weight, lead, minutes = r.lognormal(6, 1, n).round(2), (100 * r.beta(2, 5, n)).round(1), r.normal(70, 12, n).round(1), r.lognormal(0, 1, n).round(2), r.integers(5, 400, n)
+    add('price', [f'${v:,.2f}' for v in amount], amount, np.log(amount))
+    add('rate', [f'{v:.1f} %'.replace('.', ',') for v in rate], rate, rate)
+    add('weight', [f'{v} kg' if i % 12 else 'unknown' for i, v in enumerate(weight)], np.where(np.arange(n) % 12, weight, np.nan), weight)
+    add('lead', [f'{v:.2f}' if v > .3 else '<0.30' for v in lead], lead.clip(.3), np.log(lead.clip(.3)))
+    add('spent', [f'{v // 60}h {v % 60:02d}m' if v >= 60 else f'{v}m' for v in minutes], minutes, np.log(minutes))
+    opened = pd.Series(pd.Timestamp('2021-01-01') + pd.to_timedelta(r.integers(0, 700 * 1440, n), unit='min'))
+    add('opened', opened.dt.strftime('%d/%m/%Y %H:%M'), dict(opened=opened, month=opened.dt.month), opened.dt.month.between(5, 9).to_numpy().astype(float))
+    days = r.gamma(2, 10, n)
+    add('closed', (opened + pd.to_timedelta(days, unit='D')).dt.strftime('%Y-%m-%d'), dict(days=days.round()), np.log1p(days))
+    domain, letter, colour = r.choice(['gmail.com', 'web.de', 'acme.org', 'uni.edu'], n), r.choice(list('ABCDEF'), n), r.choice(['red', 'green', 'blue', 'dark grey'], n)
+    add('mail', [f'{v:x}@{d}' for v, d in zip(r.integers(2 ** 20, 2 ** 30, n), domain)], domain, np.isin(domain, ['acme.org', 'uni.edu']).astype(float))
+    add('code', [f'{c}{v}' for v, c in zip(r.integers(1000, 9999, n), letter)], letter, np.isin(letter, list('ACE')).astype(float))
+    add('colour', [[c.upper(), c, c.title(), f'{c} '][v] for v, c in zip(r.integers(0, 4, n), colour)], colour, np.isin(colour, ['red', 'blue']).astype(float))
+    items, has = np.array(['wifi', 'pool', 'gym', 'bar', 'spa', 'pets']), r.random((n, 6)) < .4
+    add('has', [';'.join(items[h]) for h in has], {f'has {i}': h.astype(int) for i, h in zip(items, has.T)}, has[:, 0] + has[:, 4] - has[:, 5].astype(float))
+    fill, words, mood = 'the room was and staff desk night we came with food one two very again place'.split(), [['slow', 'dirty', 'rude'], ['great', 'clean', 'quick']], r.random(n)
+    review = [' '.join([*r.choice(fill, 8), *r.choice(words[int(r.random() < m)], 2)]) for m in mood]
+    counts = np.array([[sum(w in t.split() for w in ws) for t in review] for ws in words])
+    add('review', review, dict(bad=counts[0], good=counts[1]), counts[1] - counts[0])
+    score = np.array(parts).T @ r.choice([-.7, .7], len(parts))
+    return pd.DataFrame(raw), pd.DataFrame(clean), (score + r.logistic(size=n) > 0).astype(int)
+
+def test_a_table_of_twelve_kinds_is_as_good_as_one_cleaned_by_hand():
+    raw, clean, y = twelve_kinds(0, 2400)
+    scores = []
+    for table in (raw, clean):
+        clf = MitraClassifier('small', device='cpu').fit(table[:1000], y[:1000])
+        scores.append(roc_auc_score(y[1000:], clf.predict_proba(table[1000:])[:, 1]))
+    check(scores[0], scores[1] - .02, operator.gt)
+
+# --- further kinds
+
+def test_the_prefix_of_a_code_is_read():
+    letter = np.random.default_rng(3).choice(list('ABCDEF'), N)
+    y = (np.isin(letter, ['A', 'C', 'E']) ^ (np.random.default_rng(4).random(N) < .1)).astype(int)
+    check(auc(pd.DataFrame(dict(a=[f'{c}{v}' for c, v in zip(letter, np.random.default_rng(5).permutation(9000))])), y), .87, operator.gt)  # .90 is possible
+
+def test_differences_among_four_dates_are_those_that_matter():
+    r = np.random.default_rng(3)
+    start = pd.Series(pd.Timestamp('2020-01-01') + pd.to_timedelta(r.integers(0, 9999, N), unit='h'))
+    dates = pd.DataFrame({n: start + pd.to_timedelta(r.gamma(2, 15, N) * i, unit='D') for i, n in enumerate('abcd')})
+    days = (dates.d - dates.b).dt.total_seconds().to_numpy() / 86400
+    z = 3 * (.7 - np.abs(days - days.mean()) / days.std())
+    y = (z + .5 * r.logistic(size=N) > 0).astype(int)
+    check(auc(dates.apply(lambda d: d.dt.strftime('%d/%m/%Y %H:%M')), y), roc_auc_score(y[SPLIT:], z[SPLIT:]) - .03, operator.gt)
+
+def test_hexadecimal_numbers_and_quarters():
+    z, c = codes([hex(v) for v in range(20, 2000, 7)])
+    assert c.kind == 'number' and np.corrcoef(z[:, 0], np.arange(len(z)))[0, 1] > .999
+    _, c = codes([f'Q{i % 4 + 1} {2015 + i // 4}' for i in range(40)])
+    assert (c.kind, c.note()) == ('date', 'quarters or weeks, by their first days')
+
+def test_a_merged_level_has_no_blanks_around_it():
+    _, c = codes(['red ', 'red ', 'red', ' blue'] * 20)
+    assert c.levels == [' blue', 'red'] and "such as 'red ' into 'red'" in c.note()  # ' blue' has one spelling: it stays as it is

@@ -75,7 +75,7 @@ def test_every_row_of_a_small_table_is_held_out_once(fitted):
     folds = reg._folds()
     np.testing.assert_array_equal(np.sort(np.concatenate([held for held, _ in folds])), np.arange(120))
     assert all(not np.intersect1d(held, support).size and len(held) + len(support) == 120 for held, support in folds)
-    pits = reg._calibration().pits
+    pits = reg.held_out_calibration().pits
     assert pits.min() >= 0 and pits.max() <= 1 and len(pits) == 120
 
 def test_a_bold_model_gets_wider_intervals(fitted):

@@ -224,6 +224,20 @@ def test_texts_as_people_have_them(tmp_path, text, encoding, shape, types):
     assert df.shape == shape and all(str(c) == str(c).strip() for c in df)
     assert ''.join('O' if t.kind in 'OTU' or str(t) == 'str' else t.kind for t in df.dtypes) == types, df.dtypes
 
+READ = dict(  # the text of a file -> its cells by column
+    trailing=('a,b\n1,2,\n3,4,\n', dict(a=[1, 3], b=[2, 4])), some_trailing=('a;b\n1;2;\n3;4\n', dict(a=[1, 3], b=[2, 4])), titled=('Report 2020\n\na,b,c\n1,2,3\n3,4,5\n', dict(a=[1, 3], b=[2, 4], c=[3, 5])),
+    commented=('# by me, today\n# at noon\na,b\n1,2\n# later, a note\n3,4\n5,6\n', dict(a=[1, 3, 5], b=[2, 4, 6])), joined=('a\tb\n1\tx\na\tb\n2\ty\n', dict(a=[1, 2], b=['x', 'y'])),
+    codes=('zip,n\n01067,1\n99084,2\n', dict(zip=['01067', '99084'], n=[1, 2])), blanks=('a   b\nx   1\nyy  2\n', dict(a=['x', 'yy'], b=[1, 2])), single_quotes=("'a';'b'\n'x;y';1\n", dict(a=['x;y'], b=[1])),
+    cells_padded=('a | b\nKöln | 1\n Ulm  | 2\n', dict(a=['Köln', 'Ulm'], b=[1, 2])), prose=('note\nso, it is\nno\n', dict(note=['so, it is', 'no'])), thousands=('a;b\n1,234;x\n2,750;y\n', dict(a=['1,234', '2,750'], b=['x', 'y'])),
+    by_the_others=('a;b\n1,234;0,5\n2,750;7\n', dict(a=[1.234, 2.75], b=[.5, 7.])), quoted_decimals=('a,b\n"1,5",x\n"22,75",y\n', dict(a=[1.5, 22.75], b=['x', 'y'])), long=('id,n\n9007199254740993,1\n,2\n9007199254740995,3\n', None))
+
+@pytest.mark.parametrize('name', READ)
+def test_what_pandas_alone_reads_wrongly(tmp_path, name):
+    (tmp_path / 't.csv').write_text(READ[name][0], encoding='utf-8')
+    df = read_table(tmp_path / 't.csv')
+    if name == 'long': assert df.id.dropna().tolist() == [9007199254740993, 9007199254740995]
+    else: assert df.to_dict('list') == READ[name][1]
+
 def test_thousands_and_decimals_are_told_apart(tmp_path):
     (tmp_path / 't.txt').write_text('a;b;c\n1.234.567,5;12.345;1.5.2020\n0,25;999.000;2.5.2020\n')
     df = read_table(tmp_path / 't.txt')

@@ -596,8 +596,8 @@ def test_two_processes_with_half_the_batch_do_as_one(tmp_path):
 @pytest.mark.parametrize('keep', ['tuned', 'better'])
 def test_experts_are_weighed_once_for_the_model_in_use(monkeypatch, tmp_path, keep):
     from tabtune.estimators.base import InContextEstimator
-    calls, fit_blend = [], InContextEstimator._fit_blend
-    monkeypatch.setattr(InContextEstimator, '_fit_blend', lambda est, *a: (calls.append(est.model_), fit_blend(est, *a))[1])
+    calls, fit_blend = [], InContextEstimator.fit_blend
+    monkeypatch.setattr(InContextEstimator, 'fit_blend', lambda est, *a: (calls.append(est.model_), fit_blend(est, *a))[1])
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(2600, 3)), columns=list('abc'))
     y = np.where(X.a + X.b ** 2 > 1, 'yes', 'no')
     params = dict(device='cpu', epochs=1, steps_per_epoch=1, support_size=32, query_size=32, keep=keep, show_progress=False)

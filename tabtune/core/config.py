@@ -16,6 +16,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 import numpy as np
 from fastcore.basics import patch
 
+from .also_called import our_names
 from .shapes import ConfigError
 
 # %% ../../nbs/core/01_config.ipynb #ba2dc4e1
@@ -365,5 +366,6 @@ def tuning_config(
 ) -> TuningConfig:  # checked
     "Check `tuning_params` and fill in defaults."
     if isinstance(params, TuningConfig): return params
+    params = our_names('tuning_params', params)
     check_keys(params, TUNING_KEYS, 'tuning_params')
     return TuningConfig(**defaults | dict(params or {}))

@@ -13,19 +13,21 @@ from .shapes import ConfigError
 # %% ../../nbs/core/07_nested_params.ipynb #7e0d58ea
 class NestedParams:
     "For an estimator with dictionaries of settings: their entries are parameters too, written `name__key`."
+    _nested = property(lambda self: [n for n in self._get_param_names() if n.endswith('_params') or n == 'column_types'])
+
     def get_params(self, deep=True):
         "Parameters by name; with `deep` also those inside the dictionaries."
         params = super().get_params(deep)
-        inside = {f'{name}__{k}': v for name, d in params.items() if name.endswith('_params') and isinstance(d, Mapping)
+        inside = {f'{name}__{k}': v for name, d in params.items() if name in self._nested and isinstance(d, Mapping)
                   for k, v in d.items()}
         return params | inside if deep else params
 
     def set_params(self, **params):
         "Set parameters by name, also inside the dictionaries: `set_params(model_params__seed=1)`."
-        names, inside = self._get_param_names(), {}
+        inside = {}
         for full in list(params):
             name, _, key = full.partition('__')
-            if key and name in names and name.endswith('_params'): inside.setdefault(name, {})[key] = params.pop(full)
+            if key and name in self._nested: inside.setdefault(name, {})[key] = params.pop(full)
         super().set_params(**params)
         for name, entries in inside.items(): setattr(self, name, _with_entries(name, getattr(self, name), entries))
         return self

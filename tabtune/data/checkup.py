@@ -7,7 +7,9 @@ __all__ = ['log', 'TableFinding', 'TableFindings', 'check_table']
 
 # %% ../../nbs/data/12_checkup.ipynb #acee5a7f
 import logging
+import copy
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -60,7 +62,7 @@ def spelled_as(
 def _alike(texts) -> list:
     "Groups of labels that differ only in blanks and capitals."
     groups = {}
-    for t in texts: groups.setdefault(' '.join(t.split()).casefold(), []).append(t)
+    for t in texts: groups.setdefault(unicodedata.normalize('NFKC', ' '.join(t.split())).casefold(), []).append(t)
     return [g for g in groups.values() if len(g) > 1]
 
 # %% ../../nbs/data/12_checkup.ipynb #9da9f4b0
@@ -113,7 +115,7 @@ def _balance(codes, classes) -> list:
             f'{str(classes[rare[0]])!r} with {counts[rare[0]]}', 'keeps at least one row of each in the support',
             'keep = y.map(y.value_counts()) >= 5; X, y = X[keep], y[keep]'))
     small, most = counts.argmin(), counts.max() / n
-    if len(classes) > 1 and 5 <= counts[small] < min(.05 * n, .5 * n / len(classes)):
+    if len(classes) > 1 and 5 <= counts[small] < .05 * n and most >= .8:
         out.append(TableFinding('y', 'imbalance', f'{counts[small]} of {n} rows are {str(classes[small])!r}, and always predicting the '
             f'most frequent class is right in {most:.0%}', 'predicts probabilities that follow the shares',
             "TabularPipeline(model_params={'class_weight': 'balanced'}); judge by roc_auc_score"))
@@ -147,7 +149,12 @@ def _about_numbers(name, s) -> list:
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #f9471eed
-def _about_text(name, s, column) -> list:
+def _goes_with_target(s, column, y) -> bool:
+    "Whether the parts of the texts say something about the target."
+    if y is None or column.kind != 'text' or column.effects is not None: return getattr(column, 'effects', None) is not None
+    return copy.deepcopy(column).learn_target(s, y).shape[1] > 0
+
+def _about_text(name, s, column, y=None) -> list:
     "Identifiers, free text, numbers and dates that are text, numbers among text."
     cells = s.dropna().map(str)
     keys = list(pd.unique(cells))
@@ -166,12 +173,14 @@ def _about_text(name, s, column) -> list:
                              f"X[{name!r}] = pd.to_numeric(X[{name!r}], errors='coerce')")]
     if unique < .95 or len(cells) < 50: return []
     words = np.mean([len(k.split()) for k in keys[:200]])
-    what, serious = ('near-unique text', False) if words > 2 or look != 'text' else ('identifier', True)
+    free = words > 2 or look != 'text' or _goes_with_target(s, column, y)
+    what, serious = ('near-unique text', False) if free else ('identifier', True)
     return [TableFinding(name, what, f'{len(keys)} different texts in {len(cells)} rows, such as {keys[0]!r}', read, _drop(name), serious)]
 
 def column_findings(
     df: pd.DataFrame,  # checked
     encoder: TableEncoder,  # fitted on it
+    y=None,  # (n,) class codes as integers, or numbers as floats
 ) -> list:
     "What each column by itself shows."
     out = []
@@ -187,7 +196,7 @@ def column_findings(
             out.append(TableFinding(name, 'many missing', f'{missing:.0%} of the cells are missing', 'reads missing cells as such',
                                     _drop(name)))
         if pt.is_bool_dtype(s.dtype) or pt.is_datetime64_any_dtype(s.dtype): continue
-        out += _about_numbers(name, s) if pt.is_numeric_dtype(s.dtype) else _about_text(name, s, c)
+        out += _about_numbers(name, s) if pt.is_numeric_dtype(s.dtype) else _about_text(name, s, c, y)
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #9c7e8ea0
@@ -317,23 +326,27 @@ def check_table(
     rows = np.sort(np.random.default_rng(0).choice(len(df), _MAX_ROWS, replace=False)) if len(df) > _MAX_ROWS else slice(None)
     part = df.iloc[rows]
     with warnings.catch_warnings(action='ignore'): encoder = TableEncoder(column_types).fit(part); x = encoder.transform(part)
+    target, classes = (None, None) if y is None else _target_of(as_series(y), task)
     chosen = {str(c) for c in column_types or ()}
-    out = TableFindings([f for f in column_findings(part, encoder) if f.column not in chosen or f.kind not in _ABOUT_KINDS] + duplicate_findings(part, x, encoder))
-    if y is not None: out += _about_target(df, part, x, as_series(y), rows, encoder, task)
+    out = column_findings(part, encoder, target if y is None else target[rows])
+    out = [f for f in out if f.column not in chosen or f.kind not in _ABOUT_KINDS]
+    out += duplicate_findings(part, x, encoder)
+    if y is not None: out += _about_target(part, x, target, classes, rows, encoder)
     if X_test is not None:
         test = validate_table(X_test)
         out += split_findings(part, test.iloc[:, align(column_names(df), column_names(test))].set_axis(df.columns, axis=1), encoder)
     return TableFindings(sorted(out, key=lambda f: not f.serious))
 
-def _about_target(df, part, x, y, rows, encoder, task) -> list:
-    "Findings about the target, and about columns and rows with it."
+def _target_of(y, task) -> tuple:  # class codes and classes; or numbers and None
+    "A target as it is predicted."
     is_classes = task != 'regression' and (task is not None or not _looks_numeric(y))
-    if not is_classes:
-        t = check_target(y)[rows]
-        return giveaway_findings(part, x, t, encoder, False)
-    codes, classes = encode_labels(y)
-    return label_findings(classes, len(y)) + _balance(codes, classes) + row_findings(part, codes[rows]) + \
-        ([] if 2 * len(classes) > len(y) else giveaway_findings(part, x, codes[rows], encoder, True))
+    return encode_labels(y) if is_classes else (check_target(y), None)
+
+def _about_target(part, x, target, classes, rows, encoder) -> list:
+    "Findings about the target, and about columns and rows with it."
+    if classes is None: return giveaway_findings(part, x, target[rows], encoder, False)
+    return label_findings(classes, len(target)) + _balance(target, classes) + row_findings(part, target[rows]) + \
+        ([] if 2 * len(classes) > len(target) else giveaway_findings(part, x, target[rows], encoder, True))
 
 def _looks_numeric(y) -> bool:
     if not pt.is_numeric_dtype(y.dtype) or pt.is_bool_dtype(y.dtype): return False
@@ -350,7 +363,8 @@ def quick_findings(
 ) -> list:
     "The serious findings about columns that are in use, at next to no cost."
     n, names, chosen, out = len(df), [c.name for c in encoder.columns_], {str(c) for c in decided}, []
-    if len(x) == n and len(encoder.sources_) == x.shape[1]:
+    one_each = is_classes and 2 * len(np.unique(y)) > len(y)  # labels that are nearly unique are in order of anything
+    if len(x) == n and len(encoder.sources_) == x.shape[1] and not one_each:
         rows = slice(None) if n <= 2000 else np.sort(np.random.default_rng(0).choice(n, 2000, replace=False))
         told = dict.fromkeys(names[i] for i in encoder.sources_[_sorted_tells(x[rows], y[rows], is_classes)])
         out += [_giveaway(name, 'sorted by it, the rows are sorted by the target') for name in told]

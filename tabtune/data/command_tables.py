@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,9 @@ from pandas.api import types as pt
 from ..core.config import check_choice, did_you_mean
 from ..core.files import write_atomic
 from ..core.shapes import ConfigError, InputError
+from .columns import KINDS
 from .encode import check_column_types
+from .kinds import column_kind
 from .reading_files import read_table
 
 log = logging.getLogger('tabtune')
@@ -78,15 +81,29 @@ def guess_task(
     if not pt.is_numeric_dtype(v) or pt.is_bool_dtype(v): return 'classification'
     return 'regression' if v.nunique() > 20 or v.nunique() > 2 and (v % 1 != 0).any() else 'classification'
 
+def target_numbers(
+    y: pd.Series,  # the target
+    few: bool = True,  # also where there are few different ones, which may be classes
+) -> pd.Series:
+    "A target of texts such as '$1,234.50' as numbers, where all of them are; otherwise as it is."
+    if not (pt.is_object_dtype(y) or pt.is_string_dtype(y)) or not few and y.nunique() <= 20: return y
+    if column_kind(y) != 'number': return y
+    with warnings.catch_warnings(action='ignore'): column = KINDS['number'].column(str(y.name)).fit(y); numbers = column.numbers(y)
+    if pd.isna(numbers).any(): return y
+    log.info("the texts in '%s', such as %r, are read as numbers", y.name, str(y.iloc[0]))
+    return pd.Series(numbers, index=y.index, name=y.name)
+
 def choose_task(
     task: str,  # what the user gave, or None
     y: pd.Series,  # the target
-) -> str:
-    "The task; where it was found from the values, a line says so."
-    if task is not None: check_choice('--task', task, ['classification', 'regression']); return task
+) -> tuple:  # (task, target)
+    "The task, and the target with numbers that are text as numbers; where something was found from the values, a line says so."
+    if task is not None: check_choice('--task', task, ['classification', 'regression'])
+    if task != 'classification': y = target_numbers(y, few=task == 'regression')
+    if task is not None: return task, y
     task, n = guess_task(y), y.nunique()
     log.info("'%s' holds %d different %s: a %s (--task says otherwise)", y.name, n, 'numbers' if task == 'regression' else 'values', task)
-    return task
+    return task, y
 
 # %% ../../nbs/data/11a_command_tables.ipynb #30ad079d
 @dataclass

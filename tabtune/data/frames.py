@@ -54,7 +54,7 @@ def _is_records(X):
 
 def _native(X):
     "Tables of other libraries, lazy tables, records and dicts of columns as pandas; anything else as it is."
-    if _is_records(X): return pd.DataFrame(X)
+    if _is_records(X): return pd.DataFrame([X] if isinstance(X, Mapping) and not any(pt.is_list_like(v) for v in X.values()) else X)
     if getattr(getattr(X, 'dtype', None), 'names', None): return pd.DataFrame({n: _filled(X[n]) for n in X.dtype.names})
     if hasattr(X, 'read_all'): X = X.read_all()  # Arrow's reader
     if hasattr(X, 'to_pandas'): return _to_pandas(X)
@@ -120,6 +120,7 @@ def check_rows(
     name: str = 'y',  # what the message calls them
 ):
     "Refuse the name of a column in the place of its values, and rows in another order than those of `X`."
+    if isinstance(y, (list, tuple)) and len(y) == 1 and isinstance(y[0], str) and y[0] in list(getattr(X, 'columns', ())) and len(X) > 1: y = y[0]
     if isinstance(y, (str, bytes)):
         columns = list(getattr(X, 'columns', ()))
         known = f'X has a column of that name: give X.drop(columns={y!r}) and X[{y!r}]' if y in columns else \

@@ -183,7 +183,9 @@ def same_levels(
     most = {}  # of each level: spelling without blanks around it -> cells
     folds = [_folded(k) if len(k.strip()) > 2 else ' '.join(k.split()) for k in keys]
     for k, f, n in zip(keys, folds, cells): most.setdefault(f, Counter())[' '.join(k.split())] += n
-    return [max(most[f], key=lambda k: (most[f][k], k)) for f in folds] if len(most) < len(keys) else list(keys)
+    if len(most) == len(keys): return list(keys)
+    spellings = Counter(folds)
+    return [max(most[f], key=lambda t: (most[f][t], t)) if spellings[f] > 1 else k for k, f in zip(keys, folds)]
 
 class CategoryColumn(Column):
     "Levels, as codes 0, 1, 2, ...; an empty text and a question mark are missing cells, 'none' may be a level."

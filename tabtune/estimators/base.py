@@ -388,14 +388,14 @@ def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator;
     return expert_estimators(experts, self.task, x, self.encoder_.categorical_mask_[at], self.n_codes_, self.seed_), x, at
 
 @patch
-def _fit_blend(
+def fit_blend(
     self: InContextEstimator,
     before: Blend = None,  # of other weights of Mitra on the same table: its experts are used again
 ):
     "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
     self.blend_, (estimators, x, at) = None, self._experts_for_table()
     if not estimators: return
-    y, folds = self._blend_targets(), self._blend_folds()
+    y, folds = self._blend_targets(), self.held_out_folds()
     seen, ready = (before.seen, before.experts) if before else (None, {})
     answers, rounds, solved = seen or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
     others = [self.with_support(np.setdiff1d(self.member_rows_[0], held), len(x) >= _READ_ONCE_ROWS) for held, _ in folds]
@@ -434,7 +434,7 @@ def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gav
 
 # %% ../../nbs/estimators/01_base.ipynb #b8af34d2
 @patch
-def _blend_folds(self: InContextEstimator) -> list:  # of pairs of row positions: held out, kept
+def held_out_folds(self: InContextEstimator) -> list:  # of pairs of row positions: held out, kept
     "Rows to hold out; those of a class that nobody else shows are not held out."
     folds = blend_folds(self._strata(), content_order(self.x_support_, self.y_support_, self.seed_, 7))
     if self.task != 'classification': return folds

@@ -110,7 +110,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
         self.class_weight, self.n_landmarks, self.experts, self.column_types = class_weight, n_landmarks, experts, column_types
 
     task = 'classification'
-    def reset_calibration(self): self.__dict__.pop('held_out_', None); self.temperature_ = self._find_temperature(); self._fit_blend(self.blend_)
+    def reset_calibration(self): self.__dict__.pop('held_out_', None); self.temperature_ = self._find_temperature(); self.fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #3895c4bc
 def class_weights(
@@ -231,7 +231,7 @@ def set_support(self: MitraClassifier, model, *, classes, temperature=None, blen
     self._class_weights()  # raises where they don't fit the classes
     self.temperature_ = self._find_temperature() if temperature is None else temperature
     self.__dict__.pop('held_out_', None)
-    self._fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
+    self.fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
     return self
 
 @patch

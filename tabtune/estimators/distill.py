@@ -38,13 +38,13 @@ def crossed_rows(
 @patch
 def _answers(self: MitraClassifier, z: np.ndarray) -> np.ndarray:  # (n, K) probabilities
     "What `predict_proba` says of encoded rows."
-    log_p = self._with_experts(self._predict_rows(z, self._combine, (len(self.classes_),)), z)
+    log_p = self._with_experts(self.predict_encoded(z, self._combine, (len(self.classes_),)), z)
     return shift_prior(apply_temperature(log_p, 1.), self._class_weights())
 
 @patch
 def _answers(self: MitraRegressor, z: np.ndarray) -> np.ndarray:  # (n,) numbers
     "What `predict` says of encoded rows."
-    return self._predict_rows(z, self._mean_of)
+    return self.predict_encoded(z, self._mean_of)
 
 # %% ../../nbs/estimators/08_distill.ipynb #48642435
 def taught(
@@ -69,7 +69,7 @@ def with_rows(
     other = copy.copy(est)
     support = dict(x_support=est.x_support_[rows], y_support=est.y_support_[rows], seed=est.seed_, selected_columns=est.selected_columns_)
     if est.task == 'classification': support |= dict(classes=est.classes_, temperature=est.temperature_)
-    return other._set_support(est.model_, **support)
+    return other.set_support(est.model_, **support)
 
 def fidelity(
     teacher: np.ndarray,  # (n, K) probabilities, or (n,) numbers
@@ -82,7 +82,7 @@ def fidelity(
 
 def rehearsal(est: InContextEstimator, classes, student: str, extra, n_rows: int, seed: int) -> dict:
     "Fidelity, and the scores of teacher and student, on rows that neither has seen; empty for tables too small for it."
-    held = est._blend_folds()[0][0]
+    held = est.held_out_folds()[0][0]
     if len(held) < 10: return {}
     smaller = with_rows(est, np.setdiff1d(np.arange(len(est.x_support_)), held))
     other = Student(est.encoder_, taught(smaller, student, extra, n_rows, seed), classes)

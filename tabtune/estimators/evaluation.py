@@ -6,6 +6,8 @@
 __all__ = ['EvaluationMixin']
 
 # %% ../../nbs/estimators/04b_evaluation.ipynb #89f52043
+import json
+
 import pandas as pd
 from fastcore.basics import patch
 
@@ -32,16 +34,17 @@ def evaluate(
     self: EvaluationMixin,
     X,  # table
     y,  # its true labels
-    output_format: str = 'dict',  # or 'frame': one row
+    output_format: str = 'dict',  # 'frame': one row; 'json': a text; 'rich': printed as a table, and returned as a dict
 ):
     "Accuracy, F1, ROC AUC, precision, recall, MCC, Brier score, log loss; for numbers see `regression_metrics`."
-    check_choice('output_format', output_format, ['dict', 'frame'])
+    check_choice('output_format', output_format, ['dict', 'frame', 'json', 'rich'])
     check_rows(X, y)
     if self.task_type == 'regression':
         full = self._predicted_numbers(X)
         scores = regression_metrics(y, full['mean'], full['quantiles'], interval=full['interval'])
     else: scores = classification_metrics(y, self.predict_proba(X), self.classes_)
-    return scores if output_format == 'dict' else pd.DataFrame([scores])
+    if output_format == 'rich': print(pd.Series(scores, name='score').round(4).to_string())
+    return json.dumps(scores) if output_format == 'json' else pd.DataFrame([scores]) if output_format == 'frame' else scores
 
 # %% ../../nbs/estimators/04b_evaluation.ipynb #5578ab16
 @patch

@@ -69,20 +69,29 @@ def _log_loss(codes, p, eps):
 # %% ../../nbs/estimators/00_metrics.ipynb #db518224
 def _mcc(true, pred): return float(sklearn.metrics.matthews_corrcoef(true, pred)) if len(np.union1d(true, pred)) > 1 else 0.
 
+# %% ../../nbs/estimators/00_metrics.ipynb #aecd78c5
+def _balanced_accuracy(true, pred): return float(np.mean([(pred[true == c] == c).mean() for c in np.unique(true)]))  # mean over the classes that occur
+
+def _quick_ece(codes, p, n_bins=10):
+    "What `calibration_metrics` calls `ece`, without its table of bins."
+    confidence, at = p.max(1), np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], p.max(1))
+    return float(np.abs(np.bincount(at, confidence - (p.argmax(1) == codes))).sum() / len(p))
+
 # %% ../../nbs/estimators/00_metrics.ipynb #b196c42d
 def classification_metrics(
     y_true,  # n true labels
     proba,  # (n, K) probabilities
     classes,  # (K,) label of each column of proba
 )->dict: # name -> float
-    "Accuracy, F1, ROC AUC, precision, recall, MCC, Brier score and log loss."
+    "Accuracy, F1, ROC AUC, precision, recall, MCC, Brier score, log loss, balanced accuracy and expected calibration error (ten bins)."
     codes, p = check_proba(y_true, proba, classes)
     true, pred = np.where(codes < 0, p.shape[1], codes), p.argmax(1)
     dtype = np.asarray(proba).dtype
     prec, rec, f1, _ = sklearn.metrics.precision_recall_fscore_support(true, pred, average='weighted', zero_division=0)
     return dict(accuracy=float((true == pred).mean()), f1_score=float(f1), roc_auc_score=_roc_auc(codes, p), precision=float(prec),
         recall=float(rec), mcc=_mcc(true, pred), brier_score=_brier(codes, p),
-        log_loss=_log_loss(codes, p, float(np.finfo(dtype if dtype.kind == 'f' else float).eps)))
+        log_loss=_log_loss(codes, p, float(np.finfo(dtype if dtype.kind == 'f' else float).eps)),
+        balanced_accuracy=_balanced_accuracy(true, pred), ece=_quick_ece(codes, p))
 
 # %% ../../nbs/estimators/00_metrics.ipynb #e5d48fd0
 def _right_and_confidence(codes, p): return (p.argmax(1) == codes).astype(int), p.max(1)  # each (n,)
@@ -270,11 +279,13 @@ def regression_metrics(
     levels=(0.1, 0.5, 0.9),  # which m quantiles they are
     interval=None,  # (n, 2) predicted intervals
 ) -> dict:  # name -> float
-    "R², RMSE, mean and median absolute error; pinball loss of quantiles; coverage and width of intervals."
+    "R², RMSE, mean and median absolute error, mean absolute percentage error, explained variance; pinball loss of quantiles; coverage and width of intervals."
     y, p = check_numbers(y_true, pred)
     gap = np.abs(y - p)
     r2 = float(sklearn.metrics.r2_score(y, p)) if len(y) > 1 else float('nan')
     out = dict(r2=r2, rmse=float(np.sqrt(np.mean(gap ** 2))), mae=float(gap.mean()), median_absolute_error=float(np.median(gap)))
+    out |= dict(mape=float(np.mean(gap / np.abs(y))) if y.all() else float('nan'),  # of a true 0 no share can be taken
+                explained_variance=float(sklearn.metrics.explained_variance_score(y, p)) if len(y) > 1 else float('nan'))
     if quantiles is not None:
         q = np.asarray(quantiles, dtype=np.float64)
         out['pinball_loss'] = float(np.mean([sklearn.metrics.mean_pinball_loss(y, q[:, i], alpha=s) for i, s in enumerate(levels)]))

@@ -13,6 +13,7 @@ from numbers import Real
 
 import numpy as np
 
+from ..core.also_called import our_names
 from ..core.config import TuningConfig, check_keys
 from ..core.shapes import CheckpointError, ConfigError, InputError
 from ..data.processing import encoder_from_state
@@ -31,7 +32,7 @@ def _given(tuning_params) -> dict:
     if isinstance(tuning_params, TuningConfig):
         return {k: v for k, v in vars(tuning_params).items() if v != getattr(TuningConfig(), k)}
     if not isinstance(tuning_params, Mapping): raise ConfigError(f"tuning_params must be a dict, 'auto' or None, not {type(tuning_params).__name__}")
-    return dict(tuning_params)
+    return dict(our_names('tuning_params', dict(tuning_params)))
 
 def split_tuning(
     spec: ModelSpec,

@@ -128,7 +128,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
-    def reset_calibration(self): self.__dict__.pop('calibration_', None); self._fit_blend(self.blend_)
+    def reset_calibration(self): self.__dict__.pop('calibration_', None); self.fit_blend(self.blend_)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
@@ -139,7 +139,7 @@ def set_support(self: MitraRegressor, model, *, y_support, blend='fit', **suppor
         warnings.warn(f'y has one value only, {y_support[0]!r}: every prediction will be that value')
     self._keep_support(model, y_support=y_support, **support)
     self.__dict__.pop('calibration_', None)
-    self._fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
+    self.fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
     if self.blend_ is not None and not isinstance(blend, str):
         pits, *choice = blend['calibration']
         self.calibration_ = _Calibration(np.asarray(pits), MeanChoice(*choice))
@@ -238,8 +238,8 @@ def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndar
     weights = blend_numbers(np.stack([mitra, *answers]), y)
     if self._heavy_tailed() and not self._blend_helps_the_mean(parts, weights): weights = np.eye(len(weights))[0]
     moved = [_blended_members(m, a, weights, self.scale_) for m, a, _ in parts]
-    moved = lambda d, s: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture
-    density = lambda d, s, t: moved(d, s).nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
+    widened = lambda d, s: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture
+    density = lambda d, s, t: widened(d, s).nll(d.scale.to_model(d.sign * torch.as_tensor(t)[None]))
     each = [(d, t) for members, (*_, t) in zip(moved, parts) for d in members]
     spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in each))
     error = lambda z: round(float(np.mean((z - y) ** 2)), 4)
@@ -265,7 +265,7 @@ def _keep_held_out(self: MitraRegressor, held, own, answers):
 def blend_state(self: MitraRegressor):  # plain data, or None
     "What a file keeps of the experts beside Mitra, and of the calibration on held-out rows."
     if self.blend_ is None: return None
-    pits, choice = self._calibration()
+    pits, choice = self.held_out_calibration()
     return self.blend_.state() | dict(calibration=[pits, *choice])
 
 
@@ -344,7 +344,7 @@ class _Calibration(NamedTuple):
     mean: MeanChoice  # for heavy-tailed targets
 
 @patch
-def _calibration(self: MitraRegressor) -> _Calibration:
+def held_out_calibration(self: MitraRegressor) -> _Calibration:
     "Predict the held-out rows and compare, once."
     if 'calibration_' in self.__dict__: return self.calibration_
     y, found, choice = self.y_support_, self._held_out(), MeanChoice()
@@ -359,7 +359,7 @@ def _calibration(self: MitraRegressor) -> _Calibration:
 def _mean_of(self: MitraRegressor, members: list) -> np.ndarray:  # (Q,)
     "The mean of each query, from each member's `PredictiveDistribution`."
     if not self._heavy_tailed(): return mixed_mean(members)
-    return self._calibration().mean.of(mean_candidates(members, self.y_support_, self.scale_))
+    return self.held_out_calibration().mean.of(mean_candidates(members, self.y_support_, self.scale_))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #0acf9c6b
 OUTPUTS = ('mean', 'median', 'quantiles', 'full')
@@ -424,7 +424,7 @@ def _read_output(self: MitraRegressor, X, output: str, levels=(0.5,), coverage: 
     if not is_dask(X): return OUTPUT_READERS[output](self, X, levels, coverage)
     if output == 'full':
         raise InputError("output='full' is for tables in memory; for a Dask table take 'mean', 'median' or 'quantiles'")
-    if output == 'interval' or (output == 'mean' and self._heavy_tailed()): self._calibration()  # here, and not for each partition
+    if output == 'interval' or (output == 'mean' and self._heavy_tailed()): self.held_out_calibration()  # here, and not for each partition
     return by_partition(X, self, partial(partition_numbers, output=output, levels=levels, coverage=coverage))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #f59cb4f3
@@ -472,7 +472,7 @@ def conformal_half_width(
 def _interval_levels(self: MitraRegressor, coverage: float) -> tuple:  # levels of the two ends
     "From which quantile to which the interval goes."
     check_coverage(coverage)
-    half = coverage / 2 if self._constant() is not None else conformal_half_width(self._calibration().pits, coverage)
+    half = coverage / 2 if self._constant() is not None else conformal_half_width(self.held_out_calibration().pits, coverage)
     return 0.5 - half, 0.5 + half
 
 # %% ../../nbs/estimators/03_regressor.ipynb #e3ddcdb5
@@ -484,7 +484,7 @@ def predict_interval(
 ) -> np.ndarray:  # (n_rows, 2): low and high
     "A range for each row that holds the truth with the given probability, calibrated on held-out rows."
     out = self._read_output(X, 'interval', coverage=coverage)
-    m = 0 if is_dask(X) or self._constant() is not None else len(self._calibration().pits)
+    m = 0 if is_dask(X) or self._constant() is not None else len(self.held_out_calibration().pits)
     if 0 < m < conformal_rank(m, coverage): warnings.warn(f'coverage={coverage} takes {math.ceil(coverage / (1 - coverage) - 1e-9)} rows '
         f'that are held out, and there are {m}: the intervals are as wide as the widest of them needed, and promise {m / (m + 1):.3f}')
     return out

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..core.also_called import our_names
 from ..core.config import MODE_ALIASES, MODEL_KEYS, TUNING_KEYS, TuningConfig, also_known, check_choice, check_model_params
 from ..core.shapes import ConfigError
 from ..data.processing import PROCESSOR_KEYS
@@ -50,7 +51,7 @@ def _tuning_params(pipe):  # -> dict or `TuningConfig`
     "The `tuning_params` that were given, and the `finetune_mode`, if they are silent about it."
     params = pipe.tuning_params
     if params is None or isinstance(params, str) and params == 'auto': params = {}
-    if not isinstance(params, Mapping): return params
+    if not isinstance(params := our_names('tuning_params', params), Mapping): return params
     mode = {} if pipe.finetune_mode == 'meta-learning' else {'finetune_mode': pipe.finetune_mode}
     return mode | {k: v for k, v in params.items() if k != 'dropout'}
 

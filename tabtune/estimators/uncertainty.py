@@ -29,10 +29,10 @@ def _held_out(self: MitraClassifier) -> tuple:  # (m,) class codes, (m, K) log-p
     "Held-out rows, and what is predicted for them from the others."
     if 'held_out_' in self.__dict__: return self.held_out_
     if self.blend_ is not None:  # loaded: the experts are weighed once more
-        other = copy.copy(self); other._fit_blend()
+        other = copy.copy(self); other.fit_blend()
         self.held_out_ = other.held_out_
         return self.held_out_
-    folds = [(held, kept) for held, kept in self._blend_folds() if len(held)]
+    folds = [(held, kept) for held, kept in self.held_out_folds() if len(held)]
     found = [self._blend_outputs(self.with_support(kept), self.x_support_[held]) for held, kept in folds]
     codes = [self.y_support_[held] for held, _ in folds]
     self.held_out_ = np.concatenate([np.zeros(0, np.int64), *codes]), np.concatenate([np.zeros((0, len(self.classes_))), *found])
@@ -151,7 +151,7 @@ def _uncertain_rows(self: TabularPipeline, X, y, coverage: float) -> tuple:  # o
         y, full = check_target(y), self.predict(X, output='full', quantiles=(0.1, 0.9), coverage=coverage)
         low, high = full['interval'].T
         table = dict(coverage=(low <= y) & (y <= high), size=high - low, absolute_error=np.abs(full['mean'] - y))
-        return pd.DataFrame(table).astype(float), np.diff(full['quantiles'])[:, 0], len(self.estimator_._calibration().pits)
+        return pd.DataFrame(table).astype(float), np.diff(full['quantiles'])[:, 0], len(self.estimator_.held_out_calibration().pits)
     inside, proba = self.estimator_._set_members(X, coverage, False)
     codes, p = check_proba(y, proba, self.classes_)
     table = dict(coverage=(codes >= 0) & inside[np.arange(len(p)), codes], size=inside.sum(1), error_rate=p.argmax(1) != codes)
@@ -204,7 +204,7 @@ def _held_out_risk(self: MitraClassifier) -> tuple:  # unsure (m,), loss (m,), w
 def _held_out_risk(self: MitraRegressor) -> tuple:  # unsure (m,), loss (m,), worst loss
     "How unsure the held-out rows are, and how far off their predictions."
     if self.blend_ is not None and self.blend_.held is None:  # loaded: the experts are weighed once more
-        other = copy.copy(self); other._fit_blend()
+        other = copy.copy(self); other.fit_blend()
         self.blend_.held = other.blend_.held
     found = [] if self._constant() is not None else self._held_out()
     width = lambda members: mixed_quantile(members, 0.9, self.scale_) - mixed_quantile(members, 0.1, self.scale_)

@@ -19,7 +19,6 @@ from ..estimators.pipeline import TabularPipeline
 from ..estimators.settings import check_settings
 from .leaderboard import TabularLeaderboard
 from ..estimators.registry import find_model, installed, model_names
-from .report import display_table
 
 log = logging.getLogger('tabtune')
 
@@ -38,14 +37,6 @@ def default_models(
     except ConfigError: mitra = []
     specs = [find_model(n, task) for n in model_names(task)]
     return mitra + [s.name for s in specs if s.kind in ('baseline', 'boosting') and installed(s)]
-
-# %% ../../nbs/leaderboard/05_compare.ipynb #45d563aa
-def _terminal_text(lb: TabularLeaderboard) -> str:
-    "The table for a terminal, with the reasons of failed rows below it."
-    text, selected = display_table(lb.results_), ['accuracy', 'roc_auc_score', 'log_loss', 'r2', 'rmse', 'mae']
-    keep = ['name', 'kept', 'blended', *dict.fromkeys([lb.rank_by_, *selected]), 'fit_seconds', 'predict_seconds', 'status']
-    lines = [text[[c for c in keep if c in text]].to_string()]
-    return '\n'.join(lines + [f'{r["name"]}: {r.error}' for _, r in lb.results_.iterrows() if r.error])
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #9c28a4c4
 def _split(X, y, task, test_size, seed) -> list:  # X_train, X_test, y_train, y_test
@@ -109,9 +100,9 @@ def main(
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
     out = _output_path(out, data)
     X, y = split_target(command_table(data, sep, sheet), target)
-    task = choose_task(task, y)
+    task, y = choose_task(task, y)
     lb = _leaderboard(X, y, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir, column_types=parse_types(type, X.columns, target))
     names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
     for name in names: lb.add_model(name)
-    results = lb.run(rank_by or ('accuracy' if task == 'classification' else 'r2'))
-    return Answer(_terminal_text(lb), _write(lb, out, f'{Path(data).name}: {target}'))
+    results = lb.run(rank_by or ('accuracy' if task == 'classification' else 'r2'), display=False)
+    return Answer(lb.to_text(), _write(lb, out, f'{Path(data).name}: {target}'))

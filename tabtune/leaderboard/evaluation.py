@@ -104,7 +104,7 @@ PREDICT = dict(classification=_predict_proba, regression=_predict)  # what is ti
 SCORE = dict(classification=_class_scores, regression=_number_scores)
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #c18404b1
-LOWER_IS_BETTER = {'brier_score', 'log_loss', 'rmse', 'mae', 'median_absolute_error', 'ece', 'mce'}
+LOWER_IS_BETTER = {'brier_score', 'mape', 'log_loss', 'rmse', 'mae', 'median_absolute_error', 'ece', 'mce'}
 
 # %% ../../nbs/leaderboard/01_evaluation.ipynb #70af0c85
 def score_names(

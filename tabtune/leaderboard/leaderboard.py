@@ -8,8 +8,10 @@ __all__ = ['TabularLeaderboard']
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #ab17fb12
 import html
 import logging
+import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from fastcore.basics import patch
 from sklearn.model_selection import KFold, StratifiedKFold
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #1eb87470
+from ..core.also_called import our_names
 from ..core.config import check_choice, check_keys, check_range
 from ..core.files import write_atomic
 from ..core.shapes import ConfigError, InputError, TabTuneError
@@ -30,7 +33,8 @@ from ..estimators.settings import check_settings
 from .evaluation import (SCORE, Candidate, Job, failed_record, file_stamp, hash_of, hash_table,
                                             candidate_estimator, score_names, version_of)
 from .execution import load_record, results_folder, run_jobs, save_record
-from ..estimators.registry import find_model, installed, list_models, model_names, why_not
+from ..estimators.registry import find_model, installed, list_models, model_names, strategies_of, why_not
+from .views import BoardViews
 from .report import BOARD_PLOTS, html_page, html_table, mean_ranks, plot_board, results_table
 from ..training.strategies import tunes
 
@@ -48,7 +52,7 @@ def _labels(y, n, name, task):
     return y
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #aee763e1
-class TabularLeaderboard:
+class TabularLeaderboard(BoardViews):
     """Candidates, compared on the same rows.
 
     Parameters
@@ -152,13 +156,20 @@ def add_model(
     self: TabularLeaderboard,
     model_name,  # 'Mitra', a baseline, a peer (see `list_models`), or an estimator
     tuning_strategy: str = 'inference',  # of Mitra: 'inference', 'base-ft', 'peft' or another one of `STRATEGIES`
-    name: str = None,  # of its row, None: the model's
+    name: str = None,  # of its row, None: the model's; a dictionary in this place is taken for the model_params
     model_params: dict = None,  # of the pipeline for Mitra, of the model's own class otherwise
     tuning_params: dict = None,  # of Mitra; of a peer: device
     processor_params: dict = None,  # of Mitra
     model_checkpoint_path=None,  # weights of Mitra or of a peer
+    finetune_mode: str = None,  # the same as among the tuning_params
+    label: str = None,  # the same as `name`
 ):  # the leaderboard, so that calls can be chained
     "Add a candidate; `ConfigError` for an unknown model or a name that is taken."
+    if label is not None: name = our_names('add_model', dict(label=label) | ({} if name is None else dict(name=name)))['name']
+    if isinstance(name, Mapping):
+        if model_params is not None: raise ConfigError(f'the third argument is the name of the row, not {name!r}: give name=, model_params= and tuning_params= by name')
+        name, model_params = None, dict(name)
+    if finetune_mode is not None: tuning_params = dict(tuning_params or {}) | dict(finetune_mode=finetune_mode)
     is_name = isinstance(model_name, str)
     if not is_name and not hasattr(model_name, 'fit'):
         raise ConfigError(f'model_name={model_name!r} must be an estimator or one of: {", ".join(model_names(self.task_type))}')
@@ -170,6 +181,30 @@ def add_model(
     self._report(candidate, self._problem(candidate)[1])
     self.candidates.append(candidate)
     return self
+
+# %% ../../nbs/leaderboard/04_leaderboard.ipynb #91ffc96e
+@patch
+def add_models(
+    self: TabularLeaderboard,
+    model_names,  # names or estimators
+    tuning_strategy: str = 'inference',
+    **settings,  # of `add_model`, the same for all
+):  # the leaderboard
+    "Add several candidates with the same settings."
+    for m in [model_names] if isinstance(model_names, str) else model_names: self.add_model(m, tuning_strategy, **settings)
+    return self
+
+@patch
+def add_all(
+    self: TabularLeaderboard,
+    strategy: str = 'inference',
+    commercial_ok: bool = False,  # only models whose weights may be used commercially
+    **settings,  # of `add_model`, the same for all
+):  # the leaderboard
+    "Add every model that can run here and has this strategy."
+    table = list_models(self.task_type)
+    table = table[table.installed & ~(table.license.str.contains('non-commercial') & commercial_ok)]
+    return self.add_models([n for n in table.index if strategy in strategies_of(find_model(n, self.task_type))], strategy, **settings)
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #e0715759
 @patch
@@ -256,6 +291,11 @@ def __len__(self: TabularLeaderboard): return len(self.candidates)
 def __repr__(self: TabularLeaderboard): return (f'TabularLeaderboard({len(self.candidates)} models, {self.data[0].shape[0]} rows, '
         f'{self.data[0].shape[1]} columns)' + ('' if self.results_ is None else f'\n{self.results_}'))
 
+# %% ../../nbs/leaderboard/04_leaderboard.ipynb #1a6fa91b
+def _in_ipython() -> bool:
+    "Whether a cell shows what it ends with."
+    return 'IPython' in sys.modules and sys.modules['IPython'].get_ipython() is not None
+
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #4db12136
 @patch
 def stop(self: TabularLeaderboard):
@@ -313,6 +353,7 @@ def run(
     self: TabularLeaderboard,
     rank_by: str = 'accuracy',  # any score of `score_names`; 'r2' is the default for regression
     callback=None,  # called with the table after each result
+    display: bool = None,  # print the table; None: in a script, where no cell shows it, unless show_progress=False
     **options,  # cv, seeds, n_jobs, backend, results_dir, show_progress: instead of the constructor's, for this run
 ) -> pd.DataFrame:  # one row per candidate, best first
     "Fit and score every candidate that has no result yet, and rank all."
@@ -321,16 +362,11 @@ def run(
     options, self.rank_by_ = self._checked_options(options), rank_by
     self.stopping.clear()
     self._run_and_store(self._without_results(self._runnable_jobs(options), options['results_dir']), options, rank_by, callback)
-    return self._update_results(rank_by)
+    self._update_results(rank_by)
+    if display or display is None and options['show_progress'] and not _in_ipython(): self.show()
+    return self.results_
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #51f3d780
-@patch
-def _metric(self: TabularLeaderboard, metric):
-    "The given score, or that of the last run."
-    if self.results_ is None: raise InputError('there are no results yet: call run first')
-    check_choice('metric', metric or self.rank_by_, score_names(self.task_type))
-    return metric or self.rank_by_
-
 @patch
 def mean_ranks(
     self: TabularLeaderboard,

@@ -7,6 +7,7 @@ __all__ = ['PipelineBuilder']
 
 # %% ../../nbs/widgets/08_builder.ipynb #3f83b37d
 import html
+from pathlib import Path
 
 import ipywidgets as w
 import pandas as pd
@@ -32,6 +33,7 @@ def _check_builder_table(df, target):
     "Refuse what the code of the form could not name, with the line that mends it."
     kind = type(df)
     if not isinstance(df, pd.DataFrame):
+        if isinstance(df, (str, Path)): raise InputError(f'PipelineBuilder takes a table, not a name: PipelineBuilder(tabtune.read_table({str(df)!r}), ...)')
         line = 'df.collect().to_pandas()' if hasattr(df, 'collect') else 'df.to_pandas()' if hasattr(df, 'to_pandas') else 'pd.DataFrame(df)'
         raise InputError(f'PipelineBuilder takes a DataFrame of pandas, not a {kind.__module__.split(".")[0]} {kind.__name__}: '
                          f'PipelineBuilder({line}, ...)')
@@ -61,7 +63,7 @@ class PipelineBuilder(View):
         self.pipe = self.scores = self.results = None  # of the last run
         self.updating, self.slots = True, OutputSlots(('picture', 'results', 'table'))
         self._make_data_tab(target); self._make_fields(); self._make_tabs(); self._make_frame()
-        self.updating = False; self._changed()
+        self.updating = False; self.changed()
 
 # %% ../../nbs/widgets/08_builder.ipynb #2a8e0ce6
 def _finding_html(finding) -> str:
@@ -75,8 +77,8 @@ def _column_row(self: PipelineBuilder, c):
     "A column as a row: a checkbox, a menu of kinds, what it holds, a bar chart."
     d = describe_column(self.df[c])
     box = self.column_boxes[c] = w.Checkbox(value=True, description=str(c), indent=False, layout=w.Layout(width='190px'))
-    box.observe(lambda _: self._changed(), 'value')
-    self.column_kinds[c] = kind_menu(self.df[c], self._changed)
+    box.observe(lambda _: self.changed(), 'value')
+    self.column_kinds[c] = kind_menu(self.df[c], self.changed)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     about = f'<span style="font-size:12px">{faint(str(d["distinct"]) + " values, " + missing)}</span>' + _finding_html(self.findings.get(str(c)))
     row = [box, self.column_kinds[c], w.HTML(about, layout=w.Layout(width='150px')), w.HTML(column_svg(self.df[c]))]
@@ -97,7 +99,7 @@ def _make_target(self: PipelineBuilder, target):
     self.left = w.VBox([self.target, self.task, self.notes['target'], self.target_plot, self.test_size, self.notes['test_size']],
                        layout=w.Layout(width='440px', flex='0 0 440px'))
     self.target.observe(lambda c: setattr(self.task, 'value', guess_task(self.df[c.new])), 'value')
-    for box in (self.target, self.task, self.test_size): box.observe(lambda _: self._changed(), 'value')
+    for box in (self.target, self.task, self.test_size): box.observe(lambda _: self.changed(), 'value')
 
 # %% ../../nbs/widgets/08_builder.ipynb #aa8d9214
 _MAX_COLUMNS = 60  # columns to list
@@ -122,14 +124,14 @@ _PRESETS = dict(small=dict(d_model=32, num_layers=1), medium=dict(d_model=64, nu
 @patch
 def _make_fields(self: PipelineBuilder):
     "All fields, and the boxes above them."
-    make = lambda table: {k: Field(k, s, self._changed) for k, s in table.items()}
+    make = lambda table: {k: Field(k, s, self.changed) for k, s in table.items()}
     self.model, self.tuning = make(model_table()), make(tuning_table())
     self.lora, self.processing = make(lora_table()), make(processing_table())
     wide = lambda width, text: dict(tooltip=text, layout=w.Layout(width=width), style=dict(description_width='70px'))
     strategies = [(f'{s.name}: {s.label}', s.name) for s in STRATEGIES.values()]
     self.strategy = w.Dropdown(options=strategies, value=FormState.strategy, description='Strategy', **wide('320px', 'what is trained'))
     self.device = w.Dropdown(options=['auto', 'cpu', 'cuda', 'mps'], value='auto', description='Device', **wide('220px', 'where the model runs'))
-    for box in (self.strategy, self.device): box.observe(lambda _: self._changed(), 'value')
+    for box in (self.strategy, self.device): box.observe(lambda _: self.changed(), 'value')
     self.recommend_button = button('Use recommended', lambda: self.apply_recommendation(),
                                    tooltip='settings for this table and this machine')
 
@@ -184,23 +186,23 @@ def code(self: PipelineBuilder) -> str:
     return self.form_state().code(self.df, self.name)
 
 @patch
-def _fields(self: PipelineBuilder) -> dict: return self.model | self.tuning | self.lora | self.processing
+def fields(self: PipelineBuilder) -> dict: return self.model | self.tuning | self.lora | self.processing
 
 # %% ../../nbs/widgets/08_builder.ipynb #c981d86b
 @patch
 def set(self: PipelineBuilder, **values):  # target, task, columns, column_types, strategy, device, test_size, or any parameter
     "Set by name what can be clicked; return the form."
     controls = dict(target=self.target, task=self.task, strategy=self.strategy, device=self.device, test_size=self.test_size)
-    check_keys(values, [*controls, 'columns', 'column_types', *self._fields()], 'PipelineBuilder.set')
+    check_keys(values, [*controls, 'columns', 'column_types', *self.fields()], 'PipelineBuilder.set')
     self.updating = True
     try:
         for k, v in values.items():
             if k in controls: controls[k].value = v
             elif k == 'columns': [setattr(box, 'value', c in v) for c, box in self.column_boxes.items()]
             elif k == 'column_types': self._set_kinds(v or {})
-            else: self._fields()[k].set(v)
+            else: self.fields()[k].set(v)
     finally: self.updating = False
-    self._changed()
+    self.changed()
     return self
 
 @patch
@@ -224,7 +226,7 @@ def state(self: PipelineBuilder) -> dict:
 
 # %% ../../nbs/widgets/08_builder.ipynb #cce5866e
 @patch
-def _changed(self: PipelineBuilder):
+def changed(self: PipelineBuilder):
     "Bring the form up to date after a change."
     if self.updating: return
     self._recommended_defaults()
@@ -236,7 +238,7 @@ def _changed(self: PipelineBuilder):
 def _show_notes(self: PipelineBuilder, c: FormState, wrong: dict):
     "Show mistakes and recommendations, each beside its field."
     recommended = {} if wrong else self._recommended_changes(c)
-    for name, f in self._fields().items(): f.show_note(wrong.get(name), recommended.get(name))
+    for name, f in self.fields().items(): f.show_note(wrong.get(name), recommended.get(name))
     for name, note in self.notes.items(): note.value = note_html(wrong.get(name, ''), error=True)
 
 # %% ../../nbs/widgets/08_builder.ipynb #ebb12ba8
@@ -277,7 +279,7 @@ def _recommendation(self: PipelineBuilder, c: FormState):  # `Recommendation`, o
 @patch
 def _recommended_changes(self: PipelineBuilder, c: FormState) -> dict:  # setting -> (value, reason)
     "The settings where `recommend` would choose otherwise."
-    r, fields = self._recommendation(c) if c.record().trains else None, self._fields()
+    r, fields = self._recommendation(c) if c.record().trains else None, self.fields()
     return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value not in (v, None)} if r else {}
 
 @patch
@@ -332,7 +334,7 @@ def start(self: PipelineBuilder):
     except (TabTuneError, ValueError) as e: self.message.value = note_html(str(e), error=True); return
     self._make_dashboard(c, *parts)
     self.training_tab.children, self.tabs.selected_index = [self.dashboard.widget], _TABS.index('Training')
-    self.dashboard.start(); self._changed()
+    self.dashboard.start(); self.changed()
 
 @patch
 def wait(self: PipelineBuilder, seconds: float = None):
@@ -373,7 +375,7 @@ def _ended(self: PipelineBuilder):
         record_speed(self.dashboard.curves.last_row, self.started.architecture(), self.started.device)
         self._show_results()
         self.tabs.selected_index = _TABS.index('Results')
-    self._changed()
+    self.changed()
 
 @patch
 def _score_texts(self: PipelineBuilder) -> list:  # (name, text)

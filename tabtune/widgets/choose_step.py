@@ -112,7 +112,7 @@ def _fill(self: ChooseStep, name: str, options: list, value):
 def choose_split(self: ChooseStep, column):
     "Take the last rows by this column as test rows; None: rows at random."
     if self.setting or self.session.form is None: return
-    self.session.form.split_by = column or None; self.session.form._changed()
+    self.session.form.split_by = column or None; self.session.form.changed()
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #42671e43
 @patch
@@ -122,7 +122,7 @@ def apply_level(self: ChooseStep):
     if f is None or self.setting: return
     try: settings = level_settings(LEVELS[self.level.value], f.form_state(), self.session.df)
     except (TabTuneError, ValueError): return  # the form says what is wrong
-    fields = f._fields() | dict(strategy=None)
+    fields = f.fields() | dict(strategy=None)
     f.set(**{k: v for k, v in settings.items() if k in fields and not (k in f.tuning and f.tuning[k].setting['optional'])})
 
 @patch

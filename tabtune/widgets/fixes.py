@@ -23,11 +23,11 @@ from .session import AppSession
 # %% ../../nbs/widgets/15_fixes.ipynb #c1788f6d
 def _leave_out(s: AppSession, f):
     "The column is not used."
-    s.left_out.add(f.column); s.form._changed(); s.tell('columns')
+    s.left_out.add(f.column); s.form.changed(); s.tell('columns')
 
 def _read_as(kind: str):
     "A fix that reads the column as another kind."
-    def fix(s: AppSession, f): s.column_types[f.column] = kind; s.form._changed(); s.tell('columns')
+    def fix(s: AppSession, f): s.column_types[f.column] = kind; s.form.changed(); s.tell('columns')
     return fix
 
 def _blank_code(s: AppSession, f):

@@ -38,10 +38,10 @@ def describe_column(s: pd.Series) -> dict:  # kind, about, missing, distinct
 def kind_menu(
     s: pd.Series,
     on_change,  # called without arguments when another kind is chosen
-):  # its value is None for the kind that was found
+):  # its value is '' for the kind that was found: a menu shows nothing for None
     "A menu of the kinds that a column can be read as; first the one that was found."
     d = describe_column(s)
-    menu = w.Dropdown(options=[(f"{d['kind']} (found)", None), *((k, k) for k in KINDS if k != d['kind'])],
+    menu = w.Dropdown(options=[(f"{d['kind']} (found)", ''), *((k, k) for k in KINDS if k != d['kind'])],
                       tooltip=d['about'], layout=w.Layout(width='140px', flex='0 0 140px'))
     menu.observe(lambda _: on_change(), 'value')
     return menu
@@ -96,8 +96,8 @@ def _make_control(
     "The control for a setting: dropdown, checkbox, slider or text box."
     wide = w.Layout(**_WIDE)
     if s['choices']:
-        options = [('as it is', None)] * s['optional'] + [(str(c), c) for c in s['choices']]
-        return w.Dropdown(options=options, value=s['default'], layout=wide)
+        options = [('as it is', '')] * s['optional'] + [(str(c), c) for c in s['choices']]  # a menu shows nothing for None
+        return w.Dropdown(options=options, value='' if s['default'] is None else s['default'], layout=wide)
     if s['kind'] is bool: return w.Checkbox(value=s['default'], indent=False, layout=wide)
     if not s['optional'] and s['kind'] in (int, float): return _slider(s['kind'], s, s['default'])
     return w.Text(value='', placeholder='automatic', continuous_update=False, layout=wide)
@@ -156,6 +156,7 @@ def value(self: Field):
     "The value of the control, in the setting's own type."
     v, kind = self.control.value, self.setting['kind']
     if isinstance(self.control, w.Text): return _read(v.strip(), kind)
+    if isinstance(self.control, w.Dropdown) and v == '': return None
     return float(f'{v:.6g}') if kind is float else v
 
 def _read(text: str, kind):
@@ -171,4 +172,4 @@ def set(self: Field, value):
     c = self.control
     if isinstance(c, w.Text): value = '' if value is None else ', '.join(value) if isinstance(value, list) else str(value)
     elif hasattr(c, 'max') and not isinstance(c, w.FloatLogSlider): c.max, c.min = max(c.max, value), min(c.min, value)
-    c.value = value
+    c.value = '' if value is None and isinstance(c, w.Dropdown) else value

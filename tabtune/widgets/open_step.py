@@ -148,16 +148,16 @@ def use(self: OpenStep, used: bool):
     "Use all columns of the list, or none."
     found = set(self.matching())
     self.session.left_out = self.session.left_out - found if used else self.session.left_out | found
-    self.session.form._changed(); self.show_columns()
+    self.session.form.changed(); self.show_columns()
 
 # %% ../../nbs/widgets/16_open_step.ipynb #1ac17150
 def _kind_menu(session: AppSession, c: str, s: pd.Series):
     "The menu of what a column holds."
     def chosen():
-        if menu.value == session.column_types.get(c): return
-        if menu.value is None: session.column_types.pop(c, None)
+        if menu.value == session.column_types.get(c, ''): return
+        if not menu.value: session.column_types.pop(c, None)
         else: session.column_types[c] = menu.value
-        session.form._changed()
+        session.form.changed()
     menu = kind_menu(s, chosen)
     if c in session.column_types: menu.value = session.column_types[c]
     return named(menu, f'kind of {c}')
@@ -167,7 +167,7 @@ def _column_row(self: OpenStep, c: str, part: pd.DataFrame):
     "A column as a row."
     s, d = self.session, describe_column(part[c])
     box = self.boxes[c] = w.Checkbox(value=c not in s.left_out, description=c, indent=False, layout=w.Layout(width='210px'), tooltip=f'use the column {c}')
-    def ticked(change): (s.left_out.discard if change.new else s.left_out.add)(c); s.form._changed(); self._show_count()
+    def ticked(change): (s.left_out.discard if change.new else s.left_out.add)(c); s.form.changed(); self._show_count()
     box.observe(ticked, 'value')
     self.kinds[c] = _kind_menu(s, c, part[c])
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'

@@ -111,7 +111,7 @@ def _restore(self: RememberStep) -> str:  # what was done
     s.left_out = {n for n in s.df.columns if n != c['target'] and n not in c['columns']}
     s.column_types, s.form.split_by = dict(c.get('column_types') or {}), c.get('split_by')
     s.form.set(target=c['target'])
-    fresh = {k: f.setting['default'] for k, f in s.form._fields().items()}
+    fresh = {k: f.setting['default'] for k, f in s.form.fields().items()}
     s.form.set(**fresh | {k: c[k] for k in _CHOSEN} | c['model'] | c['tuning'] | c['lora'] | c['processing'])
     s.tell('columns')
     same = (run.get('table') or {}).get('hash') == table_hash(s.df)

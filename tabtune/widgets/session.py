@@ -101,9 +101,9 @@ class AppForm(PipelineBuilder):
         return AppState(**given, columns=[n for n in c.columns if n not in self.session.left_out],
                         column_types=dict(self.session.column_types), split_by=self.split_by)
 
-    def _changed(self):
+    def changed(self):
         "Bring form and steps up to date after a change."
-        super()._changed()
+        super().changed()
         if not self.updating and self.session.form is self: self.session.tell('choices')
 
 # %% ../../nbs/widgets/14_session.ipynb #99e0d25a
@@ -171,7 +171,7 @@ def _ended(self: AppForm):
     "What happens when the run is over."
     fresh = self.session.result is not None and self.session.result.choices is self.started
     if fresh: record_speed(self.dashboard.curves.last_row, self.started.architecture(), self.started.device)
-    self._changed(); self.session.tell('ended')
+    self.changed(); self.session.tell('ended')
     if fresh: self.session.tell('model')
 
 # %% ../../nbs/widgets/14_session.ipynb #67c59581

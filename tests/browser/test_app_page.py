@@ -23,9 +23,9 @@ def people(tmp_path):
 @pytest.fixture
 def address(browser, people, tmp_path, tmp_path_factory):
     "Where the app answers."
-    command = [sys.executable, '-m', 'tabtune.cli', 'app', 'people.csv', '--port', str(free_port()), '--no_browser']
-    p = subprocess.Popen(command, env=environment(tmp_path_factory.mktemp('home')), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try: yield re.search(r'http\S+', p.stdout.readline())[0]
+    command = [sys.executable, '-m', 'tabtune.cli', 'app', 'people.csv', '--port', str(free_port()), '--no-browser']
+    p = subprocess.Popen(command, env=environment(tmp_path_factory.mktemp('home')), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try: yield next(found[0] for line in p.stdout if (found := re.search(r'http\S+token=\S+', line)))
     finally: p.terminate(); p.wait(30)
 
 def test_from_a_file_to_predictions(page, address, people, tmp_path):
@@ -50,7 +50,7 @@ def test_from_a_file_to_predictions(page, address, people, tmp_path):
     back, pipe = pd.read_csv(csv.value.path()), TabularPipeline.load(tmp_path/'model.tabtune')
     assert list(back.predicted) == list(pipe.predict(people[:11])) and HOSTILE in back
     np.testing.assert_allclose(back['probability of yes'], pipe.predict_proba(people[:11])[:, 1], atol=1e-6)
-    tab('Remember'); page.get_by_text('finished').first.wait_for(); shot('remember')
+    tab('Remember'); page.get_by_role('option', name='people.csv').locator('visible=true').first.wait_for(); shot('remember')
     tab('Open')
     with page.expect_file_chooser() as chooser: page.get_by_role('button', name='Upload a file').click()
     chooser.value.set_files(tmp_path/'new.csv'); page.get_by_text('new.csv: 11 rows').wait_for()
