@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, did_you_mean, settings_table
 from ..core.shapes import ConfigError
-from ..data.command_tables import Answer, WRITERS, check_output, choose_task, command_table, parse_types, split_target, without_formulas, write_table
+from ..data.command_tables import Answer, WRITERS, check_output, choose_task, command_table, parse_types, split_target, target_numbers, without_formulas, write_table
 from ..data.processing import PROCESSOR_KEYS
 from .pipeline import TabularPipeline
 from ..training.recommend import recommend as recommend_settings
@@ -32,13 +32,14 @@ def _value(text: str):
 
 def parse_settings(
     given: list,  # of texts like n_estimators=4
+    model: str = 'Mitra',  # any other model takes settings that are not known here
 ) -> dict:  # parameter of the pipeline -> its settings
     "The settings of `--set NAME=VALUE`, each in the dictionary that it belongs to."
     out, known = {}, [k for keys in _HOMES.values() for k in keys]
     for text in given or ():
         name, equals, value = text.partition('=')
         if not equals: raise ConfigError(f'--set {text!r} must be a setting and its value, such as --set n_estimators=4')
-        home = next((h for h, keys in _HOMES.items() if name in keys), None)
+        home = next((h for h, keys in _HOMES.items() if name in keys), None if model.lower() == 'mitra' else 'model_params')
         if home is None: raise ConfigError(f"--set {text}: there is no setting '{name}'; {did_you_mean(name, known)}")
         out.setdefault(home, {})[name] = _value(value)
     return out
@@ -46,7 +47,7 @@ def parse_settings(
 # %% ../../nbs/estimators/20_commands.ipynb #ffa4b4c5
 def _pipeline(task, tune, strategy, model, weights, device, seed, types, settings) -> TabularPipeline:
     "The unfitted pipeline that the options describe."
-    given = parse_settings(settings)
+    given = parse_settings(settings, model)
     options = lambda key, **more: {**{k: v for k, v in more.items() if v is not None}, **given.get(key, {})} or None
     if tune is not None: check_choice('--tune', tune, settings_table(TuningConfig)['keep']['choices'])
     strategy = strategy or (DEFAULT_STRATEGY if tune else UNTUNED)
@@ -76,12 +77,13 @@ def fit(
     df = command_table(data, sep, sheet)
     X, y = split_target(df, target)
     types = parse_types(type, X.columns, target)
-    pipe = _pipeline(choose_task(task, y), tune, strategy, model, weights, device, seed, types, set).fit(X, y)
+    task, y = choose_task(task, y)
+    pipe = _pipeline(task, tune, strategy, model, weights, device, seed, types, set).fit(X, y)
     pipe.save(path)
     about = pipe.describe()
     data = dict(file=str(path), task=pipe.task_type, target=target, classes=list(pipe.classes_) if hasattr(pipe, 'classes_') else None, rows=len(X),
-                columns=list(map(str, X)), model=about['model'], strategy=about['strategy'], kept=about.get('kept'), verdict=about.get('verdict'),
-                findings=about['findings'], seconds=round(time.perf_counter() - start, 2))
+                columns=list(map(str, X)), model=about['model'], strategy=about.get('strategy'), kept=about.get('kept'), verdict=about.get('verdict'),
+                findings=about.get('findings', []), seconds=round(time.perf_counter() - start, 2))
     what = f"{len(data['classes'])} classes" if data['classes'] else 'a number'
     return Answer(f"{path}: {data['model']} predicts '{target}' ({what}) from {X.shape[1]} columns of {len(X)} rows; {data['seconds']} s", data)
 
@@ -97,10 +99,12 @@ def predictions(
     if unknown := [c for c in keep or () if c not in names]: raise ConfigError(f"--keep '{unknown[0]}' is no column of the table; {did_you_mean(unknown[0], names)}")
     out = X[[names[c] for c in keep or ()]].reset_index(drop=True)
     if pipe.task_type == 'regression':
-        (low, high), mean = pipe.predict_interval(X, coverage).T, pipe.predict(X)
-        return out.assign(prediction=mean, lower=low, upper=high)
+        out = out.assign(prediction=pipe.predict(X))
+        if not hasattr(pipe.estimator_, 'predict_interval'): log.info('%s gives no intervals', pipe.model_name); return out
+        low, high = pipe.predict_interval(X, coverage).T
+        return out.assign(lower=low, upper=high)
     p = pipe.predict_proba(X)
-    return out.assign(prediction=pipe.predict(X), **{f'probability_{c}': p[:, k] for k, c in enumerate(pipe.classes_)})
+    return out.assign(prediction=pipe.classes_[p.argmax(1)], **{f'probability_{c}': p[:, k] for k, c in enumerate(pipe.classes_)})
 
 # %% ../../nbs/estimators/20_commands.ipynb #75be1add
 def predict(
@@ -144,6 +148,7 @@ def evaluate(
     "Scores of a saved pipeline on rows whose true values are known."
     pipe, df = TabularPipeline.load(model), command_table(data, sep, sheet)
     X, y = split_target(df, _target_of(pipe, df, target), 'the column with the true values (tabtune predict does without)')
+    if pipe.task_type == 'regression': y = target_numbers(y)
     scores = {k: float(v) for k, v in pipe.evaluate(X, y).items()}
     width = max(map(len, scores))
     return Answer('\n'.join(f'{k:<{width}}  {v:.4g}' for k, v in scores.items()), dict(rows=len(X), scores=scores))
@@ -161,6 +166,7 @@ def recommend(
 ) -> Answer:
     "Settings for tuning on this table and this machine, each with its reason."
     X, y = split_target(command_table(data, sep, sheet), target)
-    r = recommend_settings(X, y, device, strategy, goal, choose_task(task, y))
+    task, y = choose_task(task, y)
+    r = recommend_settings(X, y, device, strategy, goal, task)
     reasons = [dict(setting=k, value=v, reason=why) for k, v, why in r.reasons]
     return Answer(repr(r), dict(strategy=r.tuning_strategy, model_params=r.model_params, tuning_params=r.tuning_params, summary=r.summary(), reasons=reasons))

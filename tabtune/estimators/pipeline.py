@@ -22,8 +22,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
+from ..core.also_called import AlsoCalled
 from ..core.late_methods import LateMethods, attach_late_methods
-from ..core.config import LoraSettings, TuningConfig
+from ..core.config import LoraSettings, TuningConfig, check_keys
 from ..core.files import write_atomic
 from ..core.nested_params import NestedParams
 from ..core.shapes import CheckpointError, InputError
@@ -32,7 +33,7 @@ from ..data.frames import validate_table
 from ..data.processing import processing_summary
 from .adapted import Adapted
 from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
-from .evaluation import EvaluationMixin
+from .diagnostics import DiagnosticsMixin
 from .metrics import axes_for
 from .other_models import describe_other, other_estimator, other_from_state, other_state, say_other_version, version_of
 from .registry import find_model
@@ -62,7 +63,7 @@ class for_classes:
         raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
-class TabularPipeline(EvaluationMixin, NestedParams, LateMethods, ClassifierMixin, BaseEstimator):
+class TabularPipeline(DiagnosticsMixin, NestedParams, AlsoCalled, LateMethods, ClassifierMixin, BaseEstimator):
     """A table in, evaluated predictions out.
 
     `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
@@ -250,6 +251,14 @@ def tuned_model_(self: TabularPipeline) -> Mitra:
     raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} "
                     '(a saved file has only the weights in use)')
 
+@patch
+def _tuned_weights(self: TabularPipeline) -> Mitra:
+    "The model that tuning ended with, whichever adapter is in use now."
+    if not hasattr(self, 'adapted_'): return self.model
+    record = STRATEGIES.get(self.tuning_report_['strategy'])
+    tuned = 'default' if record and record.adapters else None
+    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
+
 # %% ../../nbs/estimators/05_pipeline.ipynb #596473cc
 @patch
 def plot_history(
@@ -274,13 +283,19 @@ def evaluate_checkpoints(
     self: TabularPipeline,
     X,  # table
     y,  # its true labels
+    checkpoint_dir=None,  # None: that of the `tuning_params`
+    epochs=None,  # numbers of the epochs, counted from 1; None: all
 ) -> pd.DataFrame:  # one row per epoch, and one for the model in use
-    "Scores of every checkpoint in `checkpoint_dir`."
+    "Scores of the checkpoints in `checkpoint_dir`."
     self._fitted('evaluate_checkpoints')
-    dir = given_settings(self.tuning_params).get('checkpoint_dir')
+    dir = checkpoint_dir or given_settings(self.tuning_params).get('checkpoint_dir')
     found = sorted(Path(dir).expanduser().glob('epoch-*')) if dir else []
     if not found:
         raise InputError(f"no checkpoints to evaluate in checkpoint_dir={dir!r}: tune with tuning_params={{'checkpoint_dir': ...}}")
+    if epochs is not None:
+        names, wanted = {f.name: f for f in found}, {f'epoch-{e:03d}': e for e in ([epochs] if np.isscalar(epochs) else epochs)}
+        check_keys(wanted, names, 'checkpoint')
+        found = [names[n] for n in wanted]
     rows, in_use, other = {}, self.evaluate(X, y), copy.copy(self)
     other.estimator_ = copy.copy(self.estimator_)
     other.estimator_.solved_ = self.estimator_.solved_  # a copy forgets what can be computed again
