@@ -137,7 +137,7 @@ def _run(name: str, argv: list):
     given = vars(parser.parse_args([a.partition('=')[0].replace('_', '-') + ''.join(a.partition('=')[1:]) if a.startswith('--') else a for a in argv]))
     takes = inspect.signature(run).parameters
     as_json, quiet = given.get('json'), given.get('quiet')
-    fail = lambda code, text: (print(f'tabtune {name}: {text}', file=sys.stderr), sys.exit(code))
+    fail = lambda code, text: (print(f'tabtune {name}:', *str(text).split(), file=sys.stderr), sys.exit(code))
     try:
         with _told(quiet): answer = run(**{k: v for k, v in given.items() if k in takes})
     except ConfigError as e: fail(2, e)

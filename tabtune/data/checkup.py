@@ -123,7 +123,7 @@ def _balance(codes, classes) -> list:
 
 # %% ../../nbs/data/12_checkup.ipynb #dfeee297
 _CODES = {s * int(d * n) for d in '789' for n in range(2, 7) for s in (1, -1)} | {-9}
-_ID_NAME = re.compile(r'(^|[_\W])(id|ids|key|uuid|guid|index|rownum|row|nr|no)$|^unnamed|[a-z]ID$|Id$')
+_ID_NAME = re.compile(r'(^|[_\W])(?i:id|ids|key|uuid|guid|index|rownum|row|nr|no)$|^(?i:unnamed)|[a-z]ID$|Id$')
 _drop = lambda name: f'X = X.drop(columns={name!r})'
 
 def _missing_code(x):

@@ -9,14 +9,18 @@ __all__ = ['log', 'fit', 'predict', 'evaluate', 'recommend']
 import ast
 import logging
 import time
+import zipfile
 
 import pandas as pd
+from sklearn.base import is_regressor
 
 from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, did_you_mean, settings_table
 from ..core.shapes import ConfigError
 from ..data.command_tables import Answer, WRITERS, check_output, choose_task, command_table, parse_types, split_target, target_numbers, without_formulas, write_table
 from ..data.processing import PROCESSOR_KEYS
 from .pipeline import TabularPipeline
+from .saving import is_student
+from .student import Student
 from ..training.recommend import recommend as recommend_settings
 from ..training.strategies import DEFAULT_STRATEGY, UNTUNED
 
@@ -88,8 +92,15 @@ def fit(
     return Answer(f"{path}: {data['model']} predicts '{target}' ({what}) from {X.shape[1]} columns of {len(X)} rows; {data['seconds']} s", data)
 
 # %% ../../nbs/estimators/20_commands.ipynb #057f29bb
+def open_model(path):  # `TabularPipeline` or `Student`
+    "What a saved file holds."
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as z:
+            if is_student(z): return Student.load(path)
+    return TabularPipeline.load(path)
+
 def predictions(
-    pipe: TabularPipeline,  # fitted
+    pipe,  # fitted `TabularPipeline` or `Student`
     X: pd.DataFrame,  # rows to predict
     coverage: float = .9,  # of the intervals of numbers
     keep: list = None,  # columns of the table to repeat
@@ -98,9 +109,9 @@ def predictions(
     names = {str(c): c for c in X}
     if unknown := [c for c in keep or () if c not in names]: raise ConfigError(f"--keep '{unknown[0]}' is no column of the table; {did_you_mean(unknown[0], names)}")
     out = X[[names[c] for c in keep or ()]].reset_index(drop=True)
-    if pipe.task_type == 'regression':
+    if is_regressor(pipe):
         out = out.assign(prediction=pipe.predict(X))
-        if not hasattr(pipe.estimator_, 'predict_interval'): log.info('%s gives no intervals', pipe.model_name); return out
+        if not getattr(pipe, 'predicts_quantiles', False): log.info('%s gives no intervals', getattr(pipe, 'model_name', 'a student')); return out
         low, high = pipe.predict_interval(X, coverage).T
         return out.assign(lower=low, upper=high)
     p = pipe.predict_proba(X)
@@ -120,7 +131,7 @@ def predict(
     "Predict the rows of a table with a saved pipeline. Texts that a spreadsheet would take for a formula get an apostrophe in CSV and Excel files."
     if not 0 < coverage < 1: raise ConfigError(f'--coverage {coverage} must lie between 0 and 1')
     path = None if out == '-' else check_output(out, force, WRITERS, inputs=[model, data])
-    pipe = TabularPipeline.load(model)
+    pipe = open_model(model)
     table = predictions(pipe, command_table(data, sep, sheet), coverage, keep)
     if path is None: return Answer(without_formulas(table).to_csv(index=False, lineterminator='\n').rstrip('\n'), table.to_dict('records'))
     write_table(table, path)
@@ -129,7 +140,7 @@ def predict(
 # %% ../../nbs/estimators/20_commands.ipynb #6bec4851
 def _target_of(pipe, df, target) -> str:
     "The name of the target in a table with true values."
-    known = getattr(pipe, 'feature_names_in_', None)
+    known = getattr(getattr(pipe, 'encoder', pipe), 'feature_names_in_', None)
     if target is not None or known is None: return target
     others = [str(c) for c in df if str(c) not in {str(k) for k in known}]
     if not others: raise ConfigError('the table has no column beside those that the model predicts from: evaluate needs the true values (tabtune predict does without)')
@@ -146,9 +157,9 @@ def evaluate(
     sheet: str = None,  # of an Excel file; default: the first that is not empty
 ) -> Answer:
     "Scores of a saved pipeline on rows whose true values are known."
-    pipe, df = TabularPipeline.load(model), command_table(data, sep, sheet)
+    pipe, df = open_model(model), command_table(data, sep, sheet)
     X, y = split_target(df, _target_of(pipe, df, target), 'the column with the true values (tabtune predict does without)')
-    if pipe.task_type == 'regression': y = target_numbers(y)
+    if is_regressor(pipe): y = target_numbers(y)
     scores = {k: float(v) for k, v in pipe.evaluate(X, y).items()}
     width = max(map(len, scores))
     return Answer('\n'.join(f'{k:<{width}}  {v:.4g}' for k, v in scores.items()), dict(rows=len(X), scores=scores))

@@ -158,7 +158,7 @@ def _fitted(
 ):  # `InContextEstimator`, or `Adapted` where `what` is None
     "The fitted estimator, or scikit-learn's `NotFittedError`; `InputError` for what a model other than Mitra doesn't have."
     if 'estimator_' not in self.__dict__: check_is_fitted(self)
-    if what and isinstance(self.estimator_, Adapted): raise _NotMitra(f"{what} is Mitra's, and the model here is {self.model_name}: fit with model_name='Mitra'")
+    if what and isinstance(self.estimator_, Adapted): raise _NotMitra(f"{what} is Mitra's, and the model here is {self.model_name}: fit with model_name='Mitra' for it")
     return self.estimator_
 
 @patch
@@ -183,9 +183,9 @@ def predict_interval(
     coverage: float = 0.9,  # share of rows whose truth shall lie inside
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
-    est = self._fitted('predict_interval')
+    self._fitted()
     if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
-    return est.predict_interval(X, coverage)
+    return self._fitted('predict_interval').predict_interval(X, coverage)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
 MODEL_OWNERS = weakref.WeakKeyDictionary()  # model -> weak reference to the estimator that it works for

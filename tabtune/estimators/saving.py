@@ -101,12 +101,17 @@ def write_parts(
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError,
           RuntimeError)
 
+def is_student(z: zipfile.ZipFile) -> bool:
+    "Whether an open zip is a student that `Student.save` wrote: skops keeps plain data as a schema."
+    return {'manifest.json', 'schema.json'} & {*z.namelist()} == {'schema.json'}
+
 @contextmanager
 def opened(path: Path):
     "The zip at `path`, with its parts checked; damage found while it is read is a `CheckpointError`."
     try:
         with zipfile.ZipFile(path) as z:
             check_parts(z, path.stat().st_size, path)
+            if is_student(z): raise CheckpointError(f"'{path}' holds a student, not a pipeline: open it with Student.load")
             yield z
     except TabTuneError: raise
     except DAMAGE as e:

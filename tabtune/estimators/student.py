@@ -9,6 +9,7 @@ __all__ = ['Student']
 import json
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -298,7 +299,10 @@ def load(
     "Load what `save` wrote; `CheckpointError` for anything else."
     path = Path(path).expanduser()
     if not path.is_file(): raise CheckpointError(f"no file '{path}'")
-    try: state = load_state(path.read_bytes(), path, _TRUSTED)
+    try:
+        with zipfile.ZipFile(path) as z: names = z.namelist()
+        if 'manifest.json' in names: raise CheckpointError(f"'{path}' holds a pipeline, not a student: open it with TabularPipeline.load")
+        state = load_state(path.read_bytes(), path, _TRUSTED)
     except CheckpointError: raise
     except Exception as e: raise CheckpointError(f"'{path}' is no student that TabTune saved ({type(e).__name__}: {e})") from e
     if not isinstance(state, dict) or state.get('format') != _FORMAT: raise CheckpointError(f"'{path}' is no student that TabTune saved")

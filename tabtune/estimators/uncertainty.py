@@ -115,9 +115,9 @@ def predict_set(
     output: str = 'labels',  # or 'mask': a bool array (n_rows, n_classes), in the order of `classes_`
 ) -> list:  # of arrays of labels, the most probable first
     "The classes that each row can have: a set that holds the true one with the given probability, calibrated on held-out rows."
-    est = self._fitted('predict_set')
+    self._fitted()
     if self.task_type == 'regression': raise NoClasses('a regression has no classes: use predict_interval(X, coverage)')
-    return est.predict_set(X, coverage, by_class, output)
+    return self._fitted('predict_set').predict_set(X, coverage, by_class, output)
 
 # %% ../../nbs/estimators/07_uncertainty.ipynb #130d6003
 def expected_range(

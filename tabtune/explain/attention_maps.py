@@ -160,13 +160,16 @@ def _record_queries(model, cache, x_query) -> dict:
 # %% ../../nbs/explain/00_attention_maps.ipynb #d6914d98
 MAX_WEIGHTS = 2 ** 28  # of one call: a gigabyte
 
+def is_other_model(pipe) -> bool:
+    "Whether a fitted pipeline predicts with another model than Mitra; scikit-learn's `NotFittedError` before `fit`."
+    check_is_fitted(pipe)
+    return isinstance(getattr(pipe, 'estimator_', None), Adapted)
+
 def estimator_of(pipe):
     "The fitted estimator of a pipeline, or the estimator itself; scikit-learn's `NotFittedError` before `fit`."
-    check_is_fitted(pipe)
-    est = getattr(pipe, 'estimator_', pipe)
-    if isinstance(est, Adapted):
-        raise InputError("this reads Mitra's attention, and the model of this pipeline is another one; feature_importance(X, y, method='permutation') works for every model")
-    return est
+    if is_other_model(pipe):
+        raise InputError(f"this reads Mitra's attention, and the model of this pipeline is {pipe.model_name}; feature_importance(X, y, method='permutation') works for every model")
+    return getattr(pipe, 'estimator_', pipe)
 
 def check_member(est, member):
     "Raise `ConfigError` where an estimator has no such member."

@@ -23,7 +23,7 @@ from ..estimators.classifier import MitraClassifier
 from ..estimators.metrics import axes_for, classification_metrics
 from ..estimators.pipeline import MODEL_OWNERS, TabularPipeline
 from ..estimators.regressor import MitraRegressor
-from .attention_maps import (attention_batches, check_member, column_names_of, encoded_member, estimator_of,
+from .attention_maps import (attention_batches, check_member, column_names_of, encoded_member, estimator_of, is_other_model,
                                             get_attention_weights)
 from ..model.mitra import Mitra
 
@@ -133,7 +133,7 @@ def feature_importance(
     X,  # table, best of rows that were not in `fit`
     *y_and_method,  # the next two without their names, in either order
     y=None,  # labels of X, for 'permutation'
-    method: str = 'attention',  # 'attention', 'permutation' or 'shap'
+    method: str = None,  # 'attention', 'permutation' or 'shap'; None: 'attention' of Mitra, 'permutation' of any other model
     n_rows: int = None,  # rows of X to use at most; None: 1000, and 20 for 'shap'
     random_state: int = 0,
     **kwargs,  # for the method: `member`, `n_repeats`, `n_permutations`
@@ -141,6 +141,7 @@ def feature_importance(
     "How much each column matters for the predictions; `ConfigError` for an unknown method or setting."
     if len(y_and_method) > 2: raise InputError(f'{len(y_and_method)} arguments after X: give y and a method, and name the others')
     for value in y_and_method: y, method = (y, value) if isinstance(value, str) else (value, method)
+    if method is None: method = 'permutation' if is_other_model(pipe) else 'attention'
     check_choice('method', method, list(_MEASURES))
     if y is not None and method != 'permutation': log.warning("y is not used by the method '%s': it is for method='permutation'", method)
     if method == 'attention' and (experts := _experts_beside(estimator_of(pipe))):

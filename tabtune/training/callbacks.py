@@ -62,14 +62,21 @@ class History(Callback):
 
     def on_validate(self, state): self.add(state, validated=True)
 
+    def on_end(self, state):
+        "The last line of the file says how the run ended; a run that was killed has none."
+        if not (self.path and self.rows): return
+        done = state.progress >= 1 or state.info.get('early')
+        with self.path.open('a') as f: f.write(json.dumps(dict(ended='finished' if done else 'stopped' if state.stopped else 'failed')) + '\n')
+
     def frame(self) -> pd.DataFrame:
         "All rows so far."
         return pd.DataFrame(self.rows)
 
     @classmethod
     def read(cls, path) -> pd.DataFrame:
-        "The rows of a metrics.jsonl; a half-written last line is ignored."
-        return pd.DataFrame([json.loads(l) for l in Path(path).read_text().splitlines(keepends=True) if l.endswith('\n')])
+        "The rows of a metrics.jsonl; how the run ended and a half-written last line are left out."
+        rows = [json.loads(l) for l in Path(path).read_text().splitlines(keepends=True) if l.endswith('\n')]
+        return pd.DataFrame([r for r in rows if 'ended' not in r])
 
 # %% ../../nbs/training/03_callbacks.ipynb #0228237d
 class ProgressBar(Callback):

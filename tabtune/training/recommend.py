@@ -272,7 +272,9 @@ class Recommendation:
         return (f'{i.rows:,} rows, {i.columns} columns, {target} on {i.device}: {self.tuning_strategy} needs about '
                 f'{self.memory_gb:.2g} GB of {i.memory / 1e9:.3g} GB{cost}')
 
-    def __repr__(self): return self.summary() + '\n' + self.frame().to_string(max_colwidth=110)
+    def __repr__(self):
+        name, value = (max(len(str(r[k])) for r in self.reasons) for k in (0, 1))
+        return '\n'.join([self.summary(), *(f'{k:<{name}}  {v!s:<{value}}  {why}' for k, v, why in self.reasons)])
     def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>' + self.frame().to_html(escape=True)
 
 # %% ../../nbs/training/06_recommend.ipynb #b1544370

@@ -89,6 +89,8 @@ def show_table(self: ChooseStep):
     "The controls of the table that is open now."
     s, f = self.session, self.session.form
     f.tuning_tab.layout.display = None
+    if f.form_state().strategy == UNTUNED:
+        self.setting = True; self.level.value = 'Quick'; self.setting = False
     inside = w.Tab([f.tuning_tab, f.model_tab, f.processing_tab], titles=('Tuning', 'Model', 'Processing'))
     self.expert.children, self.key = [inside], None
     right = w.VBox([self.level, self.about, self.metric, self.split, self.notes], layout=w.Layout(flex='1 1 440px', min_width='0'))

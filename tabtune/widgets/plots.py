@@ -67,10 +67,11 @@ class TrainingCurves:
 
     def clear(self):
         "As before the first row."
-        self.points, self.pending, self.stride, self.validations, self.last_row, self.untuned_loss = [], [], 1, [], {}, None
+        self.points, self.pending, self.stride, self.validations, self.last_row, self.untuned_loss, self.ended = [], [], 1, [], {}, None, None
 
     def add(self, row: dict):
         "Take in a row of a history."
+        if 'ended' in row: self.ended = row['ended']; return
         self.last_row = self.last_row | row
         if row.get('validated'): return self._validation(row)
         self.pending.append([row.get(k, math.nan) for k in _FIELDS])

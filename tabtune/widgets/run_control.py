@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from ..core.shapes import InputError
 from ..training.callbacks import History
 from ..training.loop import Callback, Trainer
+from ..training.strategies import STRATEGIES
 from ..training.tuning import stopped_by_user
 
 # %% ../../nbs/widgets/04_run_control.ipynb #f1783a80
@@ -118,7 +119,8 @@ def fit_job(pipe, X, y):
     def job(run):
         before, run.phase = pipe.tuning_params, 'reading the table'
         given = dict(before) if isinstance(before, dict) else {}
-        pipe.tuning_params = given | dict(callbacks=[*given.get('callbacks', []), run], show_progress=False)
+        if getattr(STRATEGIES.get(pipe.tuning_strategy), 'trains', True): given |= dict(callbacks=[*given.get('callbacks', []), run])
+        pipe.tuning_params = given | dict(show_progress=False)
         try: return pipe.fit(X, y)
         finally: pipe.tuning_params = before
     return job

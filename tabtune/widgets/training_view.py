@@ -29,7 +29,7 @@ _ENABLED_BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pa
 _STATUS_TEXT = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step',
                     comparing='comparing with the untuned model', finished='finished',
                     stopped='stopped; the best weights so far are kept', failed='failed', watching='watching',
-                    interrupted='interrupted, or ended early')
+                    interrupted='interrupted')
 
 def _status_text(
     s: dict,  # from `state()`
@@ -115,7 +115,7 @@ def state(self: TrainingDashboard) -> dict:
     "Status and numbers of the run, as plain data."
     with self.lock: self.curves.update(self.rows)
     status, n = self.run.status, self.curves.summary()
-    if status == 'watching' and n['progress'] >= 1: status = 'finished'
+    if status == 'watching' and (self.curves.ended or n['progress'] >= 1): status = self.curves.ended or 'finished'
     if status == 'watching' and n['step'] and self.silence() > max(_SILENCE, 20 * n['seconds'] / n['step']): status = 'interrupted'
     error = self.run.error and str(self.run.error)
     return plain_data(dict(title=self.title, status=status, n_steps=self.run.n_steps, repeat=self.run.repeat, error=error,

@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 
 import ipywidgets as w
-import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
 from ..core.shapes import CheckpointError, InputError, TabTuneError
 from ..data.reading_files import READERS, read_table
+from ..estimators.commands import predictions
 from ..estimators.pipeline import TabularPipeline
 from .downloads import csv_file, download_link, excel_file, has_excel
 from .elements import button, faint, heat_table, named, scroll_box
@@ -28,14 +28,6 @@ from .view import View, plain_data
 # %% ../../nbs/widgets/20_use_step.ipynb #b324e36a
 _AT_ONCE = 2000  # rows
 
-def _predict_part(pipe, X: pd.DataFrame, coverage: float) -> dict:  # name of a column -> values
-    "Predictions of some rows."
-    if pipe.task_type == 'regression':
-        low, high = np.asarray(pipe.predict_interval(X, coverage)).T
-        return {'predicted': pipe.predict(X), f'{coverage:.0%} lower end': low, f'{coverage:.0%} upper end': high}
-    p = pipe.predict_proba(X)
-    return {'predicted': pipe.classes_[p.argmax(1)], **{f'probability of {c}': p[:, i] for i, c in enumerate(pipe.classes_)}}
-
 def predicted_table(
     pipe,  # fitted `TabularPipeline`
     X: pd.DataFrame,  # new rows
@@ -46,7 +38,7 @@ def predicted_table(
     if not len(X): raise InputError('the file has no rows to predict')
     parts = []
     for start in range(0, len(X), _AT_ONCE):
-        parts.append(pd.DataFrame(_predict_part(pipe, X.iloc[start:start + _AT_ONCE], coverage)))
+        parts.append(predictions(pipe, X.iloc[start:start + _AT_ONCE], coverage))
         if progress: progress(min(1., (start + _AT_ONCE) / len(X)))
     found = pd.concat(parts, ignore_index=True)
     own = X.reset_index(drop=True)
@@ -152,10 +144,10 @@ def show_model(self: UseStep):
     self.predicted = None
     for b in (self.download_button, self.write_button): b.disabled = pipe is None
     self.test_button.disabled = s.result is None or s.result.pipe is not pipe
-    self.coverage.layout.display = None if pipe is not None and pipe.task_type == 'regression' else 'none'
+    self.coverage.layout.display = None if pipe is not None and pipe.task_type == 'regression' and pipe.predicts_quantiles else 'none'
     if pipe is None: self.about.value = faint('No model yet: start a run in the step Choose, or open a saved model.'); return
     columns = list(getattr(pipe, 'feature_names_in_', range(pipe.n_features_in_)))
-    what = f'one of {len(pipe.classes_)} classes' if pipe.task_type != 'regression' else 'a number'
+    what = f'one of {len(pipe.classes_)} classes' if pipe.task_type != 'regression' else 'a number' if pipe.predicts_quantiles else 'a number, without an interval,'
     self.about.value = note_html(f'It predicts {what} from {len(columns)} columns: ' + ', '.join(map(str, columns[:30])) + (' …' if len(columns) > 30 else ''))
 
 # %% ../../nbs/widgets/20_use_step.ipynb #f2e20582

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.shapes import InputError
+from ..leaderboard.evaluation import LOWER_IS_BETTER
 from .elements import TEXT_STYLE, format_number
 from .choose_step import METRICS
 from .session import RunResult
@@ -52,8 +53,6 @@ def score_table(
     return pd.DataFrame.from_dict(rows, orient='index')
 
 # %% ../../nbs/widgets/18a_verdict.ipynb #3ecff6cd
-LOWER_IS_BETTER = {'log_loss', 'brier_score', 'rmse', 'mae', 'median_absolute_error'}
-
 def _compared(t: pd.DataFrame, name: str, metric: str) -> str:
     "Mitra beside another model, in a sentence."
     gain, se = t.behind[name] * (-1 if metric in LOWER_IS_BETTER else 1), t.behind_se[name]

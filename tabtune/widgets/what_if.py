@@ -142,7 +142,7 @@ def predict(self: WhatIfView):
     try: text = _prediction_html(r, self.present_row())
     except (TabTuneError, ValueError, TypeError) as e: text = note_html(str(e), error=True)
     truth = r.y_test.iloc[self.number.value]
-    self.prediction.value = text + faint(f'in the table: {truth}')
+    self.prediction.value = text + faint(f'in the table: {format_number(truth) if isinstance(truth, float) else truth}')
 
 def _prediction_html(r: RunResult, row: pd.DataFrame) -> str:
     "The prediction of one row: probabilities as bars, or a number with its interval."

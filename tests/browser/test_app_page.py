@@ -48,8 +48,8 @@ def test_from_a_file_to_predictions(page, address, people, tmp_path):
     with page.expect_download() as model: page.get_by_text('Download model.tabtune').click()
     model.value.save_as(tmp_path/'model.tabtune')
     back, pipe = pd.read_csv(csv.value.path()), TabularPipeline.load(tmp_path/'model.tabtune')
-    assert list(back.predicted) == list(pipe.predict(people[:11])) and HOSTILE in back
-    np.testing.assert_allclose(back['probability of yes'], pipe.predict_proba(people[:11])[:, 1], atol=1e-6)
+    assert list(back.prediction) == list(pipe.predict(people[:11])) and HOSTILE in back
+    np.testing.assert_allclose(back['probability_yes'], pipe.predict_proba(people[:11])[:, 1], atol=1e-6)
     tab('Remember'); page.get_by_role('option', name='people.csv').locator('visible=true').first.wait_for(); shot('remember')
     tab('Open')
     with page.expect_file_chooser() as chooser: page.get_by_role('button', name='Upload a file').click()
