@@ -115,7 +115,7 @@ def test_sets_follow_another_model_and_another_fit():
     assert {*np.concatenate(pipe.predict_set(X[200:]))} == {0, 1}
     first = pipe.estimator_._held_out()[1]
     from tabtune import load_checkpoint
-    pipe._use(load_checkpoint('medium'))
+    pipe.use_model(load_checkpoint('medium'))
     assert np.abs(first - pipe.estimator_._held_out()[1]).max() > 1e-4
 
 def test_answers_keep_the_risk_on_new_tables():

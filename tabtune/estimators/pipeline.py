@@ -32,6 +32,7 @@ from ..data.checkup import TableFinding
 from ..data.frames import validate_table
 from ..data.processing import processing_summary
 from .adapted import Adapted
+from .adapters import AdaptersMixin
 from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
 from .diagnostics import DiagnosticsMixin
 from .metrics import axes_for
@@ -63,7 +64,7 @@ class for_classes:
         raise NoClasses("a regression has no classes: use predict(X, output='quantiles') or predict_interval(X)")
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #f704f7ce
-class TabularPipeline(DiagnosticsMixin, NestedParams, AlsoCalled, LateMethods, ClassifierMixin, BaseEstimator):
+class TabularPipeline(DiagnosticsMixin, AdaptersMixin, NestedParams, AlsoCalled, LateMethods, ClassifierMixin, BaseEstimator):
     """A table in, evaluated predictions out.
 
     `evaluate`, `score`, `plot` and other comparisons with true labels come from `EvaluationMixin`.
@@ -199,15 +200,6 @@ def model(self: TabularPipeline) -> Mitra:
     attach_late_methods()  # also to `Mitra`
     return est.model_
 
-# %% ../../nbs/estimators/05_pipeline.ipynb #2b1a81e4
-@patch
-def _use(self: TabularPipeline, model, calibrate: bool = True):
-    "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
-    est = self.estimator_
-    if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
-    est.set_weights(model)
-    if calibrate: est.reset_calibration()
-
 # %% ../../nbs/estimators/05_pipeline.ipynb #7d8ef2b3
 class _NoTuning(InputError, AttributeError): "Tuned weights were asked for where there are none."
 
@@ -223,7 +215,7 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
     if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'
     if result.not_kept is not None: self.not_kept_ = result.not_kept
     calibrating = time.perf_counter()
-    self._use(result.model)
+    self.use_model(result.model)
     self._add_seconds(reading=read, calibration=time.perf_counter() - calibrating)
     return self
 
@@ -250,14 +242,6 @@ def tuned_model_(self: TabularPipeline) -> Mitra:
     if getattr(self, 'tuning_report_', {}).get('kept') == 'tuned': return self._tuned_weights()
     raise _NoTuning(f"no tuned weights here: fit with tuning_strategy={strategies_that('trains')} "
                     '(a saved file has only the weights in use)')
-
-@patch
-def _tuned_weights(self: TabularPipeline) -> Mitra:
-    "The model that tuning ended with, whichever adapter is in use now."
-    if not hasattr(self, 'adapted_'): return self.model
-    record = STRATEGIES.get(self.tuning_report_['strategy'])
-    tuned = 'default' if record and record.adapters else None
-    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #596473cc
 @patch
@@ -300,85 +284,9 @@ def evaluate_checkpoints(
     other.estimator_ = copy.copy(self.estimator_)
     other.estimator_.solved_ = self.estimator_.solved_  # a copy forgets what can be computed again
     for path in found:
-        other._use(load_checkpoint(path))
+        other.use_model(load_checkpoint(path))
         rows[path.name] = other.evaluate(X, y)
     return pd.DataFrame.from_dict(rows | {'in use': in_use}, orient='index')
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #f2ca242b
-@patch
-def _lora(
-    self: TabularPipeline,
-    needed: bool = True,  # raise if there is no adapter
-):
-    "The module of the adapters (imported late: `peft` takes seconds)."
-    from tabtune.model import lora
-    self._fitted('an adapter')
-    if needed and not hasattr(self, 'adapted_'):
-        raise InputError(f"this pipeline has no adapter: fit with tuning_strategy={strategies_that('adapters')}, or load_adapter(folder)")
-    return lora
-
-@patch
-def save_adapter(
-    self: TabularPipeline,
-    path,  # a folder
-    name: str = None,  # which adapter, None: the active one
-) -> Path:
-    "Save one adapter alone: adapter_model.safetensors and adapter_config.json."
-    path = self._lora().save_adapter(self.adapted_, path, name)
-    if not self.adapter_on_:
-        log.warning("an adapter is saved in '%s' that this pipeline does not use: on held-out rows it was no better", path)
-    return path
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #7af60a57
-@patch
-def load_adapter(
-    self: TabularPipeline,
-    path,  # a folder that `save_adapter` wrote
-    name: str = 'default',
-):
-    "Add an adapter to the model in use, and use it."
-    self._attach_adapter(path, name)
-    return self.use_adapter(name)
-
-@patch
-def _attach_adapter(self: TabularPipeline, path, name: str):
-    "Add an adapter to a copy of the model in use; predictions stay as they are."
-    model = copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_
-    self.adapted_ = self._lora(needed=False).load_adapter(model, path, name)
-
-@patch
-def use_adapter(
-    self: TabularPipeline,
-    name,  # an adapter that is there, or None for the model without any
-):
-    "Switch to another adapter, or to none."
-    return self._switch_adapter(name)
-
-@patch
-def _switch_adapter(self: TabularPipeline, name, calibrate: bool = True):
-    "`use_adapter`; a loaded pipeline has been calibrated for its adapter before."
-    self._lora().use_adapter(self.adapted_, name)
-    self.adapter_on_ = name is not None
-    self._use(self.adapted_, calibrate)
-    return self
-
-# %% ../../nbs/estimators/05_pipeline.ipynb #22216a1d
-@patch
-def merge_adapter(self: TabularPipeline):
-    "Add the active adapter to the weights for good; afterwards the model is a plain one."
-    merged = self._lora().merge_adapter(self.adapted_)
-    tuned = getattr(self, 'tuned_model_', self.estimator_.model_)
-    if tuned is not self.estimator_.model_: self.not_kept_ = tuned
-    self._use(merged)
-    del self.adapted_, self.adapter_on_
-    return self
-
-@patch
-def _with_adapter(self: TabularPipeline, name) -> Mitra:
-    "A plain `Mitra`: the weights under the adapters, with one of these merged in; None: without."
-    if not hasattr(self, 'adapted_'): return self.estimator_.model_
-    lora = self._lora()
-    return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), name)).eval()
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #fba0cb83
 @patch

@@ -65,7 +65,7 @@ def class_bars(
     row = lambda k, n: _CLASS_ROW.format(html.escape(k), 130 * n / counts.max(), n, 100 * n / counts.sum())
     out = ''.join(row(k, n) for k, n in counts.head(max_classes).items())
     if len(counts) > max_classes: out += _aside(f'and {len(counts) - max_classes} more classes')
-    if n := y.isna().sum(): out += _aside(f'{n} row{"s" * (n != 1)} without a label {"is" if n == 1 else "are"} left out')
+    if n := int(y.isna().sum()): out += _aside(f'{n} row{"s" * (n != 1)} without a label {"is" if n == 1 else "are"} left out')
     return f'<div style="{TEXT_STYLE}">{out}</div>'
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #3206f3d9

@@ -119,7 +119,7 @@ def fit_job(pipe, X, y):
     def job(run):
         before, run.phase = pipe.tuning_params, 'reading the table'
         given = dict(before) if isinstance(before, dict) else {}
-        if getattr(STRATEGIES.get(pipe.tuning_strategy), 'trains', True): given |= dict(callbacks=[*given.get('callbacks', []), run])
+        if getattr(STRATEGIES.get(getattr(pipe, 'tuning_strategy', None)), 'trains', True): given |= dict(callbacks=[*given.get('callbacks', []), run])
         pipe.tuning_params = given | dict(show_progress=False)
         try: return pipe.fit(X, y)
         finally: pipe.tuning_params = before
