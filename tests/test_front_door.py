@@ -49,7 +49,7 @@ def test_the_same_calls(model, table, tmp_path):
 def forest(table): return TabularPipeline('RandomForest').fit(*table)
 
 @pytest.mark.parametrize('ask', [lambda p, X: p.tuned_model_, lambda p, X: p.save_adapter('a'), lambda p, X: p.get_attention_weights(X),
-    lambda p, X: p.similar_rows(X.iloc[[0]]), lambda p, X: p.embed(X), lambda p, X: p.evaluate_checkpoints(X, X), lambda p, X: feature_importance(p, X)],
+    lambda p, X: p.similar_rows(X.iloc[[0]]), lambda p, X: p.embed(X), lambda p, X: p.evaluate_checkpoints(X, X), lambda p, X: feature_importance(p, X, method='attention')],
     ids=['tuned weights', 'adapter', 'attention', 'similar rows', 'embedding', 'checkpoints', 'importance by attention'])
 def test_what_only_mitra_has_says_so(ask, forest, table):
     with pytest.raises(InputError, match="Mitra's"): ask(forest, table[0])
