@@ -28,6 +28,7 @@ _PLAIN_SIGNS = {ord(c): p for p, signs in (
                                            ('', '\u200b\u200e\u200f\u202a\u202c\ufeff')) for c in signs}
 _PLAIN_SIGNS = {c: chr(c - 0xfee0) for c in range(0xff01, 0xff5f)} | {0xffe5: '¥', 0xffe1: '£', 0xffe0: '¢'} | _PLAIN_SIGNS
 _WRAPPED = re.compile(r"""=?"([^"]*)"|'([^']*)'?|\[([^\[\],]*)\]""")
+_UNDERSCORES = re.compile(r'(?<![\w.,])\d{1,3}(?:_\d{3})+(?![\w])')
 _BEHIND = re.compile(r'\s*(?:[*†‡§]+|\[\w{1,3}\]|\((?:est|approx|prelim|prov|[a-z])\.?\)|/-)$', re.I)
 
 def plain_text(
@@ -35,6 +36,7 @@ def plain_text(
 ) -> str:
     "A text with plain signs, without quotation marks around it or a footnote behind it."
     key = (key if key.isascii() and '`' not in key else key.translate(_PLAIN_SIGNS)).strip()
+    if '_' in key: key = _UNDERSCORES.sub(lambda m: m[0].replace('_', ''), key)
     if key[:1] in ('"', "'", '=', '[') and (m := _WRAPPED.fullmatch(key)): key = next(g for g in m.groups() if g is not None).strip()
     return _BEHIND.sub('', key) if key[-1:] in ('*', '†', '‡', '§', ']', ')', '-') else key
 
