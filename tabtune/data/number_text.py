@@ -152,12 +152,13 @@ _TWO_WAYS = re.compile(r'[1-9]\d{0,2}[.,]\d{3}')
 
 def digit_values(
     digits: str,  # digits with marks
+    exponent: str = '',  # of a number such as 1.234e5: its only mark is decimal
 ) -> tuple:  # (value if '.' is the decimal mark, value if ',' is, the mark shown to be decimal: '.', ',', '' or '?'); None: no number
     "What digits with marks between them can mean."
     marks = [c for c in digits if c in ".,' "]
     if not marks: return (v := float(digits)), v, ''
     if len(marks) == 1 and marks[0] in '.,':
-        if _TWO_WAYS.fullmatch(digits):
+        if _TWO_WAYS.fullmatch(digits) and not exponent:
             both = float(digits.replace(',', '.')), float(digits.replace(marks[0], ''))
             return (*(both if marks[0] == '.' else both[::-1]), '?')
         return (v := float(digits.replace(',', '.'))), v, marks[0]
@@ -221,7 +222,7 @@ def find_number_format(
     weights = np.ones(len(keys)) if weights is None else np.asarray(weights, dtype=np.float64)
     plain = ~np.isnan(to_numbers(keys))
     parts = [split_number(k) for k in keys] if not plain.all() else []
-    kept = [(p, v, w) for p, w in zip(parts, weights) if p is not None and (v := digit_values(p.digits)) is not None]
+    kept = [(p, v, w) for p, w in zip(parts, weights) if p is not None and (v := digit_values(p.digits, p.exponent)) is not None]
     limits = any(_LIMIT.fullmatch(k.strip()) for k, p in zip(keys, parts) if p is None)
     if not kept or (sum(w for *_, w in kept) <= weights[plain].sum() and not limits): return None
     before, after = Counter(), Counter()
@@ -248,7 +249,7 @@ def read_numbers(
             elif key.strip().casefold() in _INFINITE: out[:, i] = float(key), 0
             continue
         if p.after not in units or (p.before and p.before not in format['before']): continue
-        if (v := digit_values(p.digits)) is None: continue
+        if (v := digit_values(p.digits, p.exponent)) is None: continue
         out[:, i] = p.sign * (v[comma] * float(f'1e{p.exponent or 0}') * units[p.after] + p.more), p.bound
     return np.where(np.isfinite(out[0]) | [k.strip().casefold() in _INFINITE for k in keys], out[0], np.nan), out[1]
 
