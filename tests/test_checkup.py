@@ -123,3 +123,10 @@ def test_class_weights_shift_the_prior_and_are_saved(tmp_path):
     with pytest.raises(ConfigError, match='for classes'): TabularPipeline(task_type='regression', model_params=dict(class_weight='balanced')).fit(X, X.age)
     for est in (MitraClassifier('small'), TabularPipeline(), TabularPipeline(task_type='regression')):
         with pytest.raises(InputError, match='class_weight='): est.fit(X, rare, sample_weight=np.ones(N))
+
+@pytest.mark.parametrize('label', [lambda v: f'{v:,.2f} €'.translate(str.maketrans(',.', '.,')), lambda v: f'${v:,.2f}', lambda v: f'{v:.2f} kg'], ids=['decimal comma', 'dollar', 'unit'])
+def test_the_line_that_makes_numbers_of_labels_does(label):
+    amounts = np.round(rng.lognormal(7, 1, N), 2)
+    given = dict(y=pd.Series([label(v) for v in amounts]), pd=pd)
+    exec(check_table(pd.DataFrame(dict(a=np.arange(N) % 7)), given['y'])[0].code.partition('; ')[0], given)
+    np.testing.assert_allclose(given['y'], amounts)

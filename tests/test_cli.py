@@ -111,6 +111,17 @@ def test_compare_reads_types_for_every_model(run):
               for types in ((), ('--type', 'zip=category'))]
     assert scores[0]['LogisticRegression'] < .9 < scores[1]['LogisticRegression'] and scores[1]['Mitra'] > .9  # the middle code of three is no matter of more or less
 
+def test_compare_prints_what_was_found_in_the_table(run):
+    call = ('compare', 'train.csv', '--target', 'churn', '--models', 'LogisticRegression')
+    assert 'what was found in the table:' in run(*call)[1]
+    assert 'id: identifier' in run(*call)[1] and {'column', 'reason', 'treatment', 'code'} <= set(json.loads(run(*call, '--json')[0])['findings'][0])
+
+def test_a_text_in_another_encoding_and_without_names(run, place):
+    (place/'old.csv').write_bytes(''.join(f'{v};{t}\n' for v, t in zip(range(9), ['да', 'нет', 'нет'] * 3)).encode('cp1251'))
+    out, err, code = run('check', 'old.csv', '--target', 'x1', '--encoding', 'cp1251', '--no-header', '--json')
+    assert code == 0 and json.loads(out)['rows'] == 9 and json.loads(out)['columns'] == ['x0']
+    assert "encoding='cp1252x' is unknown" in run('check', 'old.csv', '--encoding', 'cp1252x')[1]
+
 @pytest.mark.parametrize('kept, name', [('nothing was written', 'fit'), ('--results-dir', 'compare'), ('--resume', 'pretrain')], ids=['fit', 'compare', 'pretrain'])
 def test_ctrl_c_says_what_was_kept(run, monkeypatch, kept, name):
     monkeypatch.setitem(COMMANDS, name, Command('test_cli:interrupted', '', (), COMMANDS[name].kept))

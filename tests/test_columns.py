@@ -51,7 +51,7 @@ FRAMES = {
     'parentheses': lambda v: f'({-v:,.2f})' if v < 0 else f'{v:,.2f}', 'dollar in parentheses': lambda v: f'(${-v:,.2f})' if v < 0 else f'${v:,.2f}',
     'unicode minus': lambda v: f'{v:,.2f}'.replace('-', '\u2212'), 'trailing minus': lambda v: f'{abs(v):,.2f}' + '-' * int(v < 0), 'plus': lambda v: f'{v:+,.2f}',
     'decimal comma': lambda v: f'{v:.2f}'.replace('.', ','), 'thousands only': lambda v: f'{v:,.2f}', 'exponent': lambda v: f'{v:.6e} J', 'per mille': lambda v: f'{v:.2f} ‰',
-    'about': lambda v: f'~{v:.2f}', 'real': lambda v: 'R$ ' + swapped(f'{v:,.2f}'), 'some without a unit': lambda v: f'{v:.2f}' + ' mg' * int(v % 1 > .1), 'half magnitudes': lambda v: f'{v / 1000:.5f}k' if abs(v) > 500 else f'{v:.2f}'}
+    'about': lambda v: f'~{v:.2f}', 'underscores': lambda v: f'{v:_.2f}', 'real': lambda v: 'R$ ' + swapped(f'{v:,.2f}'), 'some without a unit': lambda v: f'{v:.2f}' + ' mg' * int(v % 1 > .1), 'half magnitudes': lambda v: f'{v / 1000:.5f}k' if abs(v) > 500 else f'{v:.2f}'}
 
 @pytest.mark.parametrize('name', FRAMES)
 def test_a_number_in_a_frame_is_a_number(name):
@@ -228,7 +228,8 @@ def test_how_many_differences(n, pairs):
 COLOURS = RNG.choice(['red', 'green', 'blue', 'dark grey'], N)
 WARM = (np.isin(COLOURS, ['red', 'dark grey']) ^ (RNG.random(N) < .05)).astype(int)
 
-@pytest.mark.parametrize('respell', [pytest.param(str.upper, id='case'), pytest.param(lambda t: f' {t}  ', id='blanks'), pytest.param(lambda t: t.title() + '\t', id='both')])
+@pytest.mark.parametrize('respell', [pytest.param(str.upper, id='case'), pytest.param(lambda t: f' {t}  ', id='blanks'), pytest.param(lambda t: t.title() + '\t', id='both'),
+                                     pytest.param(lambda t: t + '\u200b', id='an invisible sign')])
 def test_levels_are_matched_without_blanks_and_case(respell):
     df = pd.DataFrame(dict(a=COLOURS)); enc = TableEncoder().fit(df[:SPLIT])
     with pytest.warns(UserWarning, match=rf"levels were recognised, although blanks or case differ from those at fit: 'a' \({N - SPLIT}, such as") as seen:

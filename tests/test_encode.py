@@ -353,6 +353,26 @@ def test_many_levels_as_good_as_onehot(n, levels):
     ours, linear = np.mean(scores, 0)
     assert ours > linear - .01, f'AUC {ours:.3f}, one-hot logistic regression {linear:.3f}'
 
+@pytest.mark.parametrize('n_classes,levels', [(3, 100), (5, 100), (10, 200)], ids=lambda k: str(k))
+def test_many_levels_and_classes_as_good_as_onehot(n_classes, levels, tmp_path):
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+    from tabtune import TabularPipeline
+    rng, n = np.random.default_rng(n_classes), 1000
+    level, x = rng.integers(0, levels, n + 800), rng.normal(size=(n + 800, 2))
+    z = 1.6 * rng.normal(size=(levels, n_classes))[level] + x @ rng.normal(0, .7, (2, n_classes))
+    y, df = (z + rng.gumbel(size=z.shape)).argmax(1), pd.DataFrame(x, columns=['a', 'b']).assign(town='town ' + pd.Series(level).astype(str))
+    score = lambda m: roc_auc_score(y[n:], m.predict_proba(df[n:]), multi_class='ovr')
+    linear = make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown='ignore'), ['town']), remainder='passthrough'), LogisticRegression(max_iter=1000))
+    p = TabularPipeline(tuning_params=dict(device='cpu')).fit(df[:n], y[:n])
+    ours, onehot = score(p), score(linear.fit(df[:n], y[:n]))
+    assert ours > onehot - .01, f'AUC {ours:.3f}, one-hot logistic regression {onehot:.3f}'
+    same(TabularPipeline.load(p.save(tmp_path/'p.tabtune')).predict_proba(df[n:n + 9]), p.predict_proba(df[n:n + 9]))  # the saved expert is fitted again
+    assert 'levels' in str(p.describe()['blend'])
+
 def test_effects_in_a_pipeline(tmp_path):
     from tabtune import TabularPipeline, feature_importance, get_attention_weights, similar_rows
     df, y = towns('two'); new = df[:40].assign(age=30.)

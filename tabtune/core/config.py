@@ -229,8 +229,9 @@ class ModelSettings:
     calibrate: bool = setting(False, 'fit a temperature on held-out rows')
     class_weight: object = setting(None, "weights of classes: 'balanced' or a dict; their probabilities are multiplied by it", kind=object)
     n_landmarks: int = setting(None, 'rows that row attention reads of a longer table; automatic: 1,000 beyond 2,000 rows', 10, kind=int)
-    experts: object = setting('auto', "estimators blended with Mitra: 'auto' (boosted trees from 2,500 rows on), None (Mitra alone) or "
-                                      "a list of 'trees' and scikit-learn estimators", kind=object)
+    experts: object = setting('auto', "estimators blended with Mitra: 'auto' (boosted trees from 2,500 rows on, "
+                                      "and a linear model where categories have many levels), None (Mitra alone) or "
+                                      "a list of 'trees', 'levels' and scikit-learn estimators", kind=object)
 
     def __post_init__(self):
         check_choice('calibrate', self.calibrate, (True, False))

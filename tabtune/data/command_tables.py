@@ -33,11 +33,13 @@ def command_table(
     path: str,  # a file, or - for standard input
     sep: str = None,  # between the columns of a text; None: it is found
     sheet: str = None,  # of an Excel file
+    encoding: str = None,  # of a text; None: it is found
+    no_header: bool = False,  # the first line holds cells, not names
 ) -> pd.DataFrame:
     "The table that a command reads."
     sep = {'\\t': '\t', 'tab': '\t'}.get(sep, sep)
     sheet = int(sheet) if sheet and sheet.lstrip('-').isdigit() else sheet
-    return read_table(getattr(sys.stdin, 'buffer', sys.stdin) if path == '-' else path, sep, sheet=sheet)
+    return read_table(getattr(sys.stdin, 'buffer', sys.stdin) if path == '-' else path, sep, sheet=sheet, encoding=encoding, header=not no_header)
 
 def parse_types(
     given: list,  # of texts like zip=category

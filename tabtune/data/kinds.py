@@ -173,7 +173,8 @@ def _order(key):
 
 # %% ../../nbs/data/03_kinds.ipynb #0fe3f8da
 def _is_no_level(key): return key.strip() in ('', '?')
-def _folded(key): return ' '.join((key if key.isascii() else unicodedata.normalize('NFC', key)).split()).casefold()
+_INVISIBLE = dict.fromkeys(map(ord, '\u200b\u200c\u200d\u2060\ufeff\xad'))
+def _folded(key): return ' '.join((key if key.isascii() else unicodedata.normalize('NFC', key.translate(_INVISIBLE))).split()).casefold()
 
 def same_levels(
     keys: list,  # distinct texts

@@ -28,6 +28,7 @@ _PLAIN_SIGNS = {ord(c): p for p, signs in (
                                            ('', '\u200b\u200e\u200f\u202a\u202c\ufeff')) for c in signs}
 _PLAIN_SIGNS = {c: chr(c - 0xfee0) for c in range(0xff01, 0xff5f)} | {0xffe5: '¥', 0xffe1: '£', 0xffe0: '¢'} | _PLAIN_SIGNS
 _WRAPPED = re.compile(r"""=?"([^"]*)"|'([^']*)'?|\[([^\[\],]*)\]""")
+_UNDERSCORES = re.compile(r'(?<![\w.,])\d{1,3}(?:_\d{3})+(?![\w])')
 _BEHIND = re.compile(r'\s*(?:[*†‡§]+|\[\w{1,3}\]|\((?:est|approx|prelim|prov|[a-z])\.?\)|/-)$', re.I)
 
 def plain_text(
@@ -35,6 +36,7 @@ def plain_text(
 ) -> str:
     "A text with plain signs, without quotation marks around it or a footnote behind it."
     key = (key if key.isascii() and '`' not in key else key.translate(_PLAIN_SIGNS)).strip()
+    if '_' in key: key = _UNDERSCORES.sub(lambda m: m[0].replace('_', ''), key)
     if key[:1] in ('"', "'", '=', '[') and (m := _WRAPPED.fullmatch(key)): key = next(g for g in m.groups() if g is not None).strip()
     return _BEHIND.sub('', key) if key[-1:] in ('*', '†', '‡', '§', ']', ')', '-') else key
 
@@ -150,12 +152,13 @@ _TWO_WAYS = re.compile(r'[1-9]\d{0,2}[.,]\d{3}')
 
 def digit_values(
     digits: str,  # digits with marks
+    exponent: str = '',  # of a number such as 1.234e5: its only mark is decimal
 ) -> tuple:  # (value if '.' is the decimal mark, value if ',' is, the mark shown to be decimal: '.', ',', '' or '?'); None: no number
     "What digits with marks between them can mean."
     marks = [c for c in digits if c in ".,' "]
     if not marks: return (v := float(digits)), v, ''
     if len(marks) == 1 and marks[0] in '.,':
-        if _TWO_WAYS.fullmatch(digits):
+        if _TWO_WAYS.fullmatch(digits) and not exponent:
             both = float(digits.replace(',', '.')), float(digits.replace(marks[0], ''))
             return (*(both if marks[0] == '.' else both[::-1]), '?')
         return (v := float(digits.replace(',', '.'))), v, marks[0]
@@ -219,7 +222,7 @@ def find_number_format(
     weights = np.ones(len(keys)) if weights is None else np.asarray(weights, dtype=np.float64)
     plain = ~np.isnan(to_numbers(keys))
     parts = [split_number(k) for k in keys] if not plain.all() else []
-    kept = [(p, v, w) for p, w in zip(parts, weights) if p is not None and (v := digit_values(p.digits)) is not None]
+    kept = [(p, v, w) for p, w in zip(parts, weights) if p is not None and (v := digit_values(p.digits, p.exponent)) is not None]
     limits = any(_LIMIT.fullmatch(k.strip()) for k, p in zip(keys, parts) if p is None)
     if not kept or (sum(w for *_, w in kept) <= weights[plain].sum() and not limits): return None
     before, after = Counter(), Counter()
@@ -246,7 +249,7 @@ def read_numbers(
             elif key.strip().casefold() in _INFINITE: out[:, i] = float(key), 0
             continue
         if p.after not in units or (p.before and p.before not in format['before']): continue
-        if (v := digit_values(p.digits)) is None: continue
+        if (v := digit_values(p.digits, p.exponent)) is None: continue
         out[:, i] = p.sign * (v[comma] * float(f'1e{p.exponent or 0}') * units[p.after] + p.more), p.bound
     return np.where(np.isfinite(out[0]) | [k.strip().casefold() in _INFINITE for k in keys], out[0], np.nan), out[1]
 

@@ -37,6 +37,28 @@ def boosted_trees(
     return make(learning_rate=0.05 if n_classes <= 2 else 0.1, max_iter=500, early_stopping=True, n_iter_no_change=15, l2_regularization=1.,
                 validation_fraction=0.1, categorical_features=few if few.any() else None, random_state=seed)
 
+# %% ../../nbs/estimators/00a_blending.ipynb #5a92046c
+MANY_LEVELS = 20
+
+def level_regression(
+    task: str,  # 'classification' or 'regression'
+    categorical: np.ndarray,  # (F,) bool, True for codes of levels
+    effects: np.ndarray,  # (F,) bool, True for what was learnt of levels
+) -> BaseEstimator:  # not fitted
+    "A linear model of the numbers, and of a column for each level."
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
+    parts = [('levels', OneHotEncoder(handle_unknown='ignore'), np.flatnonzero(categorical)), ('numbers', numbers, np.flatnonzero(~categorical & ~effects))]
+    return make_pipeline(ColumnTransformer(parts), LogisticRegression(max_iter=1000) if task == 'classification' else Ridge())
+
+def has_many_levels(x, categorical, effects) -> bool:
+    "Whether a column of many levels tells something about the target."
+    return bool(effects.any() and categorical.any() and np.nanmax(x[:, categorical], initial=-1) >= MANY_LEVELS - 1)
+
 # %% ../../nbs/estimators/00a_blending.ipynb #1e26b679
 def filled_columns(x: np.ndarray) -> np.ndarray:  # (n, F) encoded rows -> positions of columns
     "The columns that hold enough cells for every fold to see some of them."
@@ -44,16 +66,16 @@ def filled_columns(x: np.ndarray) -> np.ndarray:  # (n, F) encoded rows -> posit
 
 # %% ../../nbs/estimators/00a_blending.ipynb #2b1f1d90
 def check_experts(
-    experts,  # 'auto', None, or a list of 'trees' and estimators
+    experts,  # 'auto', None, or a list of 'trees', 'levels' and estimators
     task: str,  # 'classification' or 'regression'
-) -> list:  # 'trees' or estimators; or 'auto'
+) -> list:  # 'trees', 'levels' or estimators; or 'auto'
     "`ConfigError` for anything that can't be an expert for this task."
     if isinstance(experts, str) and experts == 'auto' or experts is None: return experts or []
-    allowed = "'auto', None, or a list of 'trees' and scikit-learn estimators"
+    allowed = "'auto', None, or a list of 'trees', 'levels' and scikit-learn estimators"
     if not isinstance(experts, (list, tuple)): raise ConfigError(f'experts={experts!r} must be {allowed}')
     right, method = (is_classifier, 'predict_proba') if task == 'classification' else (is_regressor, 'predict')
     for e in experts:
-        if isinstance(e, str) and e == 'trees': continue
+        if isinstance(e, str) and e in ('trees', 'levels'): continue
         if isinstance(e, (str, type)) or not hasattr(e, 'fit'): raise ConfigError(f'experts holds {e!r}; allowed are {allowed}')
         if not (right(e) and hasattr(e, method)):
             raise ConfigError(f'the expert {e!r} must be for {task} and have the method {method}: '
@@ -73,17 +95,22 @@ def expert_estimators(
     categorical: np.ndarray,  # (F,) bool
     n_classes: int,
     seed: int,
+    effects: np.ndarray = None,  # (F,) bool, True for what was learnt of levels; None: nothing was
 ) -> dict:  # name -> estimator, not fitted
     "The experts for one table, by name; those without a seed of their own get `seed`, so that they can be fitted again."
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    if isinstance(experts, str): experts = ['trees'] if len(x) >= MIN_TREE_ROWS else []
+    effects = np.zeros(x.shape[1], dtype=bool) if effects is None else effects
+    ours = dict(trees=lambda: boosted_trees(task, x, categorical, n_classes, seed), levels=lambda: level_regression(task, categorical, effects))
+    if isinstance(experts, str):
+        fits = dict(trees=len(x) >= MIN_TREE_ROWS, levels=task == 'classification' and has_many_levels(x, categorical, effects))
+        experts = [name for name in ours if fits[name]]
     out = {}
     for e in experts:
-        name = 'trees' if isinstance(e, str) else type(e).__name__
-        e = boosted_trees(task, x, categorical, n_classes, seed) if isinstance(e, str) else clone(e)
+        name, own = (e, True) if isinstance(e, str) else (type(e).__name__, False)
+        e = ours[e]() if own else clone(e)
         e.set_params(**{k: seed for k, v in e.get_params().items() if k.split('__')[-1] == 'random_state' and v is None})
-        gaps = not reads_gaps(e) and np.isnan(x).any()
+        gaps = not own and not reads_gaps(e) and np.isnan(x).any()
         while name in out: name += "'"
         out[name] = make_pipeline(SimpleImputer(strategy='median', keep_empty_features=True), e) if gaps else e
     return out

@@ -8,12 +8,14 @@ __all__ = ['log', 'default_models', 'main']
 # %% ../../nbs/leaderboard/05_compare.ipynb #f085364e
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from ..core.shapes import ConfigError, InputError
+from ..data.checkup import check_table
 from ..data.command_tables import Answer, choose_task, command_table, parse_types, split_target
 from ..estimators.pipeline import TabularPipeline
 from ..estimators.settings import check_settings
@@ -95,14 +97,18 @@ def main(
     type: list = None,  # NAME=KIND: how to read a column, e.g. --type zip=category; may be repeated
     sep: str = None,  # what separates the columns of a text; default: it is found
     sheet: str = None,  # of an Excel file; default: the first that is not empty
+    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
+    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
     out: str = 'compare',  # name of the files that are written: compare.csv, .html and .png; those of an earlier run are replaced
 ) -> Answer:
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
     out = _output_path(out, data)
-    X, y = split_target(command_table(data, sep, sheet), target)
+    X, y = split_target(command_table(data, sep, sheet, encoding, no_header), target)
     task, y = choose_task(task, y)
-    lb = _leaderboard(X, y, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir, column_types=parse_types(type, X.columns, target))
+    types = parse_types(type, X.columns, target)
+    lb = _leaderboard(X, y, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir, column_types=types)
+    if findings := check_table(X, y, task=task, column_types=types): log.info('what was found in the table:\n%s', findings)
     names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
     for name in names: lb.add_model(name)
     results = lb.run(rank_by or ('accuracy' if task == 'classification' else 'r2'), display=False)
-    return Answer(lb.to_text(), _write(lb, out, f'{Path(data).name}: {target}'))
+    return Answer(lb.to_text(), _write(lb, out, f'{Path(data).name}: {target}') | dict(findings=[asdict(f) for f in findings]))

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 
 from ..core.config import check_keys
 from ..core.shapes import InputError, TabTuneError
-from ..data.checkup import check_table
+from ..data.checkup import check_with_target
 from ..data.encode import check_column_types
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
@@ -67,8 +67,7 @@ class PipelineBuilder(View):
 
 # %% ../../nbs/widgets/08_builder.ipynb #2a8e0ce6
 def _finding_html(finding) -> str:
-    "A finding about a column in two words; nothing where there is none."
-    if finding is None: return ''
+    "A finding about a column in two words."
     return f'<span title="{html.escape(f"{finding.reason}. {finding.code}")}" style="font-size:12px;color:{COLOURS["orange"]}"> ⚠ {html.escape(finding.kind)}</span>'
 
 # %% ../../nbs/widgets/08_builder.ipynb #feecbc60
@@ -80,8 +79,9 @@ def _column_row(self: PipelineBuilder, c):
     box.observe(lambda _: self.changed(), 'value')
     self.column_kinds[c] = kind_menu(self.df[c], self.changed)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
-    about = f'<span style="font-size:12px">{faint(str(d["distinct"]) + " values, " + missing)}</span>' + _finding_html(self.findings.get(str(c)))
-    row = [box, self.column_kinds[c], w.HTML(about, layout=w.Layout(width='150px')), w.HTML(column_svg(self.df[c]))]
+    about = f'<span style="font-size:12px">{faint(str(d["distinct"]) + " values, " + missing)}</span>'
+    text, self.column_notes[c] = w.HTML(about), w.HTML()
+    row = [box, self.column_kinds[c], w.VBox([text, self.column_notes[c]], layout=w.Layout(width='150px')), w.HTML(column_svg(self.df[c]))]
     self.column_rows[c] = w.HBox(row, layout=w.Layout(min_height='30px', align_items='center', overflow='hidden'))
     return self.column_rows[c]
 
@@ -110,7 +110,7 @@ def _make_data_tab(self: PipelineBuilder, target):
     layout = lambda k: w.Layout(margin='0' if k == 'columns' else '0 2px 0 98px')
     self.notes = {k: w.HTML(layout=layout(k)) for k in ('target', 'columns', 'test_size')}
     self._make_target(target)
-    self.column_boxes, self.column_kinds, self.column_rows, self.findings = {}, {}, {}, {f.column: f for f in check_table(self.df.sample(min(len(self.df), 1000), random_state=0))}
+    self.column_boxes, self.column_kinds, self.column_rows, self.column_notes, self.checked = {}, {}, {}, {}, None
     rows = [self._column_row(c) for c in self.df.columns[:_MAX_COLUMNS]]
     if len(self.df.columns) > _MAX_COLUMNS: rows.append(w.HTML(faint(f'and {len(self.df.columns) - _MAX_COLUMNS} more columns, all used')))
     columns = w.VBox(rows, layout=w.Layout(max_height='400px', overflow='hidden auto', flex='1 1 auto'))
@@ -241,6 +241,14 @@ def _show_notes(self: PipelineBuilder, c: FormState, wrong: dict):
     for name, f in self.fields().items(): f.show_note(wrong.get(name), recommended.get(name))
     for name, note in self.notes.items(): note.value = note_html(wrong.get(name, ''), error=True)
 
+# %% ../../nbs/widgets/08_builder.ipynb #7d794572
+@patch
+def _show_findings(self: PipelineBuilder, c: FormState):
+    "What `check_table` finds in the columns, each beside its own; looked for again when the target is another."
+    if self.checked == (c.target, c.task): return
+    found, self.checked = check_with_target(self.df, c.target, c.task), (c.target, c.task)
+    for name, note in self.column_notes.items(): note.value = '<br>'.join(_finding_html(f) for f in found if f.column == str(name))
+
 # %% ../../nbs/widgets/08_builder.ipynb #ebb12ba8
 @patch
 def _update_visibility(self: PipelineBuilder, c: FormState, wrong: dict):
@@ -250,6 +258,7 @@ def _update_visibility(self: PipelineBuilder, c: FormState, wrong: dict):
     self.count.value = f'<b>Predict from</b> {faint(f"{len(c.columns)} of {n} columns")}'
     show = lambda widget, visible: setattr(widget.layout, 'display', None if visible else 'none')
     for name, row in self.column_rows.items(): show(row, name != c.target)
+    self._show_findings(c)
     tunes = c.record().trains
     show(self.no_tuning, not tunes); show(self.tuning_box, tunes); show(self.lora_box, 'peft_config' in c.record().settings)
 

@@ -15,7 +15,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.shapes import InputError, TabTuneError
-from ..data.checkup import check_table
+from ..data.checkup import check_with_target
 from ..data.frames import column_names
 from ..estimators.metrics import classification_metrics, regression_metrics
 from ..estimators.registry import make_model
@@ -92,7 +92,9 @@ class AppForm(PipelineBuilder):
         "The target and its notes; the columns stand in the first step."
         self.notes = {k: w.HTML() for k in ('target', 'columns', 'test_size')}
         self._make_target(target)
-        self.column_boxes, self.column_kinds, self.column_rows, self.findings, self.count, self.data_tab = {}, {}, {}, {}, w.HTML(), self.left
+        self.column_boxes, self.column_kinds, self.column_rows, self.count, self.data_tab = {}, {}, {}, w.HTML(), self.left
+
+    def _show_findings(self, c): pass  # the steps show those of the session
 
     def form_state(self) -> AppState:
         "The present choices."
@@ -202,14 +204,7 @@ def _refuse_while_running(self: AppSession):
 def check(self: AppSession):
     "Look the table over again (`check_table`), with the present target."
     c = self.form.form_state()
-    part = self.df.dropna(subset=[c.target]).sample(frac=1, random_state=0).head(_CHECKED_ROWS)
-    X = part.drop(columns=[c.target])
-    try: self.findings = check_table(X, part[c.target], task=c.task)
-    except (TabTuneError, ValueError):  # the target can't be used: the form says why
-        try: self.findings = check_table(X)
-        except (TabTuneError, ValueError): self.findings = []
-
-_CHECKED_ROWS = 1000
+    self.findings = check_with_target(self.df, c.target, c.task)
 
 @patch
 def change(
