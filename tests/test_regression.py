@@ -188,7 +188,7 @@ def test_the_mean_of_a_skewed_target(rows, kinds):
     scores = pd.DataFrame(scores).T
     assert scores.corrected.min() > -0.02, scores
     gain = scores.corrected - scores['median']
-    assert gain.median() > 0.01 and (gain < -0.01).sum() <= 1 and gain.min() > -0.05, scores  # 300 rows may hold too few of the tail to choose well
+    assert gain.median() > 0.01 and gain.min() > -0.01, scores
     assert scores.corrected.mean() > scores[['median', 'plain']].mean().max(), scores
     assert scores.coverage.mean() == pytest.approx(0.9, abs=0.03), scores
 
