@@ -33,11 +33,11 @@ def test_report_marks_the_best_of_each_column(result):
     top = result.model[result.auc.idxmax()]
     assert f'{result.auc.max():.3f}*' in next(l for l in lines if l.strip().startswith(top))
 
-def test_command_prints_and_draws(few, tmp_path, monkeypatch, capsys):
+def test_command_answers_and_draws(few, tmp_path, monkeypatch):
     from matplotlib.image import imread
     monkeypatch.setattr(demo, 'load_tables', lambda: few)
     path = tmp_path/'new'/'demo.png'
-    demo.main(out=str(path))
-    assert f'wrote {path}' in capsys.readouterr().out
+    answer = demo.main(out=str(path))
+    assert answer.data['file'] == str(path) and 'Mitra' in answer.text
     picture = imread(path)
     assert picture.shape[:2] == (1118, 1430) and picture[..., :3].std() > 0.05

@@ -175,7 +175,7 @@ def test_all_fail(iris):
 def test_why_a_model_will_not_run_is_logged_when_it_is_added(iris, caplog):
     lb = TabularLeaderboard(iris[0], y_train=iris[1])
     with caplog.at_level(logging.INFO, 'tabtune'): lb.add_model('OrionBix').add_model('RandomForest')
-    assert 'pip install' in caplog.messages[0] and 'licence BSD-3-Clause' in caplog.messages[1]
+    assert 'make peers PEERS=Orion' in caplog.messages[0] and 'licence BSD-3-Clause' in caplog.messages[1]
 
 @pytest.mark.parametrize('kind', ['array', 'categorical', 'bool', 'int'])
 def test_tables_and_labels_of_all_kinds(iris, kind):

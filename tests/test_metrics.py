@@ -26,11 +26,14 @@ def test_against_sklearn(classes):
     two = len(classes) == 2
     want = dict(accuracy=skm.accuracy_score(y, h), f1_score=skm.f1_score(y, h, **w), precision=skm.precision_score(y, h, **w), recall=skm.recall_score(y, h, **w),
         mcc=skm.matthews_corrcoef(y, h), log_loss=skm.log_loss(y, p), roc_auc_score=skm.roc_auc_score(y, p[:, 1]) if two else skm.roc_auc_score(y, p, multi_class='ovr'),
+        balanced_accuracy=skm.balanced_accuracy_score(y, h),
         brier_score=skm.brier_score_loss(y, p[:, 1], pos_label=classes[1]) if two else np.mean(((p - (y[:, None] == np.asarray(classes))) ** 2).sum(1)))
     for form in (y, list(y), pd.Series(y), pd.Series(y).astype('category'), pd.Series(y).convert_dtypes()):
         got = classification_metrics(form, p, classes)
+        assert 0 <= got.pop('ece') <= 1  # scikit-learn has none
         assert got == pytest.approx(want, abs=1e-9) and {type(v) for v in got.values()} == {float}
-    assert classification_metrics(y, p.astype(np.float32), np.array(classes)) == pytest.approx(want, abs=1e-4)
+    single = classification_metrics(y, p.astype(np.float32), np.array(classes))
+    assert {k: single[k] for k in want} == pytest.approx(want, abs=1e-4)
 
 def test_zero_probability_is_clipped_as_in_sklearn():
     for dtype in (np.float32, np.float64):

@@ -74,11 +74,13 @@ def fit(
     seed: int = 42,  # of all that is drawn
     sep: str = None,  # what separates the columns of a text; default: it is found
     sheet: str = None,  # of an Excel file; default: the first that is not empty
+    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
+    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
     force: bool = False,  # write over a file that is there
 ) -> Answer:
     "Fit a pipeline to a table, and save it."
     start, path = time.perf_counter(), check_output(out, force, inputs=[data])
-    df = command_table(data, sep, sheet)
+    df = command_table(data, sep, sheet, encoding, no_header)
     X, y = split_target(df, target)
     types = parse_types(type, X.columns, target)
     task, y = choose_task(task, y)
@@ -126,13 +128,15 @@ def predict(
     keep: list = None,  # a column of the table to repeat beside its prediction; may be repeated
     sep: str = None,  # what separates the columns of a text; default: it is found
     sheet: str = None,  # of an Excel file; default: the first that is not empty
+    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
+    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
     force: bool = False,  # write over a file that is there
 ) -> Answer:
     "Predict the rows of a table with a saved pipeline. Texts that a spreadsheet would take for a formula get an apostrophe in CSV and Excel files."
     if not 0 < coverage < 1: raise ConfigError(f'--coverage {coverage} must lie between 0 and 1')
     path = None if out == '-' else check_output(out, force, WRITERS, inputs=[model, data])
     pipe = open_model(model)
-    table = predictions(pipe, command_table(data, sep, sheet), coverage, keep)
+    table = predictions(pipe, command_table(data, sep, sheet, encoding, no_header), coverage, keep)
     if path is None: return Answer(without_formulas(table).to_csv(index=False, lineterminator='\n').rstrip('\n'), table.to_dict('records'))
     write_table(table, path)
     return Answer('', dict(file=str(path), rows=len(table), columns=list(table)))
@@ -155,9 +159,11 @@ def evaluate(
     target: str = None,  # the column with the true values; default: the one that the model does not predict from
     sep: str = None,  # what separates the columns of a text; default: it is found
     sheet: str = None,  # of an Excel file; default: the first that is not empty
+    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
+    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
 ) -> Answer:
     "Scores of a saved pipeline on rows whose true values are known."
-    pipe, df = open_model(model), command_table(data, sep, sheet)
+    pipe, df = open_model(model), command_table(data, sep, sheet, encoding, no_header)
     X, y = split_target(df, _target_of(pipe, df, target), 'the column with the true values (tabtune predict does without)')
     if is_regressor(pipe): y = target_numbers(y)
     scores = {k: float(v) for k, v in pipe.evaluate(X, y).items()}
@@ -174,9 +180,11 @@ def recommend(
     device: str = 'auto',  # auto, cpu, cuda or mps
     sep: str = None,  # what separates the columns of a text; default: it is found
     sheet: str = None,  # of an Excel file; default: the first that is not empty
+    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
+    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
 ) -> Answer:
     "Settings for tuning on this table and this machine, each with its reason."
-    X, y = split_target(command_table(data, sep, sheet), target)
+    X, y = split_target(command_table(data, sep, sheet, encoding, no_header), target)
     task, y = choose_task(task, y)
     r = recommend_settings(X, y, device, strategy, goal, task)
     reasons = [dict(setting=k, value=v, reason=why) for k, v, why in r.reasons]

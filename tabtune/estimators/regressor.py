@@ -9,7 +9,6 @@ __all__ = ['MitraRegressor']
 import math
 import warnings
 from functools import partial
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -141,8 +140,8 @@ def set_support(self: MitraRegressor, model, *, y_support, blend='fit', **suppor
     self.__dict__.pop('calibration_', None)
     self.fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
     if self.blend_ is not None and not isinstance(blend, str):
-        pits, *choice = blend['calibration']
-        self.calibration_ = _Calibration(np.asarray(pits), MeanChoice(*choice))
+        pits, *shares = blend['calibration']
+        self.calibration_ = _Calibration(np.asarray(pits), MeanShares.read(shares))
     return self
 
 @patch
@@ -265,9 +264,8 @@ def _keep_held_out(self: MitraRegressor, held, own, answers):
 def blend_state(self: MitraRegressor):  # plain data, or None
     "What a file keeps of the experts beside Mitra, and of the calibration on held-out rows."
     if self.blend_ is None: return None
-    pits, choice = self.held_out_calibration()
-    return self.blend_.state() | dict(calibration=[pits, *choice])
-
+    pits, shares = self.held_out_calibration()
+    return self.blend_.state() | dict(calibration=[pits, *shares])
 
 # %% ../../nbs/estimators/03_regressor.ipynb #40af93d1
 _N_FOLDS = 5
@@ -297,7 +295,7 @@ def _heavy_tailed(self: MitraRegressor) -> bool:
     return bool(np.abs(self.y_support_ - self.scale_.centre.item()).max() > _FAR * self.scale_.width.item())
 
 # %% ../../nbs/estimators/03_regressor.ipynb #1e76cc45
-TAIL = 0.01  # share of the support's targets beyond the limits of the cautious mean, on each side
+def tail_share(n: int) -> float: return min(0.1, 0.01 + 4 / n)  # share of n targets beyond the limits of the cautious mean, on each side
 
 def mean_candidates(
     members: list,  # of `PredictiveDistribution`, for the same Q queries
@@ -305,54 +303,61 @@ def mean_candidates(
     scale,  # their `TargetScale`
 ) -> dict:  # name -> (Q,)
     "Point predictions that trust the tails of the distributions more or less."
-    whole, median = mixed_mean(members), mixed_quantile(members, 0.5, scale)
-    low, high = np.quantile(y, [TAIL, 1 - TAIL])
-    cautious, wide = (np.median([whole, mixed_mean(members, limits), median], 0) for limits in ((low, high), (y.min(), y.max())))
-    return dict(cautious=cautious, wide=wide, median=median, constant=np.full(len(median), y.clip(low, high).mean()))
+    whole, median, share = mixed_mean(members), mixed_quantile(members, 0.5, scale), tail_share(len(y))
+    cut = lambda share: np.median([whole, mixed_mean(members, tuple(np.quantile(y, [share, 1 - share]))), median], 0)
+    constant = y.clip(*np.quantile(y, [0.01, 0.99])).mean()
+    return dict(cautious=cut(share), wide=cut(share / 2), median=median, constant=np.full(len(median), constant))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #9aa07418
-SHARES = (0.25, 0.5, 0.75, 1.)
-STANDARD_ERRORS = dict(wide=1.5, median=1., constant=1.)  # that a saving must exceed: more of them for trust in the tails
+STEPS = dict(wide=(0.25, 0.5, 0.75, 1.), median=(0.25, 0.5, 0.75, 1.), constant=(0.25, 0.5))  # shares of the distance to each candidate
 
-class MeanChoice(NamedTuple):
-    "The mean of a heavy-tailed target: the cautious mean, moved by a share of its distance from a candidate."
-    candidate: str = 'cautious'
-    share: float = 0.
+class MeanShares(NamedTuple):
+    "The mean of a heavy-tailed target: the cautious mean, moved by a share of its distance from each candidate."
+    wide: float = 0.
+    median: float = 0.
+    constant: float = 0.
+
+    @classmethod
+    def read(cls, saved):  # list of shares; as files had it once: a candidate and its share
+        "The shares that a file holds."
+        return cls(*saved) if len(saved) == len(STEPS) else cls(**{k: v for k, v in [saved] if k in STEPS})
 
     def of(self, candidates: dict) -> np.ndarray:  # (Q,)
         "The mean of each query, from `mean_candidates`."
-        return candidates['cautious'] + self.share * (candidates[self.candidate] - candidates['cautious'])
+        start = candidates['cautious']
+        return start + sum(share * (candidates[name] - start) for name, share in zip(self._fields, self))
 
-def choose_mean(
+def mean_shares(
     y: np.ndarray,  # (m,) true targets of held-out rows
     candidates: dict,  # their `mean_candidates`
-) -> MeanChoice:
-    "The choice that surely saves most squared error: its mean less its standard errors."
+) -> MeanShares:
+    "The average of all steps, weighted by how surely they save squared error."
     unit = np.abs(y).max() or 1.  # squares of very large or small targets are no numbers any more
     error = (y - candidates['cautious']) / unit
-    def surely_saved(choice):
-        step = (choice.of(candidates) - candidates['cautious']) / unit
-        saved = step * (2 * error - step)
-        return saved.mean() - STANDARD_ERRORS[choice.candidate] * saved.std(ddof=1) / math.sqrt(len(saved))
-    savings = {MeanChoice(): 0.} | {choice: surely_saved(choice) for choice in map(MeanChoice, *zip(*product(STANDARD_ERRORS, SHARES)))}
-    return max(savings, key=savings.get)
+    steps = [(name, share) for name, shares in STEPS.items() for share in shares]
+    moves = np.stack([share * (candidates[name] - candidates['cautious']) for name, share in steps]) / unit
+    saved = moves * (2 * error - moves)
+    standard_error = saved.std(1, ddof=1) / math.sqrt(len(y))
+    weights = np.exp(2 * np.clip((saved.mean(1) - 1.5 * standard_error) / max(standard_error.max(), 1e-300), -30, 30))
+    total = 1 + weights.sum()
+    return MeanShares(*(float(sum(w * share for w, (of, share) in zip(weights, steps) if of == name) / total) for name in STEPS))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #c303e626
 class _Calibration(NamedTuple):
     "What the held-out rows of a support say about the predicted distributions."
     pits: np.ndarray  # (m,) PIT values, 0..1; none for tables too small to measure anything
-    mean: MeanChoice  # for heavy-tailed targets
+    mean: MeanShares  # for heavy-tailed targets
 
 @patch
 def held_out_calibration(self: MitraRegressor) -> _Calibration:
     "Predict the held-out rows and compare, once."
     if 'calibration_' in self.__dict__: return self.calibration_
-    y, found, choice = self.y_support_, self._held_out(), MeanChoice()
+    y, found, shares = self.y_support_, self._held_out(), MeanShares()
     pits = [mixed_cdf(members, y[held]) for held, members in found]
     if found and self._heavy_tailed():
         parts = [mean_candidates(members, y, self.scale_) for _, members in found]
-        choice = choose_mean(np.concatenate([y[held] for held, _ in found]), {k: np.concatenate([p[k] for p in parts]) for k in parts[0]})
-    self.calibration_ = _Calibration(np.concatenate([np.zeros(0), *pits]), choice)
+        shares = mean_shares(np.concatenate([y[held] for held, _ in found]), {k: np.concatenate([p[k] for p in parts]) for k in parts[0]})
+    self.calibration_ = _Calibration(np.concatenate([np.zeros(0), *pits]), shares)
     return self.calibration_
 
 @patch
