@@ -92,8 +92,8 @@ def test_a_new_model_is_registered_in_one_place(toy, tmp_path, capsys):
 
     assert 'Frequencies' in default_models()
     X.assign(kind=y).to_csv(tmp_path/'t.csv', index=False)
-    main(str(tmp_path/'t.csv'), target='kind', models='Frequencies,KNeighbors', out=str(tmp_path/'o'))
-    assert 'Frequencies' in capsys.readouterr().out and 'Frequencies' in (tmp_path/'o.html').read_text()
+    answer = main(str(tmp_path/'t.csv'), target='kind', models='Frequencies,KNeighbors', out=str(tmp_path/'o'))
+    assert 'Frequencies' in answer.text and 'Frequencies' in (tmp_path/'o.html').read_text()
 
 def test_a_toy_too_large_a_table_is_a_row_with_the_reason(toy):
     X, y = pd.DataFrame(np.zeros((8, 11))), ['a', 'b'] * 4
