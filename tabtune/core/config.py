@@ -367,6 +367,6 @@ def tuning_config(
 ) -> TuningConfig:  # checked
     "Check `tuning_params` and fill in defaults."
     if isinstance(params, TuningConfig): return params
-    params = our_names('tuning_params', params)
+    if params: params = our_names('tuning_params', params)
     check_keys(params, TUNING_KEYS, 'tuning_params')
     return TuningConfig(**defaults | dict(params or {}))

@@ -381,11 +381,11 @@ def quick_findings(
     decided=(),  # columns (or positions) whose kind the user has chosen: what they look like is no news
 ) -> list:
     "The serious findings about columns that are in use, at next to no cost."
-    n, names, chosen, used, out = len(df), [c.name for c in encoder.columns_], {str(c) for c in decided}, {*encoder.sources_}, []
+    n, names, chosen, used, out = len(df), [c.name for c in encoder.columns_], {str(c) for c in decided}, {*(sources := encoder.sources_)}, []
     one_each = is_classes and 2 * len(np.unique(y)) > len(y)  # labels that are nearly unique are in order of anything
-    if len(x) == n and len(encoder.sources_) == x.shape[1] and not one_each:
+    if len(x) == n and len(sources) == x.shape[1] and not one_each:
         rows = slice(None) if n <= 2000 else np.sort(np.random.default_rng(0).choice(n, 2000, replace=False))
-        told = dict.fromkeys(names[i] for i in encoder.sources_[_sorted_tells(x[rows], y[rows], is_classes)])
+        told = dict.fromkeys(names[i] for i in sources[_sorted_tells(x[rows], y[rows], is_classes)])
         out += [_giveaway(name, 'sorted by it, the rows are sorted by the target') for name in told]
     for i, c in enumerate(encoder.columns_):
         s = df.iloc[:, i]
