@@ -293,7 +293,6 @@ def decode(self: TableEncoder,
     z: np.ndarray,  # (n, n_outputs) as `transform` gave it
 ) -> pd.DataFrame:
     "The cells of encoded rows."
-    first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
     return pd.DataFrame({c.name: c.decode(z[:, i]) for c, i in zip(self.columns_, first)})
 
 # %% ../../nbs/data/04_encode.ipynb #33460f28
@@ -304,9 +303,9 @@ def _learn_effects(self: TableEncoder,
     task: str,  # 'classification' or 'regression'
 ) -> np.ndarray:  # the same with an output beside the code of each column whose levels tell something
     "Learn what levels say about the target, and add it to the training rows, cross-fitted."
-    first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
     at = [i for i, c in enumerate(self.columns_) if isinstance(c, CategoryColumn) and c.missing < 1]
     if not at: return z
+    first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
     sizes = [len(self.columns_[i].levels) for i in at]
     found = level_effects(z[:, ~self.categorical_mask_], z[:, first[at]], sizes, np.asarray(y), task)
     places, more = [], []

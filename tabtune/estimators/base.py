@@ -386,7 +386,8 @@ def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator;
     at = self.selected_columns_[filled_columns(self.x_support_[:, self.selected_columns_])]
     x = self.x_support_[:, at]
     if len(experts) == 0 or len(at) == 0 or not self._can_blend(): return {}, x, at
-    codes, sources = self.encoder_.categorical_mask_[at], self.encoder_.sources_[at]
+    codes = self.encoder_.categorical_mask_[at]
+    sources = self.encoder_.sources_[at] if codes.any() else np.full(len(at), -1)
     effects = ~codes & (sources >= 0) & np.isin(sources, sources[codes])  # what was learnt of levels stands beside their code
     return expert_estimators(experts, self.task, x, codes, self.n_codes_, self.seed_, effects), x, at
 

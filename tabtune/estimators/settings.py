@@ -51,7 +51,8 @@ def _tuning_params(pipe):  # -> dict or `TuningConfig`
     "The `tuning_params` that were given, and the `finetune_mode`, if they are silent about it."
     params = pipe.tuning_params
     if params is None or isinstance(params, str) and params == 'auto': params = {}
-    if not isinstance(params := our_names('tuning_params', params) if params else {}, Mapping): return params
+    if params: params = our_names('tuning_params', params)
+    if not isinstance(params, Mapping): return params
     mode = {} if pipe.finetune_mode == 'meta-learning' else {'finetune_mode': pipe.finetune_mode}
     return mode | {k: v for k, v in params.items() if k != 'dropout'}
 
