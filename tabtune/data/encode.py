@@ -293,6 +293,7 @@ def decode(self: TableEncoder,
     z: np.ndarray,  # (n, n_outputs) as `transform` gave it
 ) -> pd.DataFrame:
     "The cells of encoded rows."
+    first = np.cumsum([0] + [len(c.outputs()) for c in self.columns_])
     return pd.DataFrame({c.name: c.decode(z[:, i]) for c, i in zip(self.columns_, first)})
 
 # %% ../../nbs/data/04_encode.ipynb #33460f28
