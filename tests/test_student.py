@@ -69,7 +69,7 @@ def test_files_that_are_no_students_are_refused(made, tmp_path):
     (tmp_path/'other').write_bytes(skops.io.dumps(dict(a=1)))
     for name, message in dict(pickle='no student', evil='could run code', other='no student').items():
         with pytest.raises(CheckpointError, match=message): Student.load(tmp_path/name)
-    with pytest.raises(CheckpointError, match='no student'): Student.load(pipes['two'].save(tmp_path/'p.tabtune'))
+    with pytest.raises(CheckpointError, match='a pipeline, not a student'): Student.load(pipes['two'].save(tmp_path/'p.tabtune'))
 
 def test_the_report_tells_what_is_lost(made):
     report = made[3]['mlp_two'].report

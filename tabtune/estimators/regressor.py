@@ -22,8 +22,9 @@ from ..core.config import check_choice, check_range
 from ..core.shapes import ConfigError, InputError
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
-from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member, by_partition, is_dask,
-                                     refuse_fit_params, seed_from)
+from ..data.content import content_order
+from .base import (ENCODE_ROWS, MAX_CALIBRATION_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
+                                     by_partition, is_dask, refuse_fit_params, seed_from)
 from .blending import blend_numbers
 from ..training.episodes import target_groups
 
@@ -273,8 +274,8 @@ _N_FOLDS = 5
 @patch
 def _folds(self: MitraRegressor) -> list:  # of pairs of row positions: held out, support
     "Rows to hold out, and the rows to predict them from."
-    rows = self._calibration_rows()
-    parts = np.array_split(rows, _N_FOLDS)
+    rows = content_order(self.x_support_, self.y_support_, self.seed_, 3)[:MAX_CALIBRATION_ROWS]
+    parts = np.array_split(rows, _N_FOLDS)  # the same for the same rows in another order
     return [(np.sort(p), np.setdiff1d(rows, p)) for p in parts[:math.ceil(MAX_HELD_OUT / len(parts[0]))]]
 
 @patch
