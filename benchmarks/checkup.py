@@ -6,7 +6,6 @@
 """
 import argparse, warnings
 
-import numpy as np
 import pandas as pd
 from tabtune import check_table
 

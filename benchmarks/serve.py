@@ -11,7 +11,7 @@ or not, so that a slow server shows as waiting time and not as a lower rate. Eve
  2. `student`: the distilled student, all requests; memory of the workers before, at half, and at the end
  3. a worker is killed amid requests at the student's rate: which requests are lost, and how long until the next answer
 """
-import argparse, asyncio, json, os, platform, signal, socket, subprocess, sys, tempfile, time
+import argparse, asyncio, json, os, platform, signal, socket, sys, tempfile, time
 from importlib.resources import files
 from pathlib import Path
 

@@ -1,7 +1,6 @@
 "Names of the field's public toolkit are understood, and told once; nbs/core/00a_also_called.ipynb has the table."
 import subprocess, sys
 
-import pytest
 
 import tabtune
 from tabtune.core.also_called import ALSO_CALLED

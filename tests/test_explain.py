@@ -3,7 +3,6 @@ import importlib.util
 import itertools
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd

@@ -1,8 +1,7 @@
 "TabularPipeline takes every model that the registry knows: the same calls, or a sentence that says what is not there."
-import sys, warnings
+import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris

@@ -4,7 +4,6 @@ import os, subprocess, sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 from sklearn.datasets import load_iris

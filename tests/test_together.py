@@ -1,7 +1,6 @@
 "What users meet when they go from one part of TabTune to another: other models, students, the command line, the app."
 import logging
 
-import ipywidgets as w
 import numpy as np
 import pandas as pd
 import pytest

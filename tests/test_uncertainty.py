@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune import MitraClassifier, MitraRegressor, TabularPipeline
+from tabtune import MitraClassifier, TabularPipeline
 from tabtune.core.shapes import ConfigError, InputError
 from tabtune.estimators.uncertainty import abstain_above, set_thresholds
 

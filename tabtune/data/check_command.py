@@ -8,25 +8,25 @@ __all__ = ['main']
 # %% ../../nbs/data/13_check_command.ipynb #9eda39aa
 from dataclasses import asdict
 
+from fastcore.meta import delegates
+
 from .checkup import check_table
 from .command_tables import Answer, command_table, parse_types, split_target
 
 # %% ../../nbs/data/13_check_command.ipynb #8bd12254
+@delegates(command_table)
 def main(
     data: str,  # the table: a file, or - for standard input
     target: str = None,  # the column to predict; default: only the columns are checked
     test: str = None,  # a file with the rows that will be predicted
     task: str = None,  # classification or regression; default: as the target looks
     type: list = None,  # NAME=KIND: how to read a column, e.g. --type zip=category; may be repeated
-    sep: str = None,  # what separates the columns of a text; default: it is found
-    sheet: str = None,  # of an Excel file; default: the first that is not empty
-    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
-    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
+    **kwargs,
 ) -> Answer:
     "Look over a table before a run: what was found, what TabTune does by itself, and what does otherwise."
-    df = command_table(data, sep, sheet, encoding, no_header)
+    df = command_table(data, **kwargs)
     X, y = (df, None) if target is None else split_target(df, target)
     types = parse_types(type, X.columns, target)
-    found = check_table(X, y, X_test=None if test is None else command_table(test, sep, sheet, encoding, no_header), task=task, column_types=types)
+    found = check_table(X, y, X_test=None if test is None else command_table(test, **kwargs), task=task, column_types=types)
     text = f'{len(X)} rows, {X.shape[1]} columns: {len(found) or "no"} finding{"s" if len(found) != 1 else ""}'
     return Answer(f'{text}\n{found}' if found else text, dict(rows=len(X), columns=list(map(str, X)), findings=[asdict(f) for f in found]))

@@ -11,7 +11,6 @@ import copy
 import re
 import unicodedata
 import warnings
-from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -263,9 +262,9 @@ def _same_key(s, z):
 
 def duplicate_findings(df, x, encoder) -> list:
     "Columns that say the same as an earlier one."
-    seen, names, out = {}, column_names(df), []
-    for i in np.unique(encoder.sources_):
-        z = x[:, encoder.sources_ == i]
+    seen, names, sources, out = {}, column_names(df), encoder.sources_, []
+    for i in np.unique(sources):
+        z = x[:, sources == i]
         if np.isnan(z).all(0).any() or (key := _same_key(df.iloc[:, i], z)) is None: continue
         if key in seen:
             out.append(TableFinding(names[i], 'duplicate column', f'says the same as {names[seen[key]]!r}', 'keeps both', _drop(names[i])))
@@ -303,8 +302,9 @@ def split_findings(df, test, encoder) -> list:
                                 'predicts them like any other; scores come out too good',
                                 'X_test = X_test[~X_test.astype(str).agg(tuple, axis=1).isin(X.astype(str).agg(tuple, axis=1))]'))
     with warnings.catch_warnings(action='ignore'): x, z = encoder.transform(df), encoder.transform(test)
+    sources = encoder.sources_
     for i, c in enumerate(encoder.columns_):
-        at = np.flatnonzero(encoder.sources_ == i)
+        at = np.flatnonzero(sources == i)
         d, lost = max(_drift(x[:, k], z[:, k], x.shape[1]) for k in at), np.isnan(z[:, at]).all(1).mean() - np.isnan(x[:, at]).all(1).mean()
         if d:
             out.append(TableFinding(c.name, 'drift', f'training and test rows differ: a Kolmogorov-Smirnov distance of {d:.2f}',

@@ -31,10 +31,10 @@ log = logging.getLogger('tabtune')
 # %% ../../nbs/data/11a_command_tables.ipynb #ccae4694
 def command_table(
     path: str,  # a file, or - for standard input
-    sep: str = None,  # between the columns of a text; None: it is found
-    sheet: str = None,  # of an Excel file
-    encoding: str = None,  # of a text; None: it is found
-    no_header: bool = False,  # the first line holds cells, not names
+    sep: str = None,  # what separates the columns of a text; default: it is found
+    sheet: str = None,  # of an Excel file; default: the first that is not empty
+    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
+    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
 ) -> pd.DataFrame:
     "The table that a command reads."
     sep = {'\\t': '\t', 'tab': '\t'}.get(sep, sep)

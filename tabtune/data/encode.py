@@ -331,8 +331,9 @@ def fit_rows(self: TableEncoder,
     self._fit(df, None if task is None else target_numbers(y))
     scores = self._learn_scores(df, y) if task is not None else {}
     z = self._encode(df, list(range(df.shape[1])), [])
+    sources = self.sources_ if scores else None
     for i, score in scores.items():
-        if score.shape[1]: z[:, np.flatnonzero(self.sources_ == i)[-score.shape[1]:]] = score
+        if score.shape[1]: z[:, np.flatnonzero(sources == i)[-score.shape[1]:]] = score
     return (z if task is None else self._learn_effects(z, y, task)), y
 
 # %% ../../nbs/data/04_encode.ipynb #954f8e5e

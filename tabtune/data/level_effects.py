@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/data/03a_level_effects.ipynb #d5244d31
 import numpy as np
-import pandas as pd
 from scipy.special import ndtri
 
 from .content import N_PARTS, content_parts

@@ -12,6 +12,7 @@ import time
 import zipfile
 
 import pandas as pd
+from fastcore.meta import delegates
 from sklearn.base import is_regressor
 
 from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, did_you_mean, settings_table
@@ -59,6 +60,7 @@ def _pipeline(task, tune, strategy, model, weights, device, seed, types, setting
                            options('model_params', seed=None if seed == 42 else seed, pretrained=weights), column_types=types)
 
 # %% ../../nbs/estimators/20_commands.ipynb #e04b4fc8
+@delegates(command_table)
 def fit(
     data: str,  # the table: a file, or - for standard input
     target: str = None,  # the column to predict
@@ -72,15 +74,12 @@ def fit(
     weights: str = None,  # a bundled name, a folder or a hub name; default: the bundled weights for the task
     device: str = 'auto',  # auto, cpu, cuda or mps
     seed: int = 42,  # of all that is drawn
-    sep: str = None,  # what separates the columns of a text; default: it is found
-    sheet: str = None,  # of an Excel file; default: the first that is not empty
-    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
-    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
     force: bool = False,  # write over a file that is there
+    **kwargs,
 ) -> Answer:
     "Fit a pipeline to a table, and save it."
     start, path = time.perf_counter(), check_output(out, force, inputs=[data])
-    df = command_table(data, sep, sheet, encoding, no_header)
+    df = command_table(data, **kwargs)
     X, y = split_target(df, target)
     types = parse_types(type, X.columns, target)
     task, y = choose_task(task, y)
@@ -120,23 +119,21 @@ def predictions(
     return out.assign(prediction=pipe.classes_[p.argmax(1)], **{f'probability_{c}': p[:, k] for k, c in enumerate(pipe.classes_)})
 
 # %% ../../nbs/estimators/20_commands.ipynb #75be1add
+@delegates(command_table)
 def predict(
     model: str,  # a file that `tabtune fit` or `TabularPipeline.save` wrote
     data: str,  # the rows to predict: a file, or - for standard input
     out: str = '-',  # a .csv, .tsv, .json, .jsonl, .parquet or .xlsx file; default: CSV on standard output
     coverage: float = 0.9,  # share of rows whose true number shall lie between lower and upper
     keep: list = None,  # a column of the table to repeat beside its prediction; may be repeated
-    sep: str = None,  # what separates the columns of a text; default: it is found
-    sheet: str = None,  # of an Excel file; default: the first that is not empty
-    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
-    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
     force: bool = False,  # write over a file that is there
+    **kwargs,
 ) -> Answer:
     "Predict the rows of a table with a saved pipeline. Texts that a spreadsheet would take for a formula get an apostrophe in CSV and Excel files."
     if not 0 < coverage < 1: raise ConfigError(f'--coverage {coverage} must lie between 0 and 1')
     path = None if out == '-' else check_output(out, force, WRITERS, inputs=[model, data])
     pipe = open_model(model)
-    table = predictions(pipe, command_table(data, sep, sheet, encoding, no_header), coverage, keep)
+    table = predictions(pipe, command_table(data, **kwargs), coverage, keep)
     if path is None: return Answer(without_formulas(table).to_csv(index=False, lineterminator='\n').rstrip('\n'), table.to_dict('records'))
     write_table(table, path)
     return Answer('', dict(file=str(path), rows=len(table), columns=list(table)))
@@ -153,17 +150,15 @@ def _target_of(pipe, df, target) -> str:
     return others[0]
 
 # %% ../../nbs/estimators/20_commands.ipynb #ca0561d4
+@delegates(command_table)
 def evaluate(
     model: str,  # a file that `tabtune fit` or `TabularPipeline.save` wrote
     data: str,  # rows with their true values: a file, or - for standard input
     target: str = None,  # the column with the true values; default: the one that the model does not predict from
-    sep: str = None,  # what separates the columns of a text; default: it is found
-    sheet: str = None,  # of an Excel file; default: the first that is not empty
-    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
-    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
+    **kwargs,
 ) -> Answer:
     "Scores of a saved pipeline on rows whose true values are known."
-    pipe, df = open_model(model), command_table(data, sep, sheet, encoding, no_header)
+    pipe, df = open_model(model), command_table(data, **kwargs)
     X, y = split_target(df, _target_of(pipe, df, target), 'the column with the true values (tabtune predict does without)')
     if is_regressor(pipe): y = target_numbers(y)
     scores = {k: float(v) for k, v in pipe.evaluate(X, y).items()}
@@ -171,6 +166,7 @@ def evaluate(
     return Answer('\n'.join(f'{k:<{width}}  {v:.4g}' for k, v in scores.items()), dict(rows=len(X), scores=scores))
 
 # %% ../../nbs/estimators/20_commands.ipynb #0e209f43
+@delegates(command_table)
 def recommend(
     data: str,  # the table: a file, or - for standard input
     target: str = None,  # the column to predict
@@ -178,13 +174,10 @@ def recommend(
     strategy: str = DEFAULT_STRATEGY,  # how to tune: base-ft (all weights), peft (LoRA), ...
     goal: str = 'balanced',  # accuracy, memory or speed
     device: str = 'auto',  # auto, cpu, cuda or mps
-    sep: str = None,  # what separates the columns of a text; default: it is found
-    sheet: str = None,  # of an Excel file; default: the first that is not empty
-    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
-    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
+    **kwargs,
 ) -> Answer:
     "Settings for tuning on this table and this machine, each with its reason."
-    X, y = split_target(command_table(data, sep, sheet, encoding, no_header), target)
+    X, y = split_target(command_table(data, **kwargs), target)
     task, y = choose_task(task, y)
     r = recommend_settings(X, y, device, strategy, goal, task)
     reasons = [dict(setting=k, value=v, reason=why) for k, v, why in r.reasons]

@@ -72,13 +72,18 @@ def baseline(
 
 # %% ../../nbs/estimators/04c_diagnostics.ipynb #25fce61c
 @patch
+def _refuse_classes(self: DiagnosticsMixin):
+    "Residuals are differences of numbers."
+    if self.task_type != 'regression': raise InputError('residuals are for a regression; for classes plot(X, y, kind="confusion") shows what is confused')
+
+@patch
 def get_residuals(
     self: DiagnosticsMixin,
     X,  # table
     y,  # its true numbers
 ) -> np.ndarray:  # n_rows
     "True minus predicted numbers."
-    if self.task_type != 'regression': raise InputError('residuals are for a regression; for classes plot(X, y, kind="confusion") shows what is confused')
+    self._refuse_classes()
     check_rows(X, y)
     return check_target(y) - self.predict(X)
 
@@ -103,7 +108,7 @@ def plot_residuals(
     save_path=None,  # a picture to write, or None
 ):  # Axes
     "True minus predicted values against predicted values: `plot(X, y, 'residuals')`."
-    if self.task_type != 'regression': raise InputError('residuals are for a regression; for classes plot(X, y, kind="confusion") shows what is confused')
+    self._refuse_classes()
     ax = self.plot(X, y, 'residuals', ax=ax)
     if save_path is not None: ax.figure.savefig(save_path)
     return ax

@@ -10,7 +10,6 @@ import copy
 import time
 
 import numpy as np
-import pandas as pd
 from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range

@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/estimators/00e_environments.ipynb #f04088b8
-import errno
 import json
 import logging
 import os

@@ -6,7 +6,6 @@
 __all__ = ['MODEL_KINDS', 'MODELS', 'ModelSpec', 'register_model', 'find_model', 'how_to_install', 'list_models', 'make_model']
 
 # %% ../../nbs/estimators/00f_registry.ipynb #c7e039a4
-import importlib
 import os
 import re
 import sys

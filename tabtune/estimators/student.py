@@ -13,13 +13,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from fastcore.basics import patch
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags
 
-from ..core.config import check_choice
 from ..core.files import write_atomic
 from ..core.shapes import CheckpointError, ConfigError, InputError
 from ..data.frames import check_rows

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+from fastcore.meta import delegates
 from sklearn.model_selection import train_test_split
 
 from ..core.shapes import ConfigError, InputError
@@ -82,6 +83,7 @@ def _write(lb: TabularLeaderboard, out: Path, title: str) -> dict:  # the result
     return dict(results=lb.results_.to_dict('records'), files=files)
 
 # %% ../../nbs/leaderboard/05_compare.ipynb #f8c66ec8
+@delegates(command_table)
 def main(
     data: str,  # the table: a file, or - for standard input
     target: str = None,  # the column to predict
@@ -95,20 +97,17 @@ def main(
     n_jobs: int = 1,  # runs at a time
     results_dir: str = None,  # store each result there; a stopped run continues
     type: list = None,  # NAME=KIND: how to read a column, e.g. --type zip=category; may be repeated
-    sep: str = None,  # what separates the columns of a text; default: it is found
-    sheet: str = None,  # of an Excel file; default: the first that is not empty
-    encoding: str = None,  # of a text, e.g. cp1251 or shift_jis; default: it is found
-    no_header: bool = False,  # the first line holds cells: the columns are called x0, x1, ...
     out: str = 'compare',  # name of the files that are written: compare.csv, .html and .png; those of an earlier run are replaced
+    **kwargs,
 ) -> Answer:
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
     out = _output_path(out, data)
-    X, y = split_target(command_table(data, sep, sheet, encoding, no_header), target)
+    X, y = split_target(command_table(data, **kwargs), target)
     task, y = choose_task(task, y)
     types = parse_types(type, X.columns, target)
     lb = _leaderboard(X, y, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir, column_types=types)
     if findings := check_table(X, y, task=task, column_types=types): log.info('what was found in the table:\n%s', findings)
     names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
     for name in names: lb.add_model(name)
-    results = lb.run(rank_by or ('accuracy' if task == 'classification' else 'r2'), display=False)
+    lb.run(rank_by or ('accuracy' if task == 'classification' else 'r2'), display=False)
     return Answer(lb.to_text(), _write(lb, out, f'{Path(data).name}: {target}') | dict(findings=[asdict(f) for f in findings]))

@@ -13,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,6 @@ from sklearn.model_selection import KFold, StratifiedKFold
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #1eb87470
 from ..core.also_called import our_names
 from ..core.config import check_choice, check_keys, check_range
-from ..core.files import write_atomic
 from ..core.shapes import ConfigError, InputError, TabTuneError
 from ..data.encode import align, check_column_types
 from ..data.frames import as_series, check_rows, check_target, column_names, encode_labels, validate_table
@@ -34,7 +32,7 @@ from .evaluation import (SCORE, Candidate, Job, failed_record, file_stamp, hash_
                                             candidate_estimator, score_names, version_of)
 from .execution import load_record, results_folder, run_jobs, save_record
 from ..estimators.registry import find_model, installed, list_models, model_names, strategies_of, why_not
-from .views import BoardViews
+from .views import BoardViews, written
 from .report import BOARD_PLOTS, html_page, html_table, mean_ranks, plot_board, results_table
 from ..training.strategies import tunes
 
@@ -414,12 +412,7 @@ def to_html(
     classes = '' if self.classes is None else f', {len(self.classes)} classes'
     runs = len(self.jobs) // len(self.candidates)
     about = f'{rows:,} training rows, {columns} columns{classes}; ranked by {metric}; {runs} run(s) of each model'
-    page = html_page(title, about, self.results_, self.figure())
-    if path is not None:
-        path = Path(path).expanduser()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, lambda p: p.write_text(page, encoding='utf-8'))
-    return page
+    return written(html_page(title, about, self.results_, self.figure()), path)
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #e245449d
 @patch

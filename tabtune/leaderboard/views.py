@@ -78,7 +78,7 @@ def summary(self: BoardViews) -> str:
             + (f" Better or faster than all others: {', '.join(front)}." if len(front) > 1 else ''))
 
 # %% ../../nbs/leaderboard/03a_views.ipynb #705c7acf
-def _written(text: str, path) -> str:
+def written(text: str, path) -> str:
     "Write a text, if there is a path, and return it."
     if path is not None:
         path = Path(path).expanduser()
@@ -86,6 +86,7 @@ def _written(text: str, path) -> str:
         write_atomic(path, lambda p: p.write_text(text, encoding='utf-8'))
     return text
 
+# %% ../../nbs/leaderboard/03a_views.ipynb #3b6aa81b
 @patch
 def to_markdown(
     self: BoardViews,
@@ -95,7 +96,7 @@ def to_markdown(
     self._metric()
     t = display_table(self.results_).reset_index()
     line = lambda cells: '| ' + ' | '.join(str(c).replace('|', '\\|').replace('\n', ' ') for c in cells) + ' |'
-    return _written('\n'.join([line(t.columns), line(['---'] * t.shape[1]), *map(line, t.itertuples(index=False))]) + '\n', path)
+    return written('\n'.join([line(t.columns), line(['---'] * t.shape[1]), *map(line, t.itertuples(index=False))]) + '\n', path)
 
 @patch
 def to_csv(
@@ -104,7 +105,7 @@ def to_csv(
 ) -> str:
     "The table as CSV, with all digits."
     self._metric()
-    return _written(self.results_.to_csv(), path)
+    return written(self.results_.to_csv(), path)
 
 @patch
 def to_json(
@@ -114,4 +115,4 @@ def to_json(
     "Task, ranking, the best candidate and all rows as JSON."
     rows = json.loads(self.results_.reset_index().to_json(orient='records'))
     what = dict(task_type=self.task_type, rank_by=self._metric(), best=self.best()['name'] if (self.results_.status == 'ok').any() else None, results=rows)
-    return _written(json.dumps(what, indent=1) + '\n', path)
+    return written(json.dumps(what, indent=1) + '\n', path)

@@ -22,7 +22,7 @@ from fastcore.basics import patch
 
 from ..model.checkpoints import load_checkpoint, save_checkpoint
 from ..core.config import PRESETS, MitraConfig, check_choice, check_range
-from .episodes import SPLITS, PriorEpisodes, split_encoded
+from .episodes import PriorEpisodes, split_encoded
 from ..model.mitra import Mitra, neighbour_init
 from .priors import PRIORS, RandomSource, default_mixture, sample_tables, second_mixture, second_traits
 from ..core.shapes import ConfigError

@@ -14,7 +14,6 @@ from typing import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range
 from ..core.records import check_record

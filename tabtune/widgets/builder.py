@@ -17,12 +17,13 @@ from fastcore.basics import patch
 from ..core.config import check_keys
 from ..core.shapes import InputError, TabTuneError
 from ..data.checkup import check_with_target
+from ..data.command_tables import guess_task
 from ..data.encode import check_column_types
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
 from .elements import COLOURS, TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
 from .form_fields import Field, class_bars, column_svg, describe_column, kind_menu, note_html, value_histogram
-from .form_state import FormState, guess_task, lora_table, model_table, processing_table, record_speed, tuning_table
+from .form_state import FormState, lora_table, model_table, processing_table, record_speed, tuning_table
 from .result_plots import class_results_png, number_results_png
 from .run_control import fit_job
 from .training_view import TrainingDashboard

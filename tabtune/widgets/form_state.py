@@ -60,9 +60,6 @@ def processing_table() -> dict:
     "The settings of `processor_params`."
     return settings_table(ProcessorSettings)
 
-# %% ../../nbs/widgets/02_form_state.ipynb #0ae85fe3
-from tabtune.data.command_tables import guess_task
-
 # %% ../../nbs/widgets/02_form_state.ipynb #6435621d
 @dataclass
 class FormState:

@@ -10,14 +10,13 @@ import html
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 from fastcore.basics import patch
 
 from .choose_step import METRICS
-from .elements import TABLE_STYLE, TEXT_STYLE, faint, format_number, tiles
+from .elements import TABLE_STYLE, faint, format_number, tiles
 from .result_plots import class_results_png, number_results_png
 from .session import AppSession, RunResult
-from .verdict import score_table, verdict_html
+from .verdict import verdict_html
 from .view import View, plain_data, png_data
 from .what_if import ImportanceView, WhatIfView
 

@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/widgets/21_runs.ipynb #be2e2a31
-import hashlib
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ import psutil
 from fastcore.basics import patch
 
 from ..core.files import write_atomic
+from ..leaderboard.evaluation import hash_of, hash_table
 from ..training.callbacks import History
 from .choose_step import METRICS
 from .session import AppSession
@@ -29,9 +29,7 @@ from .view import plain_data
 # %% ../../nbs/widgets/21_runs.ipynb #7da45d6f
 def table_hash(df: pd.DataFrame) -> str:
     "By which a table is known again."
-    try: rows = pd.util.hash_pandas_object(df, index=False)
-    except TypeError: rows = pd.util.hash_pandas_object(df.astype(str), index=False)  # cells that have no hash, such as lists
-    return hashlib.sha256('\0'.join(map(str, df.columns)).encode() + rows.to_numpy().tobytes()).hexdigest()[:16]
+    return hash_of(hash_table(df))
 
 def _versions() -> dict:
     "What the run was made with."

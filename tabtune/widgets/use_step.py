@@ -21,7 +21,7 @@ from ..estimators.pipeline import TabularPipeline
 from .downloads import csv_file, download_link, excel_file, has_excel
 from .elements import button, faint, heat_table, named, scroll_box
 from .form_fields import note_html
-from .open_step import MAX_UPLOAD, folder_files, read_upload
+from .open_step import folder_files, read_upload
 from .session import AppSession
 from .view import View, plain_data
 

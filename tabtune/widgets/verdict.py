@@ -12,7 +12,6 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from ..core.shapes import InputError
 from ..leaderboard.evaluation import LOWER_IS_BETTER
 from .elements import TEXT_STYLE, format_number
 from .choose_step import METRICS

@@ -1,5 +1,5 @@
 "The app as a person sees it: `tabtune app` under Voila, from a file that nobody prepared to a CSV of predictions."
-import io, re, subprocess, sys, urllib.request
+import re, subprocess, sys, urllib.request
 
 import numpy as np
 import pandas as pd
