@@ -47,7 +47,7 @@ class ModelSpec:
     cpu_rows: int = None  # most training rows on a CPU
     columns: int = None  # most columns
     classes: int = None  # most classes
-    license: str = 'BSD-3-Clause'  # of code and weights
+    license: str = ''  # of code and weights; '': that of scikit-learn for its models, not stated for others
     source: str = None  # where the weights come from
     aliases: tuple[str, ...] = ()  # other names that a user may give; the name of the class is one in any case
     python: str = None  # interpreter or folder of the environment that it always runs in; a bare name: that of `make peers`, where `package` is not here
@@ -59,6 +59,7 @@ class ModelSpec:
     def __post_init__(self):
         check_choice('task', self.task, ['classification', 'regression'])
         check_choice('kind', self.kind, MODEL_KINDS)
+        if not self.license: object.__setattr__(self, 'license', 'BSD-3-Clause' if str(self.target).startswith('sklearn.') else 'not stated')
         if self.form is not None: check_choice('form', self.form, list(FORMS))
         if self.kind == 'peer' and not (self.install and self.source and self.weights):
             raise ConfigError(f'{self.name} is a peer: its record must say how to install it (install), where its weights come from (source) '
