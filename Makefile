@@ -40,7 +40,7 @@ test: setup ## house rules, every notebook, then pytest
 	@echo "test: the notebooks (without the cells marked slow or cuda)"
 	@OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(WORKERS) --timing
 	@echo "test: pytest, $(WORKERS) files at a time"
-	@$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 fuzz: setup ## random tables, 500 of them (FUZZ=2000 for more): a prediction or a clear error
 	@echo "fuzz: $(FUZZ) random tables"

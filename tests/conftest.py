@@ -11,6 +11,13 @@ sys.path.insert(0, str(ROOT/'tools'))
 
 def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes minutes')
 
+LONGEST = 'tuning pretrain leaderboard columns wheel dashboard regression trust encode guide explain tables kernel pipeline two_processes long_tables fuzz lora'.split()
+
+def pytest_collection_modifyitems(items):
+    "The longest files first, so that all workers end at about the same time; `make test` keeps this order."
+    place = {f'test_{name}.py': i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
 @pytest.fixture(scope='session')
 def root():
     "The folder of the project."
