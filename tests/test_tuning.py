@@ -265,13 +265,23 @@ def test_tuned_weights_that_were_not_kept_can_be_had(strategy):
     assert type(pipe.tuned_model_) is Mitra and pipe.tuned_model_ is not pipe.model
     assert not hasattr(TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y), 'tuned_model_')
 
+@pytest.mark.parametrize('keep, best', [('better', 0), ('tuned', 4)])
+def test_tuned_weights_are_those_of_a_step_also_where_no_step_was_better(keep, best):
+    x, y = rings(150)
+    run = Tuning(tiny_model(), x, y, QUICK | dict(keep=keep, epochs=1, steps_per_epoch=4, optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0), 'base-ft', 0.0)
+    result = run.run()
+    tuned = result.model if keep == 'tuned' else result.not_kept
+    assert (run.best.improved, run.best.step, result.report['best_step']) == (False, 4, best)
+    assert not all(torch.equal(a, b) for a, b in zip(tuned.parameters(), run.untuned.parameters()))
+    assert ('no step made' in result.report['verdict']) == (keep == 'better')
+
 def test_seconds_are_the_whole_wait_and_its_parts():
     class Slow(Callback):
         def on_validate(self, state): time.sleep(0.1)
     start = time.perf_counter()
     report = pipeline(tuning_params=QUICK | dict(callbacks=[Slow()])).fit(*rings(150)).describe()
     wait = time.perf_counter() - start
-    parts = {k: report[f'seconds_{k}'] for k in ('reading', 'training', 'validation', 'comparison', 'other')}
+    parts = {k: report[f'seconds_{k}'] for k in ('reading', 'preparation', 'training', 'validation', 'comparison', 'other')}
     assert abs(sum(parts.values()) - report['seconds']) < 0.06 and 0.3 <= report['seconds'] <= wait + 0.02 and report['seconds'] > 0.9 * wait - 0.1
 
 def test_early_stopping_reports_itself_only_when_it_stopped_early():
