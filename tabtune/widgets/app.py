@@ -76,7 +76,7 @@ def static(self: App) -> dict:  # mime type -> data
 @patch
 def stop(self: App):
     "Stop what goes on in the background."
-    self.steps['Watch'].stop(); self.steps['Use'].stop()
+    for name in ('Watch', 'Judge', 'Use'): self.steps[name].stop()
 
 def app(
     table=None,  # a DataFrame or a file to begin with; None: it is opened on the page
