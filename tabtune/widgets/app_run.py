@@ -37,6 +37,10 @@ class RunResult:
     rivals: dict = field(default_factory=dict)  # name -> scores on the same rows
     rival_predictions: dict = field(default_factory=dict)  # name -> as `predicted`
     rival_errors: dict = field(default_factory=dict)  # name -> why there is no score
+    importance: pd.Series = None  # of the columns, where it was computed
+    table: dict = None  # name, rows, changes and findings of the table as it was then
+    lines: list = field(default_factory=list)  # the Python that gives this table
+    code: str = ''  # and the Python that fits and judges
 
     @property
     def is_classes(self) -> bool: return self.choices.task == 'classification'
@@ -137,12 +141,15 @@ def _evaluate(self: AppForm, pipe, X_test, y_test):
     run, (X, y), c = self.dashboard.run, self.training, self.started
     pipe.tuning_params = c.arguments().get('tuning_params')  # without the folder in which this run was kept
     r = RunResult(c, pipe, X, y, X_test, y_test, c.splits(X, y) if c.folds else None)
-    if r.splits: r.predicted, r.intervals = self.session.predict_by(mitra_candidate(c), r, run.enter, lambda: run.abandoned)
+    s = self.session
+    r.table = dict(name=s.name, rows=len(s.df), changes=list(s.changes), findings=[str(f) for f in s.findings])
+    r.lines, r.code = list(s.lines), c.code(s.df)
+    if r.splits: r.predicted, r.intervals = s.predict_by(mitra_candidate(c), r, run.enter, lambda: run.abandoned)
     else: self._predict_held_out(r)
     r.scores = r.metrics(r.predicted, r.intervals)
     self._add_yardsticks(r)
     run.enter('')
-    self.pipe, self.scores, self.session.result, self.session.pipe = pipe, r.scores, r, pipe
+    self.pipe, self.scores, s.result, s.pipe = pipe, r.scores, r, pipe
 
 @patch
 def _ended(self: AppForm):

@@ -12,13 +12,12 @@ import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
 
-from .app_run import RunResult
 from .choose_step import METRICS
 from .elements import TABLE_STYLE, faint, format_number, tiles
-from .result_plots import class_results_png, number_results_png
 from .rivals import RivalsView
 from .session import AppSession
 from .similar import SimilarView
+from .take_home import result_picture
 from .verdict import verdict_html
 from .view import View, plain_data, png_data
 from .what_if import ImportanceView, WhatIfView
@@ -122,14 +121,9 @@ def show(self: JudgeStep):
     self.metric.options = [(text, name) for name, text in names.items()]
     self.metric.value = s.metric if s.metric in names else next(iter(names))
     self.show_card()
-    self.image.value = self._picture(r)
+    self.image.value = result_picture(r)
     self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
     self.more.layout.display = None
-
-@patch
-def _picture(self: JudgeStep, r: RunResult) -> bytes:  # PNG
-    if r.is_classes: return class_results_png(r.y_test, r.predicted, r.pipe.classes_)
-    return number_results_png(r.y_test, r.predicted, r.intervals, str(r.y_test.name))
 
 # %% ../../nbs/widgets/19_judge_step.ipynb #394b1221
 @patch

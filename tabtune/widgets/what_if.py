@@ -84,7 +84,7 @@ def _compute(self: ImportanceView, r: RunResult):
     finally: self.stop_button.layout.display = self.bar.layout.display = 'none'
     if r is not self.session.result: return  # another run has ended in the meantime
     loss = 'log loss' if r.is_classes else 'squared error'
-    self.importance, about = found, faint(f'how much the {loss} of {min(len(r.X_test), 200)} test rows rises when the column is shuffled')
+    self.importance, r.importance, about = found, found, faint(f'how much the {loss} of {min(len(r.X_test), 200)} test rows rises when the column is shuffled')
     self.text.value = importance_html(found) + about
 
 @patch
