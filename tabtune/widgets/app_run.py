@@ -111,6 +111,7 @@ def _make_dashboard(self: AppForm, c: AppState, pipe, X, X_test, y, y_test):
     "The dashboard of a run; the training rows are kept until it has been judged."
     self.training, self.fitting = (X, y), pipe
     PipelineBuilder._make_dashboard(self, c, pipe, X, X_test, y, y_test)
+    self.dashboard.expected = (self.estimate or {}).get('seconds')
     self.session.tell('started')
 
 @patch

@@ -21,6 +21,7 @@ from ..training.loop import Callback
 from .elements import COLOURS, TEXT_STYLE, button, format_number, format_time, html_line, key_value_table, tiles
 from .plots import TrainingCurves, TrainingFigure, memory_pairs, result_rows, row_source
 from .run_control import RunControl, connect
+from .run_cost import RunCost, format_range
 from .view import OutputSlots, View, plain_data, png_data, widget_data
 
 # %% ../../nbs/widgets/05_training_view.ipynb #ae73ce90
@@ -62,8 +63,8 @@ def _run_tiles(
     epoch = s['epoch'] + (s['progress'] < 1 and not over) if s['step'] else 0  # the present one, counted from 1
     speed = '–' if s['speed'] is None else f"{format_number(s['speed'], 0)} {s['speed_unit']}"
     return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', epoch or '–'), ('training loss', format_number(s['loss'])),
-            ('best validation', best), ('untuned', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['seconds'])),
-            ('left', format_time(None if over else s['eta'])), *memory_pairs(s['memory_mib'], total_mib)]
+            ('best validation', best), ('untuned', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['elapsed'] if s.get('phase') or not s['step'] else s['seconds'])),
+            ('left', format_range(None if over else s['left'])), *memory_pairs(s['memory_mib'], total_mib)]
 
 # %% ../../nbs/widgets/05_training_view.ipynb #42ca6005
 class TrainingDashboard(View):
@@ -79,13 +80,14 @@ class TrainingDashboard(View):
         slots: OutputSlots = None,  # where the picture stays; None: under the dashboard
     ):
         self.run, self.job, rows = connect(source, X, y)
-        controls = self.job is not None or isinstance(source, RunControl)
-        if not controls: self.run.status, self.title = 'watching', _default_title(source)
+        self.controls, self.cost = self.job is not None or isinstance(source, RunControl), RunCost()
+        if not self.controls: self.run.status, self.title = 'watching', _default_title(source)
         self.title, self.replace = title or self.title, replace
         self.slots, self.owns_slots = slots or OutputSlots(), slots is None
         self.rows, self.curves, self.figure, self.lock = row_source(rows), TrainingCurves(), TrainingFigure(), threading.RLock()
         self.result = self.drawn = self.training_thread = self.monitor_thread = None
         self.last_step_time, self.step, self.draw_seconds, self.nothing_there = time.monotonic(), 0, 0.0, False
+        self.expected = None  # seconds of the whole run, as they were estimated
         self.on_end = []  # functions of the dashboard, called when the run is over
         self._build(); self.refresh()
 
@@ -113,8 +115,8 @@ def _build(self: TrainingDashboard):
 @patch
 def state(self: TrainingDashboard) -> dict:
     "Status and numbers of the run, as plain data."
-    with self.lock: self.curves.update(self.rows)
-    status, n = self.run.status, self.curves.summary()
+    with self.lock: self.curves.update(self.rows); n = self._with_cost(self.curves.summary())
+    status = self.run.status
     if status == 'watching' and (self.curves.ended or n['progress'] >= 1): status = self.curves.ended or 'finished'
     if status == 'watching' and n['step'] and self.silence() > max(_SILENCE, 20 * n['seconds'] / n['step']): status = 'interrupted'
     error = self.run.error and str(self.run.error)
@@ -122,6 +124,13 @@ def state(self: TrainingDashboard) -> dict:
                            phase=self.run.phase, abandoned=self.run.abandoned) | n)
 
 _SILENCE = 120  # seconds without news, and at least twenty steps, after which a run that is watched counts as interrupted
+
+@patch
+def _with_cost(self: TrainingDashboard, n: dict) -> dict:
+    "Time left and memory, of a run that this dashboard controls; a run elsewhere has memory of its own."
+    if not self.controls: return n | dict(left=n['eta'] and (n['eta'], n['eta']), elapsed=n['seconds'], share=None)
+    c = self.cost.look(self.run, n)
+    return n | dict(left=c['left'], elapsed=c['elapsed'], share=self.run.share, memory_mib=dict(rss=c.get('process_mib')) | n['memory_mib'] | dict(run=c['run_mib']))
 
 @patch
 def silence(self: TrainingDashboard) -> float:  # seconds
@@ -140,8 +149,8 @@ def refresh(
         s = self.state(); drawn = (s['status'], len(self.curves.points), self.curves.stride, len(self.curves.validations), s['step'])
         if s['step'] != self.step: self.step, self.last_step_time = s['step'], time.monotonic()
         self._update_heading(s)
+        if s['phase'] or drawn != self.drawn or force: self._update_numbers(s)
         if drawn == self.drawn and not force: return
-        self._update_numbers(s)
         if picture: self.drawn = drawn; self._draw(s)
 
 # %% ../../nbs/widgets/05_training_view.ipynb #a61134e5
@@ -154,7 +163,7 @@ def _update_heading(self: TrainingDashboard, s: dict):
         self.buttons[name].disabled = name not in _enabled_buttons(s) or (name == 'Start' and not self.job)
     self.buttons['Pause'].description = 'Pause' if self.run.unpaused.is_set() else 'Resume'
     self.bar.bar_style = dict(finished='success', failed='danger', stopped='warning', paused='warning').get(s['status'], 'info')
-    self.bar.value = s['repeat'][1] if s['repeat'] and not self.run.done.is_set() else s['progress']
+    self.bar.value = s['share'] if s.get('phase') and s['share'] else s['repeat'][1] if s['repeat'] and not self.run.done.is_set() else s['progress']
     if s['error']: self.show_message(s['error'], error=True)
     elif s['status'] == 'watching' and not s['step'] and hasattr(self.rows, 'path') and not self.rows.path.exists():
         self.show_message(f"there is no '{self.rows.path}' yet: a run that writes it is shown as soon as it begins")
@@ -174,7 +183,7 @@ def _update_numbers(self: TrainingDashboard, s: dict):
     gpu, used = torch.cuda.is_available(), s['memory_mib'].get('cuda')
     card = torch.cuda.mem_get_info()[1] / 2 ** 20 if used and gpu and self.job else None
     self.numbers.value = tiles(_run_tiles(s, card))
-    self.numbers.layout.height = '84px' if used or gpu else '42px'  # two lines with a GPU
+    self.numbers.layout.height = '84px' if used or gpu else 'auto'  # two lines with a GPU
 
 @patch
 def _draw(self: TrainingDashboard, s: dict):
@@ -268,7 +277,7 @@ def start(self: TrainingDashboard):
     if self.job is None or self.run.status in ('running', 'paused', 'stopping', 'comparing'): return
     if self.training_thread and self.training_thread.is_alive() and self.run.abandoned:
         self.show_message('what was stopped still ends its last call; try again in a moment'); return
-    self.run.reset('running'); self.show_message('')
+    self.run.reset('running'); self.show_message(''); self.cost.start(); self.cost.expected = self.expected
     self.image.layout.display = None  # hidden where an earlier run has ended
     if self.run.owns_history: self.run.history.rows = []
     self.training_thread = threading.Thread(target=self._work, name='tabtune-training', daemon=True)
