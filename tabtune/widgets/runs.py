@@ -8,10 +8,8 @@ __all__ = []
 # %% ../../nbs/widgets/21_runs.ipynb #be2e2a31
 import json
 import os
-import platform
 import time
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +21,7 @@ from ..leaderboard.evaluation import hash_of, hash_table
 from ..training.callbacks import History
 from .choose_step import METRICS
 from .session import AppSession
+from .take_home import versions
 from .verdict import score_table
 from .view import plain_data
 
@@ -30,14 +29,6 @@ from .view import plain_data
 def table_hash(df: pd.DataFrame) -> str:
     "By which a table is known again."
     return hash_of(hash_table(df))
-
-def _versions() -> dict:
-    "What the run was made with."
-    out = dict(python=platform.python_version())
-    for name in ('tabtune', 'torch', 'numpy', 'pandas', 'scikit-learn'):
-        try: out[name] = version(name)
-        except PackageNotFoundError: pass
-    return out
 
 def _process() -> dict:
     "This process, so that it can be told from one that got the same number later."
@@ -76,7 +67,7 @@ def begin(self: RunStore):
     path = run_path(self.folder)
     self.record = dict(status='running', started=time.strftime('%Y-%m-%d %H:%M:%S'), process=_process(), choices=asdict(f.started),
                        arguments=f.started.arguments(), table=dict(name=s.name, rows=len(s.df), columns=len(s.df.columns), hash=table_hash(s.df)),
-                       changes=s.changes, versions=_versions())
+                       changes=s.changes, versions=versions())
     self.present = path
     self._write()
     f.dashboard.run.history.path = path / 'metrics.jsonl'
