@@ -48,10 +48,10 @@ def png_data(png: bytes) -> dict:  # mime type -> data
 # %% ../../nbs/widgets/01_view.ipynb #4a767787
 _STYLE = """<style>
 .jp-OutputArea-child:has(.tabtune-live) + .jp-OutputArea-child:has(.tabtune-copy) { display: none }
-.jp-OutputArea-child:has(> [data-mime-type="application/vnd.jupyter.widget-view+json"]):not(:has(.tabtune-live)):has(+ .jp-OutputArea-child .tabtune-copy) { display: none }
+.jp-OutputArea-child:has(> .jp-OutputArea-output:not([data-mime-type])):not(:has(.tabtune-live)):has(+ .jp-OutputArea-child .tabtune-copy) { display: none }
 .jp-OutputArea-child:has(.tabtune-over) { display: none }
 </style>"""
-_OVER = {'text/html': _STYLE + '<span class="tabtune-over"></span>'}  # in the place of a live view that has ended
+_OVER = {'text/html': _STYLE + '<span class="tabtune-over"></span>'}  # instead of a live view: an empty place, and hidden
 
 def img_html(
     png: str,  # base64
@@ -77,7 +77,7 @@ class CellOutput:
         "Show the live view, and its copy below."
         from IPython.display import display
         widget.add_class('tabtune-live')
-        self.live, self.copy = (display(data, raw=True, display_id=True) for data in (widget_data(widget), durable_copy(static)))
+        self.live, self.copy = (display(data, raw=True, display_id=True) for data in (widget_data(widget) | _OVER, durable_copy(static)))
 
     def keep(self, static: dict):
         "Bring the copy up to date; nothing happens where the view has not been shown."

@@ -29,14 +29,14 @@ function table(panel, data, smooth) {
 
 function draw(panel, lines, el, values, log, size) {
   const text = () => ink(el, '--jp-ui-font-color1', '#333'), grid = () => ink(el, '--jp-border-color2', '#ddd');
-  const axis = label => ({ stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, font: '11px sans-serif', label,
-                           labelFont: '12px sans-serif', labelSize: 18, labelGap: 0, size: label == 'step' ? 30 : 52, values: (u, s) => s.map(short) });
+  const axis = (label, small) => ({ stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, font: '11px sans-serif', label: small ? undefined : label,
+                           labelFont: '12px sans-serif', labelSize: 18, labelGap: 0, size: label == 'step' ? 28 : 52, values: (u, s) => s.map(short) });
   const series = lines.map(l => ({ label: l.label, stroke: l.colour, width: l.width || 1.5, dash: l.dash ? [5, 4] : undefined, spanGaps: true,
                                    points: { show: !!l.points, size: 6 }, alpha: l.alpha || 1, value: (u, v) => short(v) }));
   const plot = new uPlot({
     ...size, series: [{ label: 'step', value: (u, v) => v == null ? '–' : Math.round(v) }, ...series],
     scales: { x: { time: false }, y: log ? { distr: 3 } : panel.zero ? { range: (u, a, b) => [0, b > 0 ? 1.1 * b : 1] } : {} },
-    axes: [axis('step'), axis(panel.label)], hooks: { setSelect: [u => { u.zoomed = u.select.width > 0; }] }, cursor: { sync: { key: el.dataset.sync }, drag: { x: true, y: true, uni: 20 } },
+    axes: [axis('step', panel.zero), axis(panel.label, panel.zero)], hooks: { setSelect: [u => { u.zoomed = u.select.width > 0; }] }, cursor: { sync: { key: el.dataset.sync }, drag: { x: true, y: true, uni: 20 } },
   }, values, el);
   plot.over.addEventListener('dblclick', () => { plot.zoomed = false; });
   return plot;
@@ -50,9 +50,9 @@ function renew(plot, values) {
 }
 
 // Says that this page can draw; a page that can't load this file never says so, and keeps its plain picture.
-export function initialize({ model }) { model.set('ready', true); model.save_changes(); }
+function initialize({ model }) { model.set('ready', true); model.save_changes(); }
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const id = 'tabtune' + Math.random().toString(36).slice(2), plots = [];
   el.classList.add('tabtune-plots');
   el.innerHTML = `<div class="tabtune-controls"><label><input type="checkbox"> log axis of the loss</label>
@@ -70,7 +70,8 @@ export function render({ model, el }) {
     model.get('panels').forEach((panel, i) => {
       const box = grid.appendChild(document.createElement('div')), wide = grid.clientWidth || 900;
       box.className = i ? 'tabtune-small' : 'tabtune-large'; box.dataset.sync = id; box.setAttribute('role', 'group'); box.setAttribute('aria-label', `${panel.label} by step`);
-      const w = Math.max(150, Math.floor(i ? wide * 0.25 : wide * 0.5) - 6), size = { width: w, height: i ? 104 : 262 };
+      const title = box.appendChild(document.createElement('div')); title.className = 'tabtune-title'; title.textContent = i ? panel.label : '';
+      const w = Math.max(150, Math.floor(i ? wide * 0.25 : wide * 0.5) - 6), size = { width: w, height: i ? 112 : 286 };
       plots.push(draw(panel, lines(panel), box, table(panel, model.get('data'), +smooth.value), log.checked && i == 0, size));
       const canvas = box.querySelector('canvas'); canvas.setAttribute('role', 'img'); canvas.setAttribute('aria-label', `${panel.label} by step`);
     });
@@ -95,3 +96,5 @@ export function render({ model, el }) {
   shown();
   return () => { themes.disconnect(); sizes.disconnect(); model.off('change:data', update); plots.splice(0).forEach(p => p.destroy()); };
 }
+
+export default { initialize, render };
