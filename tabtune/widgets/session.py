@@ -30,6 +30,7 @@ class AppSession:
         self.df = self.original = self.form = self.pipe = self.result = None
         self.name, self.left_out, self.column_types, self.changes, self.findings = '', set(), {}, [], []
         self.lines, self.side = [], SideProcess()  # the Python that gives the table; what can't be interrupted runs beside
+        self.resuming = None  # name of the interrupted run that the next start goes on with
         self.metric = None  # by which a run is judged; None: the first of its task
 
     def listen(self, event: str, f):
