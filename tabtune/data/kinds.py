@@ -295,6 +295,7 @@ class DurationColumn(NumberColumn):
 
 # %% ../../nbs/data/03_kinds.ipynb #7013662d
 _CALENDAR_PARTS = ('month', 'day_of_week', 'hour', 'day', 'day_of_year', 'year', 'minute', 'second', 'days_left_in_month')
+_MANY_ENDS = 10  # last days of a month: with fewer, the day says as much as the days that are left
 
 def _calendar_part(clock, name):
     "A part of what a clock shows, as numbers."
@@ -338,7 +339,7 @@ class DateColumn(DurationColumn):
         self.tz = _zone(getattr(s.dtype, 'tz', None))
         x = super()._learn(s)
         clock = _clock(x[~np.isnan(x)], self.tz)
-        ends = len(np.unique(clock.day)) > 1 and clock.is_month_end.sum() >= .01 * len(clock)  # else the day says as much as the days that are left
+        ends = len(np.unique(clock.day)) > 1 and clock.is_month_end.sum() >= max(_MANY_ENDS, .01 * len(clock))
         self.parts = [p for p in _CALENDAR_PARTS if len(np.unique(_calendar_part(clock, p))) > 1 and (ends or p != 'days_left_in_month')]
         return x
 
