@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from fastcore.basics import patch
+from scipy.linalg.lapack import dpstrf
 
 from ..core.config import MitraConfig
 from ..data.targets import N_CODES, N_FOURIER, target_codes, fourier_features
@@ -75,6 +77,7 @@ class KernelExpert:
     store: Callable  # numbers of landmarks (B, M, F, n), coefficients (B, M, K), column weights -> tuple of tensors
     predict: Callable  # numbers of queries (B, Q, F, n), column weights, *stored -> predictions (B, Q, K)
     dot_product: bool = False  # the kernel is a dot product of a row's numbers, so a solution can be found in their space
+    smooth: bool = False  # few directions hold nearly all of a kernel matrix
 
 # %% ../../nbs/model/00_experts.ipynb #955be5cd
 def _n_columns(w_BF): return (w_BF > 0).float().sum(1)[:, None, None].clamp_min(1)
@@ -135,18 +138,19 @@ def _rbf_similarity(a_BNP, b_BMP):
 def _distance_expert(
     similarity: Callable,  # points (B, N, P) and (B, M, P) -> (B, N, M)
     coordinates: Callable,  # numbers (B, N, F, n), column weights -> points (B, N, P)
+    smooth: bool = False,
 ) -> KernelExpert:
     "An expert whose kernel depends on a distance: the landmarks' points and the coefficients are stored."
     return KernelExpert(lambda a, b, w: similarity(coordinates(a, w), coordinates(b, w)),
                         lambda marks, coef, w: (coordinates(marks, w), coef),
-                        lambda x, w, points, coef: similarity(coordinates(x, w), points) @ coef)
+                        lambda x, w, points, coef: similarity(coordinates(x, w), points) @ coef, smooth=smooth)
 
 # %% ../../nbs/model/00_experts.ipynb #1c6ffdd8
 KERNEL_EXPERTS = dict(
     linear=KernelExpert(_linear_kernel, _linear_store, _linear_predict, dot_product=True),
-    additive=KernelExpert(_additive_kernel, _additive_store, _additive_predict),
+    additive=KernelExpert(_additive_kernel, _additive_store, _additive_predict, smooth=True),
     laplace=_distance_expert(_laplace_similarity, lambda z, w: _coordinates(z, w, 1)),
-    rbf=_distance_expert(_rbf_similarity, lambda z, w: _coordinates(z, w.sqrt(), 0)))
+    rbf=_distance_expert(_rbf_similarity, lambda z, w: _coordinates(z, w.sqrt(), 0), smooth=True))
 
 # %% ../../nbs/model/00_experts.ipynb #d8aaf865
 N_LANDMARKS = 512  # at most
@@ -247,15 +251,28 @@ def _solve_primal(numbers, targets, row_mask, marks, weights):
 # %% ../../nbs/model/00_experts.ipynb #8107eba0
 _MANY_ROWS = 4  # rows for each landmark from which on a table is read in pieces
 _PIECE_NUMBERS, _KEPT_NUMBERS = 2 ** 24, 2 ** 27  # of `Z`: in a piece, and kept between the two passes
+_NEGLIGIBLE = 0.1  # of the jitter: what a landmark may differ from what follows from the others
 
 def _kernel_features(expert, marks, weights):
     "`Features` of a kernel, by its similarity to the landmarks."
     own = expert.kernel(marks.numbers, marks.numbers, weights) * marks.exists[..., None] * marks.exists[:, None]
-    root = torch.linalg.cholesky(own + torch.diag_embed(_jitter(own.diagonal(dim1=1, dim2=2), marks.exists) + 1 - marks.exists)).transpose(1, 2)
-    def of(numbers, real):
-        across = expert.kernel(numbers, marks.numbers, weights).mul_(real[..., None]).mul_(marks.exists[:, None])
-        return torch.linalg.solve_triangular(root, across, upper=True, left=False)
-    return Features(of, marks.numbers, lambda coef: torch.linalg.solve_triangular(root, coef, upper=True) * marks.exists[..., None])
+    jitter = _jitter(own.diagonal(dim1=1, dim2=2), marks.exists)
+    across = lambda numbers, real: expert.kernel(numbers, marks.numbers, weights).mul_(real[..., None]).mul_(marks.exists[:, None])
+    if expert.smooth and len(own) == 1 and own.device.type == 'cpu': return _pivot_features(expert, own[0], jitter[0, 0].item(), marks, weights)
+    root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - marks.exists)).transpose(1, 2)
+    return Features(lambda numbers, real: torch.linalg.solve_triangular(root, across(numbers, real), upper=True, left=False), marks.numbers,
+                    lambda coef: torch.linalg.solve_triangular(root, coef, upper=True) * marks.exists[..., None])
+
+def _pivot_features(expert, own, jitter, marks, weights):
+    "`Features` of a kernel on so many of the landmarks that the others follow from them, by a Cholesky factorisation with pivots."
+    factor, pivots, r, _ = dpstrf(own.double().numpy(), tol=_NEGLIGIBLE * jitter, lower=1)
+    factor, rows = torch.from_numpy(np.tril(factor)[:, :r]), torch.from_numpy(pivots[:r] - 1).long()[None]
+    d, axes = torch.linalg.eigh(factor.T @ factor)
+    d = d.clamp_min(0)
+    rotation = torch.linalg.solve_triangular(factor[:r].T, axes * (d / (d + jitter)).sqrt(), upper=True).to(own.dtype)[None]
+    numbers = gather_rows(marks.numbers, rows)
+    of = lambda x, real: expert.kernel(x, numbers, weights).mul_(real[..., None]) @ rotation
+    return Features(of, numbers, lambda coef: rotation @ coef)
 
 def features_of(
     expert: KernelExpert,
@@ -266,7 +283,17 @@ def features_of(
     return _primal_features(marks, weights) if _is_small(expert, marks) else _kernel_features(expert, marks, weights)
 
 # %% ../../nbs/model/00_experts.ipynb #91543fbc
-def ridge_sums(z, targets): return z.transpose(1, 2) @ z, z.transpose(1, 2) @ targets  # (B, M, M), (B, M, K): those of several pieces add up
+_STRIP = 256  # columns
+
+def _gram(z):
+    "`zᵀz` (B, M, M): the lower half is computed, in strips."
+    m = z.shape[2]
+    if m <= 2 * _STRIP: return z.transpose(1, 2) @ z
+    lower = z.new_zeros(len(z), m, m)
+    for i in range(0, m, _STRIP): lower[:, i:, i:i + _STRIP] = z[..., i:].transpose(1, 2) @ z[..., i:i + _STRIP]
+    return lower.tril() + lower.tril(-1).transpose(1, 2)
+
+def ridge_sums(z, targets): return _gram(z), z.transpose(1, 2) @ targets  # (B, M, M), (B, M, K): those of several pieces add up
 
 class Spectrum(NamedTuple):
     "Ridge regressions with all of `RIDGES`."
@@ -276,8 +303,9 @@ class Spectrum(NamedTuple):
 
     def fits(self, z):  # (B, N, M)
         "Predictions (ridges, B, N, K) and leverages (ridges, B, N) of rows."
-        v = z @ self.axes
-        return v @ self.spectral, (v.square() @ self.inverse).permute(2, 0, 1)
+        v, (r, b, m, k) = z @ self.axes, self.spectral.shape
+        fits = v @ self.spectral.permute(1, 2, 0, 3).reshape(b, m, r * k)
+        return fits.view(b, -1, r, k).permute(2, 0, 1, 3), (v.square() @ self.inverse).permute(2, 0, 1)
 
     def coefficients(self): return self.axes @ self.spectral  # (ridges, B, M, K)
 
