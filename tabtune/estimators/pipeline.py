@@ -185,11 +185,13 @@ def predict_interval(
     self: TabularPipeline,
     X,  # table
     coverage: float = 0.9,  # share of rows whose truth shall lie inside
+    by=None,  # name of a category: this share of each of its levels
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
     self._fitted()
     if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
-    return self._fitted('predict_interval').predict_interval(X, coverage)
+    est = self._fitted('predict_interval')
+    return est.predict_interval(X, coverage) if by is None else est.interval_by(X, coverage, by)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
 MODEL_OWNERS = weakref.WeakKeyDictionary()  # model -> weak reference to the estimator that it works for

@@ -63,7 +63,7 @@ def _run_tiles(
     "Labelled numbers of a run."
     of, over = _total_steps(s), s['status'] in ('finished', 'stopped', 'failed', 'interrupted')
     best = format_number(s['best']) + (f" (step {s['best_step']})" if s['best'] is not None else '')
-    epoch = s['epoch'] + (s['progress'] < 1 and not over) if s['step'] else 0  # the present one, counted from 1
+    epoch = s['epoch'] + 1 if s['step'] else 0  # that of the last step, counted from 1
     speed = '–' if s['speed'] is None else f"{format_number(s['speed'], 0)} {s['speed_unit']}"
     return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', epoch or '–'), ('training loss', format_number(s['loss'])),
             ('best validation', best), ('untuned validation', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['elapsed'] if s.get('phase') or not s['step'] else s['seconds'])),
