@@ -60,3 +60,14 @@ def no_kernel(monkeypatch):
     "PyTorch alone, so that what it computes can be watched, or compared in its last bits."
     import tabtune.model.kernel
     monkeypatch.setattr(tabtune.model.kernel, 'library', lambda: None)
+
+class Slot(list):
+    def update(self, data, raw): self.append(data)
+
+@pytest.fixture
+def displayed(monkeypatch):
+    "What is displayed, in order: a list of outputs, each a list of the data that it was given."
+    outputs = []
+    def display(data, **kw): outputs.append(Slot([data])); return outputs[-1]
+    monkeypatch.setattr('IPython.display.display', display)
+    return outputs

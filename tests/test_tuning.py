@@ -265,6 +265,16 @@ def test_tuned_weights_that_were_not_kept_can_be_had(strategy):
     assert type(pipe.tuned_model_) is Mitra and pipe.tuned_model_ is not pipe.model
     assert not hasattr(TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y), 'tuned_model_')
 
+@pytest.mark.parametrize('keep, best', [('better', 0), ('tuned', 4)])
+def test_tuned_weights_are_those_of_a_step_also_where_no_step_was_better(keep, best):
+    x, y = rings(150)
+    run = Tuning(tiny_model(), x, y, QUICK | dict(keep=keep, epochs=1, steps_per_epoch=4, optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0), 'base-ft', 0.0)
+    result = run.run()
+    tuned = result.model if keep == 'tuned' else result.not_kept
+    assert (run.best.improved, run.best.step, result.report['best_step']) == (False, 4, best)
+    assert not all(torch.equal(a, b) for a, b in zip(tuned.parameters(), run.untuned.parameters()))
+    assert ('no step made' in result.report['verdict']) == (keep == 'better')
+
 def test_seconds_are_the_whole_wait_and_its_parts(monkeypatch):
     class Slow(Callback):
         def on_validate(self, state): time.sleep(0.1)
@@ -273,7 +283,7 @@ def test_seconds_are_the_whole_wait_and_its_parts(monkeypatch):
     start = time.perf_counter()
     report = pipeline(tuning_params=QUICK | dict(callbacks=[Slow()])).fit(*rings(150)).describe()
     wait = time.perf_counter() - start
-    parts = {k: report[f'seconds_{k}'] for k in ('reading', 'training', 'validation', 'comparison', 'calibration', 'other')}
+    parts = {k: report[f'seconds_{k}'] for k in ('reading', 'preparation', 'training', 'validation', 'comparison', 'calibration', 'other')}
     assert abs(sum(parts.values()) - report['seconds']) < 0.06 and report['seconds'] <= wait + 0.02
     for part, least in dict(reading=0.2, validation=0.3, calibration=0.2).items(): assert parts[part] >= least, parts
 
@@ -543,7 +553,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path):
     victim = subprocess.Popen([sys.executable, '-c', SCRIPT.format(tests=os.path.dirname(__file__), dir=str(dir))])
     whole.run()
     lines = lambda: (dir/'metrics.jsonl').read_text().count('\n') if (dir/'metrics.jsonl').exists() else 0
-    while lines() < 13 and victim.poll() is None: time.sleep(0.02)
+    while lines() < 14 and victim.poll() is None: time.sleep(0.02)  # in the middle of the third epoch
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
     assert torch.load(dir/'state.pt', weights_only=True)['state']['epoch'] < 4
