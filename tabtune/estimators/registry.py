@@ -24,7 +24,7 @@ from ..core.shapes import ConfigError, InputError
 from .adapted import FORMS, Adapted
 from .environments import RemoteModel, find_interpreter, remote_parameters
 from .worker import count_weights, parameter_names, resolve
-from ..training.strategies import DEFAULT_STRATEGY, UNTUNED, find_strategy, list_strategies, tunes
+from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, UNTUNED, find_strategy, list_strategies, tunes
 
 # %% ../../nbs/estimators/00f_registry.ipynb #bb74ea2b
 MODEL_KINDS = ['baseline', 'boosting', 'peer', 'mitra']
@@ -161,11 +161,13 @@ def _peers(task, suffix):  # such as 'regression', 'Regressor'
             peer_spec('TabDPT', f'tabtune.estimators.worker:TabDPT{suffix}', task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT', python='TabDPT', seen='random weights',
                       package='tabdpt', form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
 
+_ADAPTERS = next(name for name, s in STRATEGIES.items() if s.adapters)
+
 def _orion(name, folder, license, source):
     module = f'tabtune.models.{folder}'  # of the public package
     return peer_spec(name, f'{module}.sklearn.classifier:{name}Classifier', 'classification', 'tabtune==0.2.1', license, source,
                      package=module, python='Orion', seen='random weights', tuned_keys=_ORION_KEYS,
-                     tuned={DEFAULT_STRATEGY: f'tabtune.estimators.worker:{name}Tuned', 'peft': f'tabtune.estimators.worker:{name}Adapters'})
+                     tuned={DEFAULT_STRATEGY: f'tabtune.estimators.worker:{name}Tuned', _ADAPTERS: f'tabtune.estimators.worker:{name}Adapters'})
 
 register_model(*_peers('classification', 'Classifier'), *_peers('regression', 'Regressor'),
                _orion('OrionMSP', 'orion_msp', 'MIT', 'Lexsi/Orion-MSP'), _orion('OrionBix', 'orion_bix', 'MIT', 'Lexsi/Orion-BiX'))
