@@ -12,6 +12,7 @@ import tempfile
 import time
 import weakref
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,10 @@ from ..data.frames import validate_table
 from ..data.processing import processing_summary
 from .adapted import Adapted
 from .adapters import AdaptersMixin
-from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
+from .base import N_MEMORY, InContextEstimator, accept_any_table, is_dask, landmark_rows, refuse_fit_params
 from .diagnostics import DiagnosticsMixin
 from .metrics import axes_for
+from .partitions import fit_partitions
 from .other_models import describe_other, model_version, other_estimator, other_from_state, other_state, say_other_version
 from .registry import find_model
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
@@ -136,10 +138,11 @@ def fit(
     if isinstance(est, Adapted): return self._adopt(est.fit(X, y))
     with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
-        df = validate_table(X, y)
-        trains = settings.strategy.trains
-        self._adopt(est.fit_checked(df, y, settings.steps, calibrated=not trains))
-        return self._tune(settings, len(df), start) if trains else self
+        trains, lazy = settings.strategy.trains, is_dask(X)
+        df = X if lazy else validate_table(X, y)
+        fit = partial(fit_partitions, est) if lazy else est.fit_checked
+        self._adopt(fit(df, y, settings.steps, calibrated=not trains))
+        return self._tune(settings, len(est.x_support_) if lazy else len(df), start) if trains else self
 
 @patch
 def _adopt(self: TabularPipeline, est: InContextEstimator):
@@ -302,7 +305,7 @@ def _rows_used(est) -> dict:
     "How many rows of the table are support, are attended to, and vote."
     n, few, reads = len(est.member_rows_[0]), est.n_codes_, est.model_.final_layer.reads_support
     landmarks = landmark_rows(n, est.n_landmarks, reads)
-    return dict(rows=len(est.x_support_), support_rows=n, landmark_rows=max(landmarks, few) if landmarks else None,
+    return dict(rows=est.statistics_[0]['rows'] if est.statistics_ else len(est.x_support_), support_rows=n, landmark_rows=max(landmarks, few) if landmarks else None,
                 voting_rows=0 if not reads else min(n, max(N_MEMORY, few)) if landmarks else n)
 
 def _blend_found(est) -> dict:
