@@ -29,7 +29,7 @@ class RunControl(Callback):
     def reset(self, status: str = 'ready'):
         "As before the first step."
         self.status, self.stopping, self.error, self.n_steps, self.repeat = status, False, None, None, None
-        self.phase, self.share, self.abandoned = '', None, False
+        self.phase, self.share, self.abandoned, self.info = '', None, False, {}
         self.unpaused, self.done = threading.Event(), threading.Event()
         self.unpaused.set()
 
@@ -78,7 +78,7 @@ def wait_if_paused(self: RunControl, state, status: str = 'running'):
 
 @patch
 def on_start(self: RunControl, state):
-    self.n_steps = state.info.get('settings', {}).get('n_steps')
+    self.info, self.n_steps = state.info, state.info.get('settings', {}).get('n_steps')
     if self.owns_history: self.history.on_start(state)
     self.phase = ''  # steps can be counted, paused and stopped
     if not self.stopping: self.status = 'running'
