@@ -66,7 +66,7 @@ class ChooseStep(View):
     def __init__(self, session: AppSession):
         self.session, self.seconds, self.key, self.thread, self.setting = session, {}, None, None, False
         wide = lambda text, **kw: dict(description=text, style=dict(description_width='90px'), layout=w.Layout(width='auto', max_width='480px'), **kw)
-        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', description='Time', tooltip='how much time may be spent', style=dict(description_width='90px', button_width='96px'), layout=w.Layout(width='440px'))
+        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', description='Time', tooltip='how much time may be spent', style=dict(description_width='90px', button_width='96px'), layout=w.Layout(width='auto'))
         self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is told first'))
         self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()
