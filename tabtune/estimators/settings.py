@@ -19,6 +19,7 @@ from .classifier import MitraClassifier
 from .other_models import other_estimator
 from .registry import find_model
 from .regressor import MitraRegressor
+from ..training.recommend import given_settings
 from ..training.strategies import TuningStrategy, find_strategy, unused_settings
 
 # %% ../../nbs/estimators/04a_settings.ipynb #ba2dc4e1
@@ -58,8 +59,10 @@ def _tuning_params(pipe):  # -> dict or `TuningConfig`
 
 def _report_unused(pipe, strategy: TuningStrategy):
     "Warn of tuning parameters that the strategy does not use."
-    params = vars(pipe.tuning_params) if isinstance(pipe.tuning_params, TuningConfig) else pipe.tuning_params
-    if not (unused := unused_settings(strategy, params)): return
+    params = given_settings(pipe.tuning_params) if isinstance(pipe.tuning_params, TuningConfig) else pipe.tuning_params
+    unused = unused_settings(strategy, params)
+    if not strategy.trains and also_known(MODE_ALIASES, pipe.finetune_mode) != 'meta-learning': unused.append('finetune_mode')
+    if not unused: return
     why = 'trains nothing' if not strategy.trains else 'has no use for it' if len(unused) == 1 else 'has no use for them'
     log.warning("tuning_params: %s unused, since tuning_strategy='%s' %s", ', '.join(map(repr, unused)), strategy.name, why)
 
@@ -77,7 +80,9 @@ def _model_params(pipe):
     "The `model_params`, with a dropout that was given among the `tuning_params`."
     tuning, model = pipe.tuning_params, pipe.model_params
     if not (isinstance(tuning, Mapping) and tuning.get('dropout') is not None and isinstance(model, Mapping | None)): return model
-    return {'dropout': tuning['dropout']} | dict(model or {})
+    if (twice := (model or {}).get('dropout')) not in (None, tuning['dropout']):
+        raise ConfigError(f"dropout is given twice, {tuning['dropout']!r} in tuning_params and {twice!r} in model_params: leave it out of tuning_params")
+    return dict(model or {}) | {'dropout': tuning['dropout']}
 
 def check_settings(pipe) -> CheckedSettings:  # anything with the parameters of `TabularPipeline`
     "Find wrong settings before any work."
