@@ -8,6 +8,8 @@ __all__ = ['History', 'ProgressBar', 'MemoryWatch', 'KeepBestWeights', 'EarlySto
 
 # %% ../../nbs/training/03_callbacks.ipynb #fe9e474f
 import json
+import os
+import platform
 import signal
 import threading
 import time
@@ -30,6 +32,17 @@ def _memory_usage() -> dict:  # MiB
                     cuda_peak_mib=torch.cuda.max_memory_allocated() / mib)
     return out
 
+# %% ../../nbs/training/03_callbacks.ipynb #ad3cdc61
+def this_process() -> dict:
+    "This process, so that it can be told from one that gets the same number later."
+    return dict(pid=os.getpid(), created=psutil.Process().create_time(), host=platform.node())
+
+def is_alive(process: dict):  # bool, or None: of another machine, so nobody knows
+    "Does a process still go on?"
+    if process.get('host', platform.node()) != platform.node(): return
+    try: return abs(psutil.Process(process['pid']).create_time() - process['created']) < 1
+    except (psutil.Error, KeyError, TypeError): return False
+
 # %% ../../nbs/training/03_callbacks.ipynb #236b2ff1
 class History(Callback):
     "Record the run: smoothed loss, validation, learning rate, throughput, memory."
@@ -38,12 +51,14 @@ class History(Callback):
         path=None,  # a .jsonl file to append to, or None
         every: int = 1,  # steps between rows
     ):
-        self.path, self.every, self.rows, self.losses = path and Path(path), every, [], []
+        self.path, self.every, self.rows, self.losses, self.signed = path and Path(path), every, [], [], False
 
     def on_start(self, state):
-        "A continued run keeps the rows up to the step where it continues."
+        "A continued run keeps the rows up to the step where it continues; a new one begins with none."
+        if state.step == 0: self.rows = []
+        self.signed = False
         if not (self.path and self.path.exists()): return
-        self.rows = [r for r in self.read(self.path).to_dict('records') if r['step'] <= state.step]
+        self.rows = [r for r in self.read(self.path).to_dict('records') if 0 < state.step >= r['step']]
         self.rows = [{k: v for k, v in r.items() if v == v} for r in self.rows]
         write_atomic(self.path, lambda p: p.write_text(''.join(json.dumps(r) + '\n' for r in self.rows)))
 
@@ -54,7 +69,8 @@ class History(Callback):
         if losses: row['loss'] = sum(losses) / len(losses)
         self.rows.append({k: v for k, v in row.items() if v == v})  # without NaN
         if self.path:
-            with self.path.open('a') as f: f.write(json.dumps(self.rows[-1]) + '\n')
+            lines, self.signed = [dict(process=this_process())] * (not self.signed) + self.rows[-1:], True
+            with self.path.open('a') as f: f.write(''.join(json.dumps(line) + '\n' for line in lines))
 
     def on_step(self, state):
         self.losses.append(state.loss)
@@ -65,8 +81,9 @@ class History(Callback):
     def on_end(self, state):
         "The last line of the file says how the run ended; a run that was killed has none."
         if not (self.path and self.rows): return
-        done = state.progress >= 1 or state.info.get('early')
-        with self.path.open('a') as f: f.write(json.dumps(dict(ended='finished' if done else 'stopped' if state.stopped else 'failed')) + '\n')
+        early = bool(state.info.get('early'))
+        how = 'finished' if state.progress >= 1 or early else 'stopped' if state.stopped else 'failed'
+        with self.path.open('a') as f: f.write(json.dumps(dict(ended=how, early=early)) + '\n')
 
     def frame(self) -> pd.DataFrame:
         "All rows so far."
@@ -74,9 +91,9 @@ class History(Callback):
 
     @classmethod
     def read(cls, path) -> pd.DataFrame:
-        "The rows of a metrics.jsonl; how the run ended and a half-written last line are left out."
+        "The rows of a metrics.jsonl; what else it says of the run and a half-written last line are left out."
         rows = [json.loads(l) for l in Path(path).read_text().splitlines(keepends=True) if l.endswith('\n')]
-        return pd.DataFrame([r for r in rows if 'ended' not in r])
+        return pd.DataFrame([r for r in rows if 'step' in r])
 
 # %% ../../nbs/training/03_callbacks.ipynb #0228237d
 class ProgressBar(Callback):

@@ -264,3 +264,7 @@ def verdict(
     if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}{_why_untuned(report)}{_early(report)}). {advice}'
     asked = f", as keep='{keep}' asks" if keep != 'better' else ''
     return f'kept: tuned{asked} ({_change(report)}{_early(report)})'
+
+# %% ../../nbs/training/07_comparison.ipynb #03a71ba9
+ENDINGS = {'complete': 'finished', 'early stopping': 'ended by early stopping, as the validation loss no longer fell', 'stopped': 'stopped before its end',
+           'failed': 'failed', 'interrupted': 'interrupted', 'too few rows': 'not tuned, as there are too few rows'}  # the same words everywhere
