@@ -371,6 +371,7 @@ def _finalize(self: Tuning, state) -> TuneResult:
     if self.config.keep != 'better': report['kept'] = 'tuned'
     report |= self._times(state, time.perf_counter() - start)
     report['verdict'] = self._tell(report)
+    state.info['report'] = report  # for callbacks that wait for the end
     kept, adapted = report['kept'] == 'tuned', self.tuned if self.strategy.adapters else None
     not_kept = None if kept else self.strategy.to_plain(self.tuned).eval().cpu()
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
