@@ -38,7 +38,9 @@ def _check_places(**given):  # each of the dictionaries, by name
             home = next((h for h, keys in _KEYS_OF.items() if key in keys), what)
             if key in _KEYS_OF[what] or home == what: continue
             if (what, key) == ('tuning_params', 'dropout'):
-                if params[key] is not None: warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
+                there = model.get('dropout') if isinstance(model := given.get('model_params'), Mapping) else None
+                used = f'that of model_params, {there}, is used' if there is not None else 'it is taken as if it were there'
+                if params[key] is not None: warnings.warn(f"'dropout' belongs in model_params; {used}")
             else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../../nbs/estimators/04a_settings.ipynb #ec13d694
@@ -80,9 +82,7 @@ def _model_params(pipe):
     "The `model_params`, with a dropout that was given among the `tuning_params`."
     tuning, model = pipe.tuning_params, pipe.model_params
     if not (isinstance(tuning, Mapping) and tuning.get('dropout') is not None and isinstance(model, Mapping | None)): return model
-    if (twice := (model or {}).get('dropout')) not in (None, tuning['dropout']):
-        raise ConfigError(f"dropout is given twice, {tuning['dropout']!r} in tuning_params and {twice!r} in model_params: leave it out of tuning_params")
-    return dict(model or {}) | {'dropout': tuning['dropout']}
+    return {'dropout': tuning['dropout']} | {k: v for k, v in (model or {}).items() if (k, v) != ('dropout', None)}
 
 def check_settings(pipe) -> CheckedSettings:  # anything with the parameters of `TabularPipeline`
     "Find wrong settings before any work."
