@@ -53,10 +53,10 @@ def versions() -> dict:
         except PackageNotFoundError: pass
     return out
 
-def result_picture(r: RunResult, theme: str = 'auto') -> bytes:  # PNG
+def result_picture(r: RunResult) -> bytes:  # PNG
     "Confusion matrix, ROC, precision and recall, calibration; or predicted and true numbers, residuals and intervals."
-    if r.is_classes: return class_results_png(r.y_test, r.predicted, r.classes, theme)
-    return number_results_png(r.y_test, r.predicted, r.intervals, str(r.y_test.name), theme)
+    if r.is_classes: return class_results_png(r.y_test, r.predicted, r.classes)
+    return number_results_png(r.y_test, r.predicted, r.intervals, str(r.y_test.name))
 
 _HEAD = ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
          '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src \'unsafe-inline\'">'
@@ -68,7 +68,7 @@ def report_html(
     metric: str,  # of `METRICS`, told first
 ) -> str:  # HTML
     "A run as one page that needs no network and runs nothing."
-    c, png = r.choices, base64.b64encode(result_picture(r, 'light')).decode()
+    c, png = r.choices, base64.b64encode(result_picture(r)).decode()
     title = html.escape(f"{c.target}: {r.table['name']}")
     what = 'Confusion matrix, ROC curves, precision and recall, calibration' if r.is_classes else 'Predicted and true numbers, residuals, intervals'
     split = f'cross-validation in {c.folds} parts' if c.folds else f'the last rows by {c.split_by}' if c.split_by else f'{c.test_size:.0%} of the rows, at random'
