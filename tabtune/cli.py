@@ -97,7 +97,7 @@ class _Notes(logging.Handler):
         print(('warning: ' if record.levelno >= logging.WARNING else '') + record.getMessage(), file=sys.stderr)
 
 @contextmanager
-def _told(quiet: bool):
+def _notices(quiet: bool):
     "Notes and warnings on standard error, for the length of a command."
     log, handler = logging.getLogger('tabtune'), _Notes()
     level, propagate = log.level, log.propagate
@@ -105,10 +105,10 @@ def _told(quiet: bool):
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter('ignore'); warnings.simplefilter('default', UserWarning)
-            said = set()
+            shown = set()
             def show(message, *args, **kwargs):
-                if str(message) not in said: print(f'warning: {message}', file=sys.stderr)
-                said.add(str(message))
+                if str(message) not in shown: print(f'warning: {message}', file=sys.stderr)
+                shown.add(str(message))
             warnings.showwarning = show
             yield
     finally: log.removeHandler(handler); log.setLevel(level); log.propagate = propagate
@@ -139,7 +139,7 @@ def _run(name: str, argv: list):
     as_json, quiet = given.get('json'), given.get('quiet')
     fail = lambda code, text: (print(f'tabtune {name}:', *str(text).split(), file=sys.stderr), sys.exit(code))
     try:
-        with _told(quiet): answer = run(**{k: v for k, v in given.items() if k in takes})
+        with _notices(quiet): answer = run(**{k: v for k, v in given.items() if k in takes})
     except ConfigError as e: fail(2, e)
     except (TabTuneError, OSError) as e: fail(1, e)
     except KeyboardInterrupt: fail(130, f'stopped; {COMMANDS[name].kept}')

@@ -1,4 +1,4 @@
-"Names of the field's public toolkit are understood, and told once; nbs/core/00a_also_called.ipynb has the table."
+"Names of the field's public toolkit are understood, and noted once; nbs/core/00a_also_called.ipynb has the table."
 import tabtune
 from tabtune.core.also_called import ALSO_CALLED
 from tabtune.core.config import TUNING_KEYS

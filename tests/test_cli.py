@@ -50,7 +50,7 @@ MISTAKES = dict(  # what is wrong -> call, exit code, words on standard error
     truth=('evaluate churn.tabtune new.csv --target churn', 2, "'churn' is no column"), number=('compare train.csv --target churn --cv five', 2, 'invalid int value'))
 
 @pytest.mark.parametrize('mistake', MISTAKES)
-def test_a_mistake_is_told_on_standard_error_with_its_code(run, mistake):
+def test_a_mistake_is_reported_on_standard_error_with_its_code(run, mistake):
     call, code, words = MISTAKES[mistake]
     out, err, got = run(*call.split())
     assert (out, got) == ('', code) and words in err and 'Traceback' not in err

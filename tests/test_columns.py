@@ -455,7 +455,7 @@ def test_the_order_of_the_rows_changes_nothing():
 
 # --- all together, and how long it takes
 
-def test_what_was_found_is_told():
+def test_what_was_found_is_reported():
     df = pd.DataFrame(dict(price=[FRAMES['dollar'](v) for v in AMOUNT], when=WHEN.dt.strftime('%d/%m/%Y'), plain=AMOUNT, colour=COLOURS))
     with warnings.catch_warnings(): warnings.simplefilter('error'); enc = TableEncoder().fit(df)
     assert enc.summary().note.tolist() == ["numbers in the frame '$ …'", 'dates as %d/%m/%Y', '', '']

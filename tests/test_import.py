@@ -15,8 +15,8 @@ STAGES = {'the package': 'import tabtune'} | {name: f'from tabtune import {name}
 
 @pytest.fixture(scope='module')
 def loaded_after():
-    "Stage -> the top-level modules that an interpreter has loaded after it, and after the stages before it."
-    report = 'print(json.dumps(sorted({m.split(".")[0] for m in sys.modules})))'
+    "Stage -> the packages and their modules (`a` and `a.b`) that an interpreter has loaded after it, and after the stages before it."
+    report = 'print(json.dumps(sorted({".".join(m.split(".")[:2]) for m in sys.modules} | {m.split(".")[0] for m in sys.modules})))'
     code = '\n'.join(['import json, sys', *(f'{stage}\n{report}' for stage in STAGES.values())])
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -29,6 +29,9 @@ def test_the_package_alone_loads_nothing_heavy(loaded_after):
 def test_a_public_name_loads_no_plots_no_widgets_no_adapters(loaded_after, name):
     assert 'torch' in loaded_after[name]
     assert not loaded_after[name] & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops', 'accelerate', 'IPython'}
+
+def test_scikit_learns_models_come_with_the_first_fit(loaded_after):
+    assert not loaded_after['TabularPipeline'] & {'sklearn.linear_model', 'sklearn.compose', 'sklearn.pipeline', 'sklearn.model_selection', 'sklearn.metrics'}
 
 def test_a_prediction_loads_no_plots(loaded_after):
     assert not loaded_after['a prediction'] & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops'}

@@ -25,7 +25,7 @@ EXAMPLES = {name: pd.Series(list(kind.example)) for name, kind in KINDS.items()}
 def test_a_record_is_complete(name):
     kind = KINDS[name]
     assert kind.name == name == kind.column.kind and issubclass(kind.column, Column)
-    assert kind.label and kind.description and '\n' not in kind.label + kind.description + kind.treatment
+    assert kind.label and kind.description and '\n' not in kind.label + kind.description + kind.treatment, f'{name} has no label or description of one line'
     assert kind.dtype or kind.inferred or kind.text, 'nothing recognises it'
     assert not (kind.categorical and kind.numeric)
     assert isinstance(kind.example, tuple) and kind.example.count(None) == 1 and len(kind.example) > 2, f'{name} has no example'

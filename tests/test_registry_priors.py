@@ -44,8 +44,10 @@ def same_episode(a, b):
 @pytest.mark.parametrize('name', PRIORS)
 def test_a_record_is_complete(name):
     p = PRIORS[name]
-    assert p.name == name == p.draw.__name__ and p.draw.__doc__
-    assert 10 < len(p.description) < 100 and '\n' not in p.description and p.weight >= 0
+    assert p.name == name == p.draw.__name__
+    assert p.draw.__doc__, f'the function {name} has no docstring: one line that says what it draws'
+    assert 10 < len(p.description) < 100 and '\n' not in p.description, f'the description of {name}, {p.description!r}, is no line of 10 to 100 characters'
+    assert p.weight >= 0
     assert p.pinned == (name in FIRST)  # only the first four share a stream; a new prior has its own
 
 @pytest.mark.parametrize('rows, columns, classes', [(50, 1, 2), (200, 7, 10), (12, 40, 3)], ids=['one column', 'ten classes', 'wide'])
@@ -167,7 +169,9 @@ def test_a_mixture_that_cannot_be_drawn_is_explained(mixture, words):
 @pytest.mark.parametrize('name', TRAITS)
 def test_a_trait_is_complete_and_leaves_other_tables_alone(name, task):
     t = TRAITS[name]
-    assert t.name == name == t.change.__name__ and t.change.__doc__ and 10 < len(t.description) < 100 and 0 < t.share <= 1
+    assert t.name == name == t.change.__name__ and 0 < t.share <= 1
+    assert t.change.__doc__, f'the function {name} has no docstring: one line that says what it changes'
+    assert 10 < len(t.description) < 100, f'the description of {name}, {t.description!r}, is no line of 10 to 100 characters'
     draw = lambda share: sample_tables(RandomSource(3), 12, 60, 6, mixture=dict(additive=1), task=task, traits={name: share})
     all_, again = draw(1.0), draw(1.0)
     assert same(all_, again) and not all_.x.isinf().any() and all_.y.isfinite().all() and all_.x.shape == (12, 60, 6)

@@ -24,7 +24,8 @@ def trained(m): return {n for n, p in m.named_parameters() if p.requires_grad}
 @pytest.mark.parametrize('name', STRATEGIES)
 def test_a_record_is_complete(name):
     s = STRATEGIES[name]
-    assert s.name == name and s.label and s.help and len(s.help) < 100 and not s.help.endswith('.')
+    assert s.name == name and s.label
+    assert s.help and len(s.help) < 100 and not s.help.endswith('.'), f'help={s.help!r} of {name} is no line of at most 100 characters, without a full stop'
     assert {*s.defaults, *s.settings, *s.rules} <= set(TUNING_KEYS)
     assert isinstance(s.config(), TuningConfig) and 0 < s.memory <= 1.5 and len(s.rates) == len(s.rate_reasons) == 2
     assert find_strategy(name) is s and all(find_strategy(alias) is s for alias in s.aliases)

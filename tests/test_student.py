@@ -78,7 +78,7 @@ def test_the_report_tells_what_is_lost(made):
     assert abs(report['teacher']['accuracy'] - report['student']['accuracy']) < 0.2, report
     json.dumps(report)
 
-def test_wrong_settings_are_told(made):
+def test_wrong_settings_are_reported(made):
     X, _, pipes, students = made
     for wrong in (dict(student='forest'), dict(n_rows=10), dict(random_state=-1), dict(report='no')):
         with pytest.raises(ConfigError, match=next(iter(wrong))): pipes['two'].distill(**wrong)

@@ -50,7 +50,7 @@ def test_the_importance_of_another_model_needs_no_method(saved, caplog):
     with pytest.raises(InputError, match='the model of this pipeline is random forest'): saved['forest'].similar_rows(X[:1])
 
 @pytest.mark.parametrize('name, ask, words', [('forest', 'predict_interval', 'is for a regression'), ('numbers', 'predict_set', 'has no classes')])
-def test_a_wrong_task_is_told_before_a_wrong_model(saved, name, ask, words):
+def test_a_wrong_task_is_reported_before_a_wrong_model(saved, name, ask, words):
     "Fitting Mitra would not help."
     with pytest.raises(InputError, match=words): getattr(saved[name], ask)(X)
 

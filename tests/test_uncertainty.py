@@ -79,7 +79,7 @@ def fitted():
     return (TabularPipeline(model_params=dict(pretrained='small')).fit(X, y),
             TabularPipeline(task_type='regression').fit(X, X[:, 0] + y), X, y)
 
-def test_too_few_rows_are_told(fitted):
+def test_too_few_rows_are_reported(fitted):
     classes, numbers, X, y = fitted
     with pytest.raises(InputError, match='takes 99 held-out rows, and this table has 60: ask for 0.984 or less'): classes.predict_set(X, 0.99)
     with pytest.warns(UserWarning, match='takes 99 rows that are held out, and there are 60'): numbers.predict_interval(X, 0.99)
@@ -90,7 +90,7 @@ def test_too_few_rows_are_told(fitted):
     with warnings.catch_warnings(): warnings.simplefilter('ignore'); one = TabularPipeline().fit(X[:3], ['a'] * 3)
     assert [s.tolist() for s in one.predict_set(X[:2])] == [['a']] * 2
 
-def test_wrong_task_is_told(fitted):
+def test_wrong_task_is_reported(fitted):
     classes, numbers, X, y = fitted
     with pytest.raises(InputError, match='predict_interval'): numbers.predict_set(X)
     with pytest.raises(InputError, match='predict_set'): classes.predict_interval(X)

@@ -20,16 +20,16 @@ ALSO_CALLED = dict(
     add_model=dict(label='name'),
     TabularLeaderboard=dict(results='results_', to_frame='results_'))
 
-_told = set()
+_notified = set()
 
-def told(
+def our_name(
     where: str,  # a key of `ALSO_CALLED`
     name: str,  # one of its names
 ) -> str:  # the name here; '' where there is none
     "Tell once what a name is called here."
     ours = ALSO_CALLED[where][name]
-    if (where, name) not in _told: _log.warning("%s: '%s' is %s", where, name, ours if ' ' in ours else f"called '{ours}' here")
-    _told.add((where, name))
+    if (where, name) not in _notified: _log.warning("%s: '%s' is %s", where, name, ours if ' ' in ours else f"called '{ours}' here")
+    _notified.add((where, name))
     return '' if ' ' in ours else ours
 
 # %% ../../nbs/core/00a_also_called.ipynb #0a59e8e9
@@ -41,7 +41,7 @@ def our_names(
     if not isinstance(given, dict) or not given.keys() & ALSO_CALLED[where].keys(): return given
     out = {k: v for k, v in given.items() if k not in ALSO_CALLED[where]}
     for k in given:
-        if k not in ALSO_CALLED[where] or not (ours := told(where, k)): continue
+        if k not in ALSO_CALLED[where] or not (ours := our_name(where, k)): continue
         if ours in given: raise ConfigError(f"{where} has both '{k}' and '{ours}', which are the same: give '{ours}' alone")
         out[ours] = given[k]
     return out
@@ -51,6 +51,6 @@ class AlsoCalled:
     "Finds attributes under their other names."
     def __getattr__(self, name):
         names = ALSO_CALLED.get(next((c.__name__ for c in type(self).__mro__ if c.__name__ in ALSO_CALLED), ''), {})
-        if name in names: return getattr(self, told(next(c.__name__ for c in type(self).__mro__ if c.__name__ in ALSO_CALLED), name))
+        if name in names: return getattr(self, our_name(next(c.__name__ for c in type(self).__mro__ if c.__name__ in ALSO_CALLED), name))
         if hasattr(super(), '__getattr__'): return super().__getattr__(name)
         return object.__getattribute__(self, name)

@@ -143,10 +143,10 @@ def _effects_on(x, codes, sizes, t, part):
     at = _best_columns(codes, sizes, t)
     z, codes, sizes = _best_numbers(x, t), [codes[j] for j in at], [sizes[j] for j in at]
     model = fit_effects(LevelModel(z, codes, sizes), t)
-    told = [i for i, (k, g) in enumerate(zip(sizes, model.gains)) if k >= LEAST_LEVELS and g >= LEAST_GAIN]
-    if not told: return {}
+    informative = [i for i, (k, g) in enumerate(zip(sizes, model.gains)) if k >= LEAST_LEVELS and g >= LEAST_GAIN]
+    if not informative: return {}
     rows = cross_fitted(z, codes, sizes, t, model.strengths, part)
-    return {at[i]: (model.effects[i][:-1], np.where(codes[i] == sizes[i], np.nan, rows[i])) for i in told}
+    return {at[i]: (model.effects[i][:-1], np.where(codes[i] == sizes[i], np.nan, rows[i])) for i in informative}
 
 # %% ../../nbs/data/03a_level_effects.ipynb #4d1017ad
 def level_effects(

@@ -76,11 +76,11 @@ def decode_text(
 SEPARATORS, _RARE, _NONE = ',;\t|', ('~', '^', ':', r'\s+'), '\x1f'
 _NUMBER = re.compile(r'[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?', re.IGNORECASE)
 
-def _told(text: str) -> tuple:
+def _stated_separator(text: str) -> tuple:
     "The separator that the first line names, or None; and the rest of the text."
     first, _, rest = text.partition('\n')
-    told = re.fullmatch(r'"?sep=(\\t|.)"?\s*', first, re.IGNORECASE)
-    return (told[1].replace('\\t', '\t'), rest) if told else (None, text)
+    stated = re.fullmatch(r'"?sep=(\\t|.)"?\s*', first, re.IGNORECASE)
+    return (stated[1].replace('\\t', '\t'), rest) if stated else (None, text)
 
 def _quote(text: str) -> str:
     "The sign around cells: a double quote, or a single one where the first name stands in such."
@@ -244,16 +244,16 @@ def parse_text(
     header: bool = True,  # whether the first line holds the names of the columns
 ) -> pd.DataFrame:
     "A table from text; `InputError` where there is none."
-    told, text = _told(text)
+    stated, text = _stated_separator(text)
     if not text.strip(): raise InputError('it is empty')
-    skip, found = _title_lines(text, told or sep) if header else (0, None)
+    skip, found = _title_lines(text, stated or sep) if header else (0, None)
     if skip:
         lines = text.split('\n')
         log.warning('%d line%s above the table left out: %r', skip, 's' * (skip > 1), '; '.join(l for l in lines[:skip] if l.strip())[:80])
         text = '\n'.join(lines[skip:])
     text = text.lstrip('\n')
     if header: text = _without_lines(text)
-    sep = told or sep or found or find_separator(text)
+    sep = stated or sep or found or find_separator(text)
     if len(_fields(_first_lines(text), sep)[0]) == 1: sep = _NONE  # signs in the cells of the only column separate nothing
     elif header: text = _with_whole_header(text, sep)
     return _parse(text, sep, header)
@@ -262,13 +262,13 @@ def parse_text(
 def _parse(text: str, sep: str, header: bool) -> pd.DataFrame:
     "The table in a text whose first line is the first of the table."
     read = _reader(text, sep, header)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as logged:
         warnings.simplefilter('always')
         try: df = read(low_memory=False)
         except pd.errors.ParserError: _check_widths(text, sep, len(_fields(_first_lines(text), sep)[0])); raise
     if not len(df): raise InputError(f'it holds names of columns and no rows: {", ".join(map(str, df.columns[:10]))}')
     n = df.shape[1]
-    if any(issubclass(w.category, pd.errors.ParserWarning) for w in said) or df.iloc[:, -1].isna().any(): _check_widths(text, sep, n)
+    if any(issubclass(w.category, pd.errors.ParserWarning) for w in logged) or df.iloc[:, -1].isna().any(): _check_widths(text, sep, n)
     if not header: df.columns = [f'x{i}' for i in range(n)]
     else: _check_names(df.columns)
     columns, df = list(df.columns), _tidy(_keep_exact(df, read))

@@ -148,8 +148,8 @@ def describe_choice(
     errors: dict,  # from `choose_columns`
 ) -> str:
     "How many columns are used, and why."
-    said = f'{n_kept} of {n_columns} inputs are used'
-    if not errors: return f'{said}: those that say most about the target, alone or with another one'
+    count = f'{n_kept} of {n_columns} inputs are used'
+    if not errors: return f'{count}: those that say most about the target, alone or with another one'
     tried = ', '.join(f'{k}: {e:.3f}' for k, e in errors.items())
-    return (f'{said}, those that say most about the target alone or with another one; as many as predict held-out rows best '
+    return (f'{count}, those that say most about the target alone or with another one; as many as predict held-out rows best '
             f'(squared error by number of inputs: {tried})')

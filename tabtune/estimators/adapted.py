@@ -9,10 +9,6 @@ __all__ = ['PlainTable', 'Adapted']
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from ..core.shapes import InputError
@@ -59,13 +55,27 @@ def _codes(df):
     "Categories as their codes."
     return np.column_stack([s.cat.codes.where(s.notna()) if s.dtype == 'category' else s for _, s in df.items()]).astype(np.float64)
 
+def _as_codes():
+    "The table as numbers, categories as their codes."
+    from sklearn.preprocessing import FunctionTransformer
+    return FunctionTransformer(_codes)
+
+def _as_frame():
+    "The table as it is."
+    from sklearn.preprocessing import FunctionTransformer
+    return FunctionTransformer()
+
 def _dense():
     "Scaled numbers without missing cells, one column per level."
+    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
     numbers, categories = make_column_selector(dtype_include='number'), make_column_selector(dtype_include='category')
     scale = make_pipeline(SimpleImputer(strategy='median', add_indicator=True, keep_empty_features=True), StandardScaler())
     return make_column_transformer((scale, numbers), (OneHotEncoder(handle_unknown='ignore', sparse_output=False), categories))
 
-FORMS = {'frame': FunctionTransformer, 'codes': lambda: FunctionTransformer(_codes), 'dense': _dense}
+FORMS = dict(frame=_as_frame, codes=_as_codes, dense=_dense)
 
 # %% ../../nbs/estimators/00c_adapted.ipynb #429ce634
 class Adapted(BaseEstimator):
@@ -99,6 +109,7 @@ class Adapted(BaseEstimator):
 
     def fit_plain(self, plain, table, target):
         "The second half of `fit`: `plain` is a fitted `PlainTable`, `table` what it made of the training rows, `target` codes or numbers."
+        from sklearn.pipeline import make_pipeline  # late: it brings most of scikit-learn
         self.training_, self.table_ = (table, target), make_pipeline(plain, FORMS[self.form]())
         for name in ('n_features_in_', 'feature_names_in_'):
             if hasattr(plain.encoder_, name): setattr(self, name, getattr(plain.encoder_, name))

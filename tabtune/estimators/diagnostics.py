@@ -13,7 +13,6 @@ import pandas as pd
 from fastcore.basics import patch
 from scipy import stats
 from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from ..core.config import check_choice, check_range
 from ..core.shapes import InputError
@@ -35,6 +34,7 @@ def cross_validate(
     random_state: int = 0,  # of the folds
 ) -> dict:  # mean_scores, std_scores, fold_scores: name -> number or list; fit_times, score_times: seconds
     "Scores of copies of this estimator, each fitted without one fold of the rows and evaluated on it."
+    from sklearn.model_selection import KFold, StratifiedKFold
     check_rows(X, y)
     X, y = validate_table(X, y).reset_index(drop=True), as_series(y)
     check_range('cv', cv, 2, len(X))

@@ -162,9 +162,9 @@ def _with_effects(rng, x, y, levels, n_support, n_classes, chosen, size, code, n
     seen = counts.gather(2, code.transpose(1, 2)) > 0  # (B, J, N)
     lost = ~seen.transpose(1, 2) | (code == n_levels - 1)
     own = own.masked_fill(lost.transpose(1, 2)[..., None], math.nan).permute(0, 2, 1, 3).flatten(2)  # (B, N, J T)
-    told = ((gains >= 2) & (size >= 4)[..., None] & there[:, None]).flatten(1)  # (B, J T)
+    informative = ((gains >= 2) & (size >= 4)[..., None] & there[:, None]).flatten(1)  # (B, J T)
     unseen = torch.zeros_like(x).scatter_(2, chosen[:, None].expand(-1, n, -1), (lost & (size >= 2)[:, None]).to(x.dtype)) > 0
-    return _narrow(rng, torch.cat([x.masked_fill(unseen, math.nan), own], 2), told, f)
+    return _narrow(rng, torch.cat([x.masked_fill(unseen, math.nan), own], 2), informative, f)
 
 def _effects_of_rows(effects_BJGLT, code_BNJ, part_BS):
     "The effect of each row's level (B, J, N, T): support rows by the model that lacks their part, queries by the last."
@@ -174,11 +174,11 @@ def _effects_of_rows(effects_BJGLT, code_BNJ, part_BS):
     at = (model[:, None] * n_levels + code_BNJ.transpose(1, 2))[..., None].expand(-1, -1, -1, t)
     return effects_BJGLT.flatten(2, 3).gather(2, at)
 
-def _narrow(rng, x, told, f):
+def _narrow(rng, x, informative, f):
     "`f` of the columns: effects that tell something (no more than half of all), then others by chance."
     b, _, wide = x.shape
     u = rng.uniform(0, 1, b, wide)
-    u[:, f:] = torch.where(told, u[:, f:] - 2, u[:, f:] + 2)
+    u[:, f:] = torch.where(informative, u[:, f:] - 2, u[:, f:] + 2)
     u[:, f:] += 4 * (u[:, f:].argsort(1).argsort(1) >= max(1, f // 2))
     order = u.argsort(1)[:, :f]
     return gather_columns(x, order.gather(1, rng.permutation(b, f)))
