@@ -57,6 +57,11 @@ def _plot_class():  # None where anywidget is not installed
         _esm, _css = _asset('uplot.min.js', 'live_plot.js'), _asset('uplot.min.css', 'live_plot.css')
         panels, data, ready = List().tag(sync=True), Dict().tag(sync=True), Bool(False).tag(sync=True)
         smooth, description = Int(20, help='points to average over').tag(sync=True), Unicode().tag(sync=True)
+        view_id, copy = Unicode().tag(sync=True), Dict().tag(sync=True)  # the view that it is a part of, and what stays of that
+
+        def __init__(self, **kw):
+            super().__init__(**kw)
+            self.on_msg(lambda _, said, __: said == 'ready' and setattr(self, 'ready', True))
     return LivePlot
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #7c5e48bb
