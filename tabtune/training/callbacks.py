@@ -133,19 +133,25 @@ class MemoryWatch(Callback):
 
 # %% ../../nbs/training/03_callbacks.ipynb #9d21bc94
 class KeepBestWeights(Callback):
-    "Keep the weights of the best validation."
+    "Keep the weights of the best validation after the first step."
     def __init__(
         self,
         model,  # the module whose trainable parameters are copied
     ):
-        self.model, self.loss, self.step, self.weights = model, float('inf'), 0, {}
+        self.model, self.first, self.loss, self.step, self.weights = model, float('inf'), float('inf'), 0, {}
+
+    @property
+    def improved(self) -> bool:
+        "Was a validation better than the one before the first step?"
+        return self.loss < self.first
 
     def trainable(self) -> dict:
         "Name -> parameter, those that train."
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
     def on_validate(self, state):
-        if state.val_loss < self.loss:
+        if state.step == 0: self.first = state.val_loss
+        elif state.val_loss < self.loss:
             self.loss, self.step = state.val_loss, state.step
             self.weights = {n: p.detach().to('cpu', copy=True) for n, p in self.trainable().items()}
 
@@ -155,8 +161,8 @@ class KeepBestWeights(Callback):
             for n, p in self.trainable().items():
                 if n in self.weights: p.copy_(self.weights[n])
 
-    def state_dict(self): return dict(loss=self.loss, step=self.step, weights=self.weights)
-    def load_state_dict(self, d): self.loss, self.step, self.weights = d['loss'], d['step'], d['weights']
+    def state_dict(self): return {k: getattr(self, k) for k in ('first', 'loss', 'step', 'weights')}
+    def load_state_dict(self, d): vars(self).update(d)
 
 # %% ../../nbs/training/03_callbacks.ipynb #8a4acd53
 class EarlyStopping(Callback):

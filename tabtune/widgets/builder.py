@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from ..core.config import check_keys
 from ..core.shapes import InputError, TabTuneError
 from ..data.checkup import check_with_target
-from ..data.command_tables import guess_task
+from ..data.frames import guess_task
 from ..data.encode import check_column_types
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy

@@ -309,9 +309,10 @@ def memory_pairs(
     total_mib: float = None,  # memory of the card
 ) -> list:  # (label, text)
     "Memory of the process, and of the GPU against what the card has."
-    if not m.get('cuda'): return [('memory', format_mib(m.get('rss')))]
+    process = [(f'memory of the {k}', format_mib(m.get(v))) for k, v in (('run', 'run'), ('process', 'rss')) if m.get(v) is not None or v == 'rss']
+    if not m.get('cuda'): return process
     gpu = [(f'GPU {k}', format_mib(m.get(f'cuda_{k}' if k != 'allocated' else 'cuda'))) for k in ('allocated', 'reserved', 'peak')]
-    return [*gpu, ('GPU in all', format_mib(total_mib)), ('memory of the process', format_mib(m.get('rss')))]
+    return [*gpu, ('GPU in all', format_mib(total_mib)), *process]
 
 def _memory_text(m: dict, total_mib: float = None) -> str:
     "The same as a sentence."

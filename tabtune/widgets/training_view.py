@@ -23,6 +23,7 @@ from .elements import ERROR_STYLE, TEXT_STYLE, button, format_number, format_tim
 from .live_plots import live_plot, send_curves
 from .plots import TrainingCurves, TrainingFigure, memory_pairs, result_rows, row_source
 from .run_control import RunControl, connect
+from .run_cost import RunCost, format_range
 from .view import CellOutput, View, durable_copy, plain_data, png_data
 
 # %% ../../nbs/widgets/05_training_view.ipynb #ae73ce90
@@ -65,8 +66,8 @@ def _run_tiles(
     epoch = s['epoch'] + 1 if s['step'] else 0  # that of the last step, counted from 1
     speed = '–' if s['speed'] is None else f"{format_number(s['speed'], 0)} {s['speed_unit']}"
     return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', epoch or '–'), ('training loss', format_number(s['loss'])),
-            ('best validation', best), ('untuned validation', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['seconds'])),
-            ('left', format_time(None if over else s['eta'])), *memory_pairs(s['memory_mib'], total_mib)]
+            ('best validation', best), ('untuned validation', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['elapsed'] if s.get('phase') or not s['step'] else s['seconds'])),
+            ('left', format_range(None if over else s['left'])), *memory_pairs(s['memory_mib'], total_mib)]
 
 # %% ../../nbs/widgets/05_training_view.ipynb #42ca6005
 class TrainingDashboard(View):
@@ -82,13 +83,14 @@ class TrainingDashboard(View):
         owner: View = None,  # the view that it is a part of, which leaves the copy of both
     ):
         self.run, self.job, rows = connect(source, X, y)
-        controls = self.job is not None or isinstance(source, RunControl)
-        if not controls: self.run.status, self.title = 'watching', _default_title(source)
+        self.controls, self.cost = self.job is not None or isinstance(source, RunControl), RunCost()
+        if not self.controls: self.run.status, self.title = 'watching', _default_title(source)
         self.title, self.replace = title or self.title, replace
         self.owner, self.pictured, self.kept_time = owner, None, time.monotonic()
         self.rows, self.curves, self.figure, self.lock = row_source(rows), TrainingCurves(), TrainingFigure(), threading.RLock()
         self.result = self.drawn = self.training_thread = self.monitor_thread = None
         self.last_step_time, self.step, self.draw_seconds = time.monotonic(), 0, 0.0
+        self.expected = None  # seconds of the whole run, as they were estimated
         self.on_end = []  # functions of the dashboard, called when the run is over
         self._build(); self.refresh()
 
@@ -123,8 +125,8 @@ def _use_live_plot(self: TrainingDashboard):
 @patch
 def state(self: TrainingDashboard) -> dict:
     "Status and numbers of the run, as plain data."
-    with self.lock: self.curves.update(self.rows)
-    status, n = self.run.status, self.curves.summary()
+    with self.lock: self.curves.update(self.rows); n = self._with_cost(self.curves.summary())
+    status = self.run.status
     if status == 'watching': status = self._watched_status(n)
     error = self.run.error and str(self.run.error)
     return plain_data(dict(title=self.title, status=status, n_steps=self.run.n_steps, repeat=self.run.repeat, error=error,
@@ -143,6 +145,13 @@ def _watched_status(self: TrainingDashboard, n: dict) -> str:
     return 'interrupted' if alive is False or (alive is None and silent) else 'watching'
 
 @patch
+def _with_cost(self: TrainingDashboard, n: dict) -> dict:
+    "Time left and memory, of a run that this dashboard controls; a run elsewhere has memory of its own."
+    if not self.controls: return n | dict(left=n['eta'] and (n['eta'], n['eta']), elapsed=n['seconds'], share=None)
+    c = self.cost.look(self.run, n)
+    return n | dict(left=c['left'], elapsed=c['elapsed'], share=self.run.share, memory_mib=dict(rss=c.get('process_mib')) | n['memory_mib'] | dict(run=c['run_mib']))
+
+@patch
 def silence(self: TrainingDashboard) -> float:  # seconds
     "How long nothing was heard of the run; of one that writes a file, since the file was written."
     try: return time.time() - self.rows.path.stat().st_mtime
@@ -159,8 +168,8 @@ def refresh(
         s = self.state(); drawn = (s['status'], len(self.curves.points), self.curves.stride, len(self.curves.validations), s['step'])
         if s['step'] != self.step: self.step, self.last_step_time = s['step'], time.monotonic()
         self._update_heading(s)
+        if s['phase'] or drawn != self.drawn or force: self._update_numbers(s)
         if drawn == self.drawn and not force: return
-        self._update_numbers(s)
         if picture: self.drawn = drawn; self._draw(s)
 
 # %% ../../nbs/widgets/05_training_view.ipynb #a61134e5
@@ -173,7 +182,7 @@ def _update_heading(self: TrainingDashboard, s: dict):
         self.buttons[name].disabled = name not in _enabled_buttons(s) or (name == 'Start' and not self.job)
     self.buttons['Pause'].description = 'Pause' if self.run.unpaused.is_set() else 'Resume'
     self.bar.bar_style = dict(finished='success', failed='danger', stopped='warning', paused='warning').get(s['status'], 'info')
-    self.bar.value = s['repeat'][1] if s['repeat'] and not self.run.done.is_set() else s['progress']
+    self.bar.value = s['share'] if s.get('phase') and s['share'] else s['repeat'][1] if s['repeat'] and not self.run.done.is_set() else s['progress']
     if s['error']: self.show_message(s['error'], error=True)
     elif s['status'] == 'missing': self.show_message(self._missing_text())
     elif self._missing_text() in html.unescape(self.message.value): self.show_message('')
@@ -196,7 +205,7 @@ def _update_numbers(self: TrainingDashboard, s: dict):
     gpu, used = torch.cuda.is_available(), s['memory_mib'].get('cuda')
     card = torch.cuda.mem_get_info()[1] / 2 ** 20 if used and gpu and self.job else None
     self.numbers.value = tiles(_run_tiles(s, card))
-    self.numbers.layout.height = '84px' if used or gpu else '42px'  # two lines with a GPU
+    self.numbers.layout.height = '84px' if used or gpu else 'auto'  # two lines with a GPU
 
 @patch
 def _draw(self: TrainingDashboard, s: dict):
@@ -309,7 +318,7 @@ def start(self: TrainingDashboard):
     if self.job is None or self.run.status in ('running', 'paused', 'stopping', 'comparing'): return
     if self.training_thread and self.training_thread.is_alive() and self.run.abandoned:
         self.show_message('what was stopped still ends its last call; try again in a moment'); return
-    self.run.reset('running'); self.show_message('')
+    self.run.reset('running'); self.show_message(''); self.cost.start(); self.cost.expected = self.expected
     self.result, self.pictured = None, None  # nothing of an earlier run is shown with this one
     if self.run.owns_history: self.run.history.rows = []
     self.training_thread = threading.Thread(target=self._work, name='tabtune-training', daemon=True)
