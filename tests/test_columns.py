@@ -200,7 +200,8 @@ def test_day_or_month_that_nothing_decides_is_said():
 @pytest.mark.parametrize('cells', [pytest.param(['9:30', '21:15', '0:05'], id='hours and minutes'), pytest.param(['9:30:10', '21:15:00'], id='seconds'), pytest.param(['9:30 AM', '9:15 PM'], id='halves of the day')])
 def test_times_of_a_day(cells): assert column_kind(pd.Series(cells)) == 'duration'
 
-PARTS = {'day': WHEN.dt.day, 'minute': WHEN.dt.minute, 'hour': WHEN.dt.hour, 'day_of_week': WHEN.dt.day_of_week, 'day_of_year': WHEN.dt.day_of_year, 'month': WHEN.dt.month, 'second': WHEN.dt.second}
+PARTS = {'day': WHEN.dt.day, 'minute': WHEN.dt.minute, 'hour': WHEN.dt.hour, 'day_of_week': WHEN.dt.day_of_week, 'day_of_year': WHEN.dt.day_of_year, 'month': WHEN.dt.month, 'second': WHEN.dt.second,
+         'month end': WHEN.dt.is_month_end.astype(float)}
 
 @pytest.mark.parametrize('name', PARTS)
 def test_calendar_parts_are_seen(name):

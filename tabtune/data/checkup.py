@@ -22,7 +22,7 @@ from ..core.shapes import TabTuneError
 from .columns import KINDS, Texts, is_blank
 from .date_text import date_texts
 from .encode import TableEncoder, align
-from .frames import as_series, check_target, column_names, encode_labels, validate_table
+from .frames import as_series, check_target, column_names, encode_labels, guess_task, validate_table
 from .number_text import find_number_format, number_texts
 
 log = logging.getLogger('tabtune')
@@ -127,25 +127,37 @@ def _balance(codes, classes) -> list:
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #dfeee297
-_CODES = {s * int(d * n) for d in '789' for n in range(2, 7) for s in (1, -1)} | {-9}
+_CODES = {s * int(d * n) - s * k for d in '789' for n in range(2, 7) for s in (1, -1) for k in range(4 if d == '9' else 1)} | {-9}
 _ID_NAME = re.compile(r'(^|[_\W])(?i:id|ids|key|uuid|guid|index|rownum|row|nr|no)$|^(?i:unnamed)|[a-z]ID$|Id$')
 _drop = lambda name: f'X = X.drop(columns={name!r})'
 
-def _missing_code(x):
-    "A number that stands for missing cells, and how many there are; or None."
-    for code in (np.min(x), np.max(x)):
-        at = x == code
-        if code not in _CODES or at.sum() < max(3, .003 * len(x)) or at.all(): continue
-        rest = x[~at]
-        if np.abs(rest - code).min() >= max(.5 * np.ptp(rest), 5) and len(np.unique(rest)) > 1: return float(code), int(at.sum())
+def _is_code(codes, rest, n) -> bool:
+    "Whether `n` cells that hold `codes` stand for missing ones, beside the numbers that are left."
+    values, counts = np.unique(rest, return_counts=True)
+    if len(values) < 2: return False
+    if max(codes, key=abs) in _CODES and np.abs(values[:, None] - codes).min() >= max(.5 * np.ptp(rest), 5): return True
+    if codes[-1] >= 0 or codes[0] < -9 or values[0] < 0: return False
+    skips_zero = values[0] >= 1 and len(values) >= 4 and (values == np.floor(values)).all()
+    return len(values) > 10 and n >= 3 * len(codes) * max(np.median(counts), *counts[:2] * (values[:2] < 2)) or bool(skips_zero)
+
+def _missing_codes(x) -> tuple:
+    "Numbers that stand for missing cells, and how many there are; or None."
+    values = np.unique(x)
+    for at_end in (values[:3], values[::-1][:3]):
+        for k in range(1, 1 + len(at_end)):
+            if k > 1 and abs(at_end[k - 1] - at_end[k - 2]) != 1: break
+            at, codes = np.isin(x, at_end[:k]), np.sort(at_end[:k])
+            if at.sum() >= max(3, .003 * len(x)) and _is_code(codes, x[~at], at.sum()): return codes.tolist(), int(at.sum())
 
 def _about_numbers(name, s) -> list:
     "Missing codes, counters and ids among numbers."
     x, out = s.dropna().to_numpy(dtype=np.float64), []
     x = x[np.isfinite(x)]
     if len(x) < 20 or x.min() == x.max(): return out
-    if code := _missing_code(x): out.append(TableFinding(name, 'missing code', f'{code[1]} cells are {code[0]:g}, far from all others',
-        'reads it as a number', f'X[{name!r}] = X[{name!r}].replace({code[0]:g}, np.nan)'))
+    if found := _missing_codes(x):
+        codes = [f'{c:g}' for c in found[0]]
+        out.append(TableFinding(name, 'missing code', f'{found[1]} cells are {" or ".join(codes)}, unlike all others',
+                                'reads it as a number', f'X[{name!r}] = X[{name!r}].replace([{", ".join(codes)}], np.nan)'))
     whole = len(x) == len(s) and len(np.unique(x)) == len(x) and (x == np.floor(x)).all()
     if whole and (np.ptp(x) == len(x) - 1 or _ID_NAME.search(name)):
         how = 'without a gap' if np.ptp(x) == len(x) - 1 else 'under the name of an id'
@@ -159,6 +171,22 @@ def _goes_with_target(s, column, y) -> bool:
     if y is None or column.kind != 'text' or column.effects is not None: return getattr(column, 'effects', None) is not None
     return copy.deepcopy(column).learn_target(s, y).shape[1] > 0
 
+_COERCE = dict(numbers='to_numeric', dates='to_datetime')
+def _mixed_types(name, cells, keys, column, look) -> TableFinding:
+    "Numbers or dates and other texts in one column; or None."
+    if kind := dict(number='numbers', date='dates').get(column.kind):
+        with warnings.catch_warnings(action='ignore'): lost = cells.isin(keys) & np.isnan(column.numbers(cells))
+        if lost.sum() < .1 * len(cells): return None
+        seen, other, read = f'{1 - lost.mean():.0%} of the cells', cells[lost].iloc[0], f'reads the {kind}, and others as missing cells'
+    else:
+        if len(keys) <= 10 or look != 'text': return None
+        are = dict(numbers=number_texts(keys[:1000]), dates=date_texts(keys[:1000]))
+        kind = max(are, key=lambda k: are[k].mean())
+        if not .2 <= are[kind].mean() < 1 or are[kind].mean() < .5 and len({*map(len, keys)}) == 1: return None  # equally long: codes
+        seen, other, read = f'{are[kind].mean():.0%} of the different cells', keys[are[kind].argmin()], f'reads it as {KINDS[column.kind].label}'
+    return TableFinding(name, 'mixed types', f'{seen} are {kind}, others are like {other!r}', read,
+                        f"X[{name!r}] = pd.{_COERCE[kind]}(X[{name!r}], errors='coerce')")
+
 def _about_text(name, s, column, y=None) -> list:
     "Identifiers, free text, numbers and dates that are text, numbers among text."
     cells = s.dropna().map(str)
@@ -167,15 +195,10 @@ def _about_text(name, s, column, y=None) -> list:
     if not keys: return []
     kind, unique, look = KINDS[column.kind], len(keys) / len(cells), spelled_as(keys)
     read = f'reads it as {kind.label}'
+    if mixed := _mixed_types(name, cells, keys, column, look): return [mixed]
     if kind.numeric or column.kind == 'date':
         return [TableFinding(name, f'{column.kind} as text', f'the cells are text, such as {keys[0]!r}', read,
                              f"TabularPipeline(column_types={{{name!r}: 'category'}})")]
-    numbers = number_texts(keys[:1000])
-    share = numbers.mean()
-    if len(keys) > 10 and look == 'text' and .5 <= share < 1:
-        other = keys[np.flatnonzero(~numbers)[0]]
-        return [TableFinding(name, 'mixed types', f'{share:.0%} of the different cells are numbers, others are like {other!r}', read,
-                             f"X[{name!r}] = pd.to_numeric(X[{name!r}], errors='coerce')")]
     if unique < .95 or len(cells) < 50: return []
     words = np.mean([len(k.split()) for k in keys[:200]])
     free = words > 2 or look != 'text' or _goes_with_target(s, column, y)
@@ -359,7 +382,7 @@ def check_with_target(
 
 def _target_of(y, task) -> tuple:  # class codes and classes; or numbers and None
     "A target as it is predicted."
-    is_classes = task != 'regression' and (task is not None or not _looks_numeric(y))
+    is_classes = (task or guess_task(y)) == 'classification'
     return encode_labels(y) if is_classes else (check_target(y), None)
 
 def _about_target(part, x, target, classes, rows, encoder) -> list:
@@ -367,10 +390,6 @@ def _about_target(part, x, target, classes, rows, encoder) -> list:
     if classes is None: return giveaway_findings(part, x, target[rows], encoder, False)
     return label_findings(classes, len(target)) + _balance(target, classes) + row_findings(part, target[rows]) + \
         ([] if 2 * len(classes) > len(target) else giveaway_findings(part, x, target[rows], encoder, True))
-
-def _looks_numeric(y) -> bool:
-    if not pt.is_numeric_dtype(y.dtype) or pt.is_bool_dtype(y.dtype): return False
-    return y.nunique() > 20 or bool((y.dropna() % 1 != 0).any())
 
 # %% ../../nbs/data/12_checkup.ipynb #bdf21fe9
 def quick_findings(

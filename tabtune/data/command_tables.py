@@ -23,6 +23,7 @@ from ..core.files import write_atomic
 from ..core.shapes import ConfigError, InputError
 from .columns import KINDS
 from .encode import check_column_types
+from .frames import guess_task
 from .kinds import column_kind
 from .reading_files import read_table
 
@@ -74,14 +75,6 @@ def split_target(
     if df.shape[1] == 1: raise InputError(f"the table has no column beside '{target}': there is nothing to learn from")
     if len(known) < len(df): log.info("%d of %d rows have no value in '%s' and are left out", len(df) - len(known), len(df), target)
     return known.drop(columns=t), known[t]
-
-def guess_task(
-    y: pd.Series,  # the target
-) -> str:  # 'classification' or 'regression'
-    "Regression for numbers with many distinct values or with fractions; classification for everything else."
-    v = y.dropna()
-    if not pt.is_numeric_dtype(v) or pt.is_bool_dtype(v): return 'classification'
-    return 'regression' if v.nunique() > 20 or v.nunique() > 2 and (v % 1 != 0).any() else 'classification'
 
 def target_numbers(
     y: pd.Series,  # the target

@@ -258,3 +258,12 @@ def check_target(
     if (big := np.flatnonzero(np.abs(x) > 1e150)).size:
         raise InputError(f"Input y contains infinity or a value too large for dtype('float64'): row {big[0]} is {x[big[0]]}")
     return x
+
+# %% ../../nbs/data/00_frames.ipynb #909adae3
+def guess_task(
+    y: pd.Series,  # the target
+) -> str:  # 'classification' or 'regression'
+    "Regression for numbers with many distinct values or with fractions; classification for everything else."
+    v = infer_dtype(y.dropna())
+    if not pt.is_numeric_dtype(v) or pt.is_bool_dtype(v): return 'classification'
+    return 'regression' if v.nunique() > 20 or (v % 1 != 0).any() else 'classification'

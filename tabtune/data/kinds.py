@@ -294,7 +294,13 @@ class DurationColumn(NumberColumn):
         return pd.to_timedelta(invert_scale(z, self.scale), unit='s').round('ms')
 
 # %% ../../nbs/data/03_kinds.ipynb #7013662d
-_CALENDAR_PARTS = ('month', 'day_of_week', 'hour', 'day', 'day_of_year', 'year', 'minute', 'second')
+_CALENDAR_PARTS = ('month', 'day_of_week', 'hour', 'day', 'day_of_year', 'year', 'minute', 'second', 'days_left_in_month')
+_MANY_ENDS = 10  # last days of a month: with fewer, the day says as much as the days that are left
+
+def _calendar_part(clock, name):
+    "A part of what a clock shows, as numbers."
+    part = clock.days_in_month - clock.day if name == 'days_left_in_month' else getattr(clock, name)
+    return part.to_numpy(dtype=np.float32)
 
 def _zone(tz):
     try: return str(pd.Timestamp(0, tz=str(tz)).tz) if tz is not None else 'UTC'
@@ -318,7 +324,7 @@ class DateColumn(DurationColumn):
     def _encode(self, s, unreadable):
         x = self._read(s, unreadable)
         clock = _clock(x, self.tz) if self.parts else None
-        return [apply_scale(x, self.scale)] + [getattr(clock, p).to_numpy(dtype=np.float32) for p in self.parts]
+        return [apply_scale(x, self.scale)] + [_calendar_part(clock, p) for p in self.parts]
 
     def _read(self, s, unreadable):
         if isinstance(s.dtype, pd.PeriodDtype): s = s.dt.to_timestamp()
@@ -333,7 +339,8 @@ class DateColumn(DurationColumn):
         self.tz = _zone(getattr(s.dtype, 'tz', None))
         x = super()._learn(s)
         clock = _clock(x[~np.isnan(x)], self.tz)
-        self.parts = [p for p in _CALENDAR_PARTS if len(np.unique(getattr(clock, p))) > 1]
+        ends = len(np.unique(clock.day)) > 1 and clock.is_month_end.sum() >= max(_MANY_ENDS, .01 * len(clock))
+        self.parts = [p for p in _CALENDAR_PARTS if len(np.unique(_calendar_part(clock, p))) > 1 and (ends or p != 'days_left_in_month')]
         return x
 
     def decode(self, z):

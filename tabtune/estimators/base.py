@@ -370,10 +370,9 @@ MAX_HELD_OUT, MAX_CALIBRATION_ROWS, MIN_CALIBRATION_ROWS = 500, 2000, 20
 
 @patch
 def _calibration_rows(self: InContextEstimator) -> np.ndarray:  # row positions
-    "The rows that take part in a calibration, in random order."
-    order = np.random.default_rng([self.seed_, 3]).permutation(len(self.x_support_))
-    sample = stratified_rows(self._strata(), MAX_CALIBRATION_ROWS, order)
-    return np.random.default_rng([self.seed_, 4]).permutation(sample)
+    "The rows that take part in a calibration, in an order that depends on what they hold alone."
+    order = content_order(self.x_support_, self.y_support_, self.seed_, 3)
+    return order[np.isin(order, stratified_rows(self._strata(), MAX_CALIBRATION_ROWS, order))]
 
 @patch
 def with_support(self: InContextEstimator, rows, keep: bool = False):

@@ -38,7 +38,7 @@ from .base import N_MEMORY, InContextEstimator, accept_any_table, is_dask, landm
 from .diagnostics import DiagnosticsMixin
 from .metrics import axes_for
 from .partitions import fit_partitions
-from .other_models import describe_other, other_estimator, other_from_state, other_state, say_other_version, version_of
+from .other_models import describe_other, model_version, other_estimator, other_from_state, other_state, say_other_version
 from .registry import find_model
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
 from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
@@ -185,11 +185,13 @@ def predict_interval(
     self: TabularPipeline,
     X,  # table
     coverage: float = 0.9,  # share of rows whose truth shall lie inside
+    by=None,  # name of a category: this share of each of its levels
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
     self._fitted()
     if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
-    return self._fitted('predict_interval').predict_interval(X, coverage)
+    est = self._fitted('predict_interval')
+    return est.predict_interval(X, coverage) if by is None else est.interval_by(X, coverage, by)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
 MODEL_OWNERS = weakref.WeakKeyDictionary()  # model -> weak reference to the estimator that it works for
@@ -373,7 +375,7 @@ def _write_joblib(self: TabularPipeline, path):
 def _write(self: TabularPipeline, path):
     "Write the zip."
     if isinstance(self.estimator_, Adapted):
-        version = version_of(find_model(self.model_name, self.task_type))
+        version = model_version(self.estimator_, find_model(self.model_name, self.task_type))
         return write_parts(path, dict(pipeline=self._plain_params(), model_version=version), other_state(self.estimator_), {})
     settings = {k: v for k, v in self.estimator_.get_params(deep=False).items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
@@ -419,8 +421,9 @@ def _read(cls: TabularPipeline, z, path: Path):
     pipe = cls(**manifest['pipeline'])
     check_choices(pipe)  # not the strategy: prediction needs none, and the one in the file need not be registered here
     if (other := other_estimator(pipe)) is not None:
-        say_other_version(pipe.model_name, pipe.task_type, manifest.get('model_version', ''), path)
-        return pipe._adopt(other_from_state(other, state, path))
+        again = other_from_state(other, state, path)
+        say_other_version(again, find_model(pipe.model_name, pipe.task_type), manifest.get('model_version', ''), path)
+        return pipe._adopt(again)
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
     if est.experts != 'auto': pipe.model_params = {**(pipe.model_params or {}), 'experts': est.experts}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import ndtr
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from fastcore.basics import patch
@@ -22,8 +23,7 @@ from ..core.config import check_choice, check_range
 from ..core.shapes import ConfigError, InputError
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
-from ..data.content import content_order
-from .base import (ENCODE_ROWS, MAX_CALIBRATION_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
+from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
                                      by_partition, is_dask, refuse_fit_params, seed_from)
 from .partitions import fit_partitions
 from .blending import blend_numbers
@@ -275,8 +275,8 @@ _N_FOLDS = 5
 @patch
 def _folds(self: MitraRegressor) -> list:  # of pairs of row positions: held out, support
     "Rows to hold out, and the rows to predict them from."
-    rows = content_order(self.x_support_, self.y_support_, self.seed_, 3)[:MAX_CALIBRATION_ROWS]
-    parts = np.array_split(rows, _N_FOLDS)  # the same for the same rows in another order
+    rows = self._calibration_rows()
+    parts = np.array_split(rows, _N_FOLDS)
     return [(np.sort(p), np.setdiff1d(rows, p)) for p in parts[:math.ceil(MAX_HELD_OUT / len(parts[0]))]]
 
 @patch
@@ -329,6 +329,11 @@ class MeanShares(NamedTuple):
         start = candidates['cautious']
         return start + sum(share * (candidates[name] - start) for name, share in zip(self._fields, self))
 
+    def towards_constant(self, share: float):  # of the way that is left -> `MeanShares`
+        "All means nearer to the constant."
+        wide, median, constant = (1 - share) * np.array(self)
+        return MeanShares(float(wide), float(median), float(constant) + share)
+
 def mean_shares(
     y: np.ndarray,  # (m,) true targets of held-out rows
     candidates: dict,  # their `mean_candidates`
@@ -344,6 +349,22 @@ def mean_shares(
     total = 1 + weights.sum()
     return MeanShares(*(float(sum(w * share for w, (of, share) in zip(weights, steps) if of == name) / total) for name in STEPS))
 
+# %% ../../nbs/estimators/03_regressor.ipynb #74fe87a6
+def slope_share(
+    y: np.ndarray,  # (m,) true targets of held-out rows
+    mean: np.ndarray,  # (m,) their means
+    constant: float,
+) -> float:  # 0..1
+    "The share of the means' distances from a constant that held-out rows leave: the probability that the slope of the targets is above 1/4."
+    y, z = y - constant, mean - constant
+    unit = np.abs(z).max()
+    if not unit: return 1.
+    y, z = y / unit, z / unit
+    slope = y @ z / (z @ z)
+    variance = np.square((y - slope * z) * z).sum() / (z @ z) ** 2
+    after = math.sqrt(variance / (1 + variance))
+    return float(ndtr(((variance + slope) / (variance + 1) - .25) / max(after, 1e-12)))
+
 # %% ../../nbs/estimators/03_regressor.ipynb #c303e626
 class _Calibration(NamedTuple):
     "What the held-out rows of a support say about the predicted distributions."
@@ -358,7 +379,9 @@ def held_out_calibration(self: MitraRegressor) -> _Calibration:
     pits = [mixed_cdf(members, y[held]) for held, members in found]
     if found and self._heavy_tailed():
         parts = [mean_candidates(members, y, self.scale_) for _, members in found]
-        shares = mean_shares(np.concatenate([y[held] for held, _ in found]), {k: np.concatenate([p[k] for p in parts]) for k in parts[0]})
+        y_held, candidates = np.concatenate([y[held] for held, _ in found]), {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        shares = mean_shares(y_held, candidates)
+        shares = shares.towards_constant(1 - slope_share(y_held, shares.of(candidates), candidates['constant'][0]))
     self.calibration_ = _Calibration(np.concatenate([np.zeros(0), *pits]), shares)
     return self.calibration_
 
