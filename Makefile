@@ -99,7 +99,7 @@ endef
 .venv/.stamp: settings.ini setup.py constraints.txt $(wildcard tabtune/model/csrc/*)
 	@echo "setup: an environment in .venv (some minutes at first)"
 	$(call make_venv,.venv)
-	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[dev]'  # modules are compiled when they are first imported: most never are
 	@ls tabtune/model/_kernel*.so >/dev/null 2>&1 || echo "setup: without the kernel for training in bfloat16 (it needs Linux, x86-64 and a C compiler)"
 	@touch $@
 

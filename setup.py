@@ -43,7 +43,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     package_dir={'': '.'},  # an editable install then puts the clone on the path, so the clone's own folder, seen from its parent, hides nothing
     packages=find_packages(include=['tabtune', 'tabtune.*']),
-    package_data={'tabtune': ['weights/**', 'examples/**']},
+    package_data={'tabtune': ['weights/**', 'examples/**', 'widgets/assets/*']},
     install_requires=cfg['requirements'].split(),
     extras_require=extras,
     entry_points={

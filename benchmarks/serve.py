@@ -4,10 +4,10 @@
     OMP_NUM_THREADS=1 python benchmarks/serve.py [--requests 20000] [--rates student=200 model=50] [--workers 2] [--out benchmarks/serve.json]
 
 The server is `benchmarks/serve_app.py`, the app at the end of the tutorial "Into production", run by uvicorn with several workers.
-A client of its own process asks for one row at a time, at a fixed rate: a request is sent when it is due, whether the one before was answered
+A client in a process of its own asks for one row at a time, at a fixed rate: a request is sent when it is due, whether the one before was answered
 or not, so that a slow server shows as waiting time and not as a lower rate. Every answer is compared with that of the pipeline in memory.
 
- 1. `model`: the pipeline itself, a twentieth of the requests
+ 1. `model`: the pipeline itself, a twentieth of the requests; `processor_ms` is what the workers use for one request
  2. `student`: the distilled student, all requests; memory of the workers before, at half, and at the end
  3. a worker is killed amid requests at the student's rate: which requests are lost, and how long until the next answer
 """
@@ -42,12 +42,17 @@ class Server:
         self.process = psutil.Popen(command, cwd=HERE, env=env)
 
     def workers(self):
-        "The processes that answer."
-        return [p for p in self.process.children(recursive=True) if 'spawn_main' in ' '.join(p.cmdline())] or [self.process]
+        "The processes that answer, without those that have ended."
+        alive = [p for p in self.process.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+        return [p for p in alive if 'spawn_main' in ' '.join(p.cmdline())] or [self.process]
 
     def memory(self) -> float:
         "MiB of all workers."
         return sum(p.memory_info().rss for p in self.workers()) / 2 ** 20
+
+    def processor_seconds(self) -> float:
+        "What all workers have used of a processor."
+        return sum(sum(p.cpu_times()[:2]) for p in self.workers())
 
     def stop(self):
         for p in [*self.process.children(recursive=True), self.process]:
@@ -96,16 +101,22 @@ async def until_ready(port, row, seconds=120):
         await asyncio.sleep(0.5)
     await asyncio.gather(*[ask(port, path, row) for path in ('/student', '/model') for _ in range(40)])
 
-async def measure(server, rows, right, rates, n):
+async def measure(server, rows, right, rates, n, workers):
     "All three parts."
     await until_ready(server.port, rows[0])
-    out = dict(model=await load(server.port, '/model', rows, right['model'], max(20, n // 20), rates['model']))
+    async def part(name, n, **more):
+        before = server.processor_seconds()
+        found = await load(server.port, f'/{name}', rows, right[name], n, rates[name], **more)
+        return found | dict(processor_ms=round(1000 * (server.processor_seconds() - before) / n, 2))
+    out = dict(model=await part('model', max(20, n // 20)))
     memory = [server.memory()]
-    out['student'] = await load(server.port, '/student', rows, right['student'], n, rates['student'], lambda: memory.append(server.memory()))
+    out['student'] = await part('student', n, halfway=lambda: memory.append(server.memory()))
     out['student']['memory_mib'] = [round(m, 1) for m in [*memory, server.memory()]]
     def kill(): out['killed_worker'] = server.workers()[0].pid; os.kill(out['killed_worker'], signal.SIGKILL)
-    part = await load(server.port, '/student', rows, right['student'], max(100, n // 10), rates['student'], kill)
-    return out | dict(killed=part)
+    after = await load(server.port, '/student', rows, right['student'], max(100, n // 10), rates['student'], kill)
+    end = time.perf_counter() + 60
+    while len(server.workers()) < workers and time.perf_counter() < end: await asyncio.sleep(0.5)
+    return out | dict(killed=after | dict(workers_at_the_end=len(server.workers())))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,7 +131,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         rows, right = prepare(Path(folder))
         server = Server(folder, a.workers)
-        try: found = asyncio.run(measure(server, rows, right, rates, a.requests))
+        try: found = asyncio.run(measure(server, rows, right, rates, a.requests, a.workers))
         finally: server.stop()
     model = next((l.split(':', 1)[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), '') if Path('/proc/cpuinfo').exists() else ''
     out = dict(command=' '.join(['python', 'benchmarks/serve.py', *sys.argv[1:]]), processor=model or platform.processor(), cores=os.cpu_count(), workers=a.workers, **found)

@@ -44,6 +44,8 @@ def orion(package, cls):
         config = dict(max_classes=10, embed_dim=16, col_num_blocks=1, col_nhead=2, col_num_inds=4, row_num_blocks=1, row_nhead=2, row_num_cls=2,
                       icl_num_blocks=1, icl_nhead=2)
         model = getattr(import_module(f'tabtune.models.{package}.model.{package}'), cls)(**config)
+        for w in model.parameters():  # layers that start at zero would answer the same for every row
+            if not w.any(): torch.nn.init.normal_(w, std=0.2)
         torch.save(dict(config=config, state_dict=model.state_dict()), path)
         return model
     return make

@@ -1,7 +1,4 @@
 "Names of the field's public toolkit are understood, and told once; nbs/core/00a_also_called.ipynb has the table."
-import subprocess, sys
-
-
 import tabtune
 from tabtune.core.also_called import ALSO_CALLED
 from tabtune.core.config import TUNING_KEYS
@@ -23,8 +20,9 @@ lb.add_model('knn', label='neighbours')
 lb.run(rank_by='accuracy')
 """
 
-def test_a_script_that_ends_with_run_prints_its_table():
-    out = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, check=True)
+def test_a_script_that_ends_with_run_prints_its_table(fresh):
+    out = fresh(SCRIPT)
+    assert out.returncode == 0, out.stderr
     lines = out.stdout.splitlines()
     assert lines[0].split()[:2] == ['name', 'accuracy'] and {l.split()[1] for l in lines[2:]} == {'Mitra-Small', 'neighbours'}
     assert out.stderr.count("'early_stopping_patience' is called 'patience' here") == 1 and "'label' is called 'name' here" in out.stderr

@@ -9,6 +9,7 @@ import pytest
 import tabtune
 from tabtune.dashboard import WIDGETS, App
 from tabtune.widgets.open_step import read_upload
+from tabtune.widgets.view import widget_data
 
 HOSTILE = '<img src=x onerror=alert(1)>$\\frac{'
 SMALL = dict(d_model=32, num_layers=1)
@@ -48,7 +49,7 @@ def test_names_and_cells_are_text_on_the_whole_way(page, tmp_path):
     everything = texts(page)
     assert said(page, HOSTILE) and said(page, 'rows of \'test rows\' are predicted') and said(page, 'is shuffled')
     assert not [t for t in everything if '<img' in t or '<b>x' in t]
-    assert json.loads(json.dumps(page.state(), allow_nan=False)) == page.state() and len(json.dumps(page.output())) < 400_000
+    assert json.loads(json.dumps(page.state(), allow_nan=False)) == page.state() and len(json.dumps(page.static())) < 400_000
 
 def use_nothing(page): page.session.open_table(table(), 't'); page.steps['Open'].none_button.click()
 def no_gpu(page): page.session.open_table(table(), 't'); page.session.form.set(device='mps')
@@ -87,7 +88,7 @@ def test_a_new_table_forgets_the_model_of_the_last(page):
 
 @pytest.mark.parametrize('name', WIDGETS)
 def test_every_control_has_a_name(name):
-    view = WIDGETS[name].example('x'); view.output()
+    view = WIDGETS[name].example('x'); widget_data(view.widget)
     parts = [d for d in descendants(view.widget) if hasattr(d, 'description')]
     assert not [type(c).__name__ for c in parts if c.tooltip is None], 'ipywidgets writes title="null" for these'
     assert not [repr(c)[:200] for c in parts if not isinstance(c, (w.HTML, w.Label)) and not (c.description or c.tooltip)], 'a control without a name'

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 
 from tabtune.dashboard import PipelineBuilder, TrainingDashboard
 from tabtune import TabularPipeline
@@ -23,8 +24,8 @@ def test_fit_leaves_picture_and_table_in_a_notebook(tmp_path):
     NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
     outputs = nb.cells[0].outputs
     kinds = {kind for o in outputs for kind in o.get('data', {})}
-    assert {'image/png', 'text/html'} <= kinds
-    assert 'application/vnd.jupyter.widget-view+json' not in kinds  # nothing that needs the kernel
+    assert kinds == {'text/html', 'text/plain'} and sum('<img src="data:image/png' in str(o) for o in outputs) == 1
+    assert 'kept' in str(outputs) and 'application/vnd.jupyter.widget-view+json' not in kinds  # nothing that needs the kernel
     assert len(json.dumps(outputs)) < 200_000
 
 def test_what_stays_of_a_long_run_is_small():
@@ -126,37 +127,55 @@ def test_live_callback_survives_copying():
     run = live_callback()
     assert copy.deepcopy([run])[0] is run
 
-def test_a_second_run_shows_its_picture_again():
-    h = History(); h.rows = [dict(step=1, loss=0.7, rows=100, seconds=0.5, progress=1.0, rss_mib=700.0)]
-    d = TrainingDashboard(lambda run: run.history.rows.extend(h.rows)); d.slots.handles = dict(widget=None)  # as if it were displayed
+def test_a_second_run_shows_nothing_of_the_first(displayed):
+    rows = lambda loss: [dict(step=0, validated=True, val_loss=loss), dict(step=1, loss=loss, rows=100, seconds=0.5, progress=1.0, rss_mib=700.0)]
+    d = TrainingDashboard(lambda run: run.history.rows.extend(rows(0.71))); d._ipython_display_()
     d.start(); d.wait(60)
-    assert d.image.layout.display == 'none'  # the static picture below is the same
-    shown = []
-    d.job = lambda run: shown.append(d.image.layout.display)
+    first = displayed[1][-1]['text/html']
+    d.job = lambda run: run.history.rows.extend(rows(0.52))
     d.start(); d.wait(60)
-    assert shown == [None]
-
-class Slot(list):
-    def update(self, data, raw): self.append(data)
-
-@pytest.fixture
-def displayed(monkeypatch):
-    "What is displayed, in order: a list of outputs, each a list of the data that it was given."
-    outputs = []
-    def display(data, **kw): outputs.append(Slot([data])); return outputs[-1]
-    monkeypatch.setattr('IPython.display.display', display)
-    return outputs
+    again = displayed[1][-1]['text/html']
+    assert '0.7100' in first and '0.5200' in again and '0.7100' not in again and len(displayed) == 2
+    h = History(); h.rows = rows(0.71) + rows(0.52)  # one history of two runs, one after the other
+    assert TrainingDashboard(h).state()['untuned'] == 0.52
 
 def test_a_finished_run_that_is_shown_again_leaves_its_picture(displayed):
     h = History(); h.rows = [dict(step=1, loss=0.7, rows=100, seconds=0.5, progress=1.0, rss_mib=700.0)]
     d = TrainingDashboard(h); d.end(); d._ipython_display_()
-    assert [list(slot[-1]) for slot in displayed] == [['text/plain', 'application/vnd.jupyter.widget-view+json'], ['image/png', 'text/plain'], ['text/html', 'text/plain']]
+    assert len(displayed) == 2 and 'finished' in displayed[1][-1]['text/html'] and 'data:image/png' in displayed[1][-1]['text/html']
 
 def test_the_form_leaves_choices_code_and_results(table, displayed):
     b = PipelineBuilder(table, target='label', name='data').set(d_model=32, num_layers=1, columns=['a', 'b'])
     b._ipython_display_()
-    first = displayed[0][0]
-    assert 'application/vnd.jupyter.widget-view+json' in first and 'TabularPipeline(' in first['text/html'] and 'image/png' not in first
+    first = displayed[1][0]['text/html']
+    assert 'TabularPipeline(' in first and '<img' not in first
     b.start(); b.wait(200); b.stop()  # nothing is left to stop
-    assert 'image/png' in displayed[2][-1] and 'accuracy' in displayed[3][-1]['text/html']
-    assert 'image/png' in b.static() and 'accuracy' in b.static()['text/html']
+    last = displayed[1][-1]['text/html']
+    assert last.count('<img') == 2 - ('inference' in last and not b.dashboard.curves.last_row) and 'accuracy' in last and 'were changed' not in last
+    b.set(columns=['a']); assert 'were changed after it' in displayed[1][-1]['text/html']
+
+VIEWS = {
+ 'training': "from tabtune.training.callbacks import History\nh = History(); h.rows = [dict(step=0, validated=True, val_loss=.69)] + [dict(step=i, loss=.7 - i / 50, rows=100 * i, seconds=i, progress=i / 8) for i in range(1, 9)]\nTrainingDashboard(h)",
+ 'episode': "EpisodeView(X, y, support_size=8, query_size=4)", 'prior': "PriorView()",
+ 'attention': "AttentionView(TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y), X[:4])",
+ 'leaderboard': "b = TabularLeaderboard(X[::2], X[1::2], y[::2], y[1::2]); b.add_model('LogisticRegression'); v = LeaderboardView(b); display(v); v.start(); v.wait();",
+ 'results': "f = PipelineBuilder(X.assign(y=y)).set(d_model=32, num_layers=1); display(f); f.start(); f.wait();",
+ 'nothing': "TrainingDashboard('nowhere')"}
+HOLDS = dict(training='finished', episode='support rows', prior='Eight tables', attention='the query', leaderboard='LogisticRegression', results='accuracy', nothing='nothing is there')
+
+def test_a_notebook_shows_every_view_without_a_kernel(tmp_path):
+    load = """from sklearn.datasets import load_iris
+from tabtune import TabularLeaderboard, TabularPipeline
+from tabtune.dashboard import AttentionView, EpisodeView, LeaderboardView, PipelineBuilder, PriorView, TrainingDashboard
+X, y = load_iris(return_X_y=True, as_frame=True)"""
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in (load, *VIEWS.values())])
+    NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
+    for name, cell in zip(VIEWS, nb.cells[1:]):
+        kinds = [k for o in cell.outputs for k in o.get('data', {})]
+        assert kinds == ['application/vnd.jupyter.widget-view+json', 'text/html', 'text/html', 'text/plain'], name
+        assert HOLDS[name] in cell.outputs[1].data['text/html'] and '<script' not in cell.outputs[1].data['text/html'], name
+    page, _ = HTMLExporter().from_notebook_node(nb)
+    body = page[page.index('<body'):]
+    assert body.count('tabtune-copy">') == len(VIEWS) and 'model not found' not in body and 'widget-view+json"}' not in body
+    assert not [name for name, words in HOLDS.items() if words not in body]
+    assert 'application/vnd.jupyter.widget-view+json">' not in body.replace('data-mime-type=', ''), 'no place where a widget would be looked for'

@@ -213,10 +213,10 @@ def test_speed():
     df = pd.DataFrame({f'n{i}': rng.normal(size=n) for i in range(10)} | {f'c{i}': np.array(['alpha', 'beta', 'gamma'])[rng.integers(0, 3, n)] for i in range(10)})
     def seconds(f, n=3):
         times = []
-        for _ in range(n): start = time.perf_counter(); f(); times.append(time.perf_counter() - start)
+        for _ in range(n): start = time.process_time(); f(); times.append(time.process_time() - start)
         return sorted(times)[n // 2]
     enc = TableEncoder().fit(df[:1000])
-    assert seconds(lambda: enc.transform(df)) < 0.2 * n * seconds(lambda: enc.transform(df[:1]))  # not row by row
+    assert seconds(lambda: enc.transform(df)) < 0.2 * n * seconds(lambda: [enc.transform(df[:1]) for _ in range(9)]) / 9  # not row by row
 
 # labels
 

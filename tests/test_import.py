@@ -1,5 +1,5 @@
 "What an import costs and brings, and that everything imported directly is declared."
-import ast, subprocess, sys
+import ast, json, subprocess, sys
 from configparser import ConfigParser
 from importlib.metadata import packages_distributions
 
@@ -9,21 +9,29 @@ from packaging.utils import canonicalize_name
 
 import tabtune
 
-def loaded_by(code):
-    "The top-level modules that a fresh interpreter has loaded after `code`."
-    out = subprocess.run([sys.executable, '-c', f'import sys\n{code}\nprint(*{{m.split(".")[0] for m in sys.modules}})'], capture_output=True, text=True, check=True)
-    return set(out.stdout.split())
+NAMES = ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'load_checkpoint', 'recommend']
+STAGES = {'the package': 'import tabtune'} | {name: f'from tabtune import {name}' for name in NAMES} | {
+    'a prediction': 'import numpy as np\nX = np.arange(40.).reshape(20, 2)\nMitraClassifier("small").fit(X, X[:, 0] > 20).predict(X)'}
 
-def test_the_package_alone_loads_nothing_heavy():
-    assert not loaded_by('import tabtune') & {'torch', 'numpy', 'pandas', 'sklearn', 'matplotlib', 'ipywidgets', 'fastcore'}
+@pytest.fixture(scope='module')
+def loaded_after():
+    "Stage -> the top-level modules that an interpreter has loaded after it, and after the stages before it."
+    report = 'print(json.dumps(sorted({m.split(".")[0] for m in sys.modules})))'
+    code = '\n'.join(['import json, sys', *(f'{stage}\n{report}' for stage in STAGES.values())])
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {stage: {*json.loads(line)} for stage, line in zip(STAGES, done.stdout.splitlines(), strict=True)}
 
-@pytest.mark.parametrize('name', ['TabularPipeline', 'TabularLeaderboard', 'MitraClassifier', 'load_checkpoint', 'recommend'])
-def test_a_public_name_loads_no_plots_no_widgets_no_adapters(name):
-    assert not loaded_by(f'from tabtune import {name}') & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops', 'accelerate', 'IPython'}
+def test_the_package_alone_loads_nothing_heavy(loaded_after):
+    assert not loaded_after['the package'] & {'torch', 'numpy', 'pandas', 'sklearn', 'matplotlib', 'ipywidgets', 'fastcore'}
 
-def test_a_prediction_loads_no_plots():
-    code = 'import numpy as np\nfrom tabtune import MitraClassifier\nX = np.arange(40.).reshape(20, 2)\nMitraClassifier("small").fit(X, X[:, 0] > 20).predict(X)'
-    assert not loaded_by(code) & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops'}
+@pytest.mark.parametrize('name', NAMES)
+def test_a_public_name_loads_no_plots_no_widgets_no_adapters(loaded_after, name):
+    assert 'torch' in loaded_after[name]
+    assert not loaded_after[name] & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops', 'accelerate', 'IPython'}
+
+def test_a_prediction_loads_no_plots(loaded_after):
+    assert not loaded_after['a prediction'] & {'matplotlib', 'ipywidgets', 'peft', 'transformers', 'skops'}
 
 def test_every_public_name_is_there():
     for name in tabtune.__all__: assert getattr(tabtune, name).__module__.startswith('tabtune.'), name
@@ -57,18 +65,19 @@ LATE = {
     'model': 'from tabtune import load_checkpoint\np = load_checkpoint("small")'}
 
 @pytest.mark.parametrize('way', LATE)
-def test_explanations_are_found_in_a_process_that_never_imported_them(way, tmp_path):
+def test_explanations_are_found_in_a_process_that_never_imported_them(way, tmp_path, fresh):
     import joblib
     from tabtune import TabularPipeline
     joblib.dump(TabularPipeline(), tmp_path/'p.joblib')
     names = ['get_attention_weights'] if way == 'model' else ['get_attention_weights', 'feature_importance', 'similar_rows', 'embed']
     code = LATE[way].format(file=tmp_path/'p.joblib') + f'\nprint(all(hasattr(p, n) for n in {names}), hasattr(p, "no_such_method"))'
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split() == ['True', 'False']
+    done = fresh(code)
+    assert done.stdout.split() == ['True', 'False'], done.stderr
 
 
 @pytest.mark.parametrize('namespace', ["vars(tabtune)", "{**vars(tabtune), 'seed': 0}"], ids=['own', 'copied'])
-def test_an_expression_is_evaluated_in_the_namespace_of_the_package(namespace):
+def test_an_expression_is_evaluated_in_the_namespace_of_the_package(namespace, fresh):
     """Benchmarks name a model as 'tabtune:MitraClassifier(random_state=0)'; names that are imported late are found there too."""
     code = f"import tabtune; m = eval('MitraClassifier(random_state=3)', {namespace}); print(m.random_state, eval('len([1])', {namespace}))"
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.split() == ['3', '1']
+    assert fresh(code).stdout.split() == ['3', '1']
     with pytest.raises(NameError): eval('MitraKlassifier()', vars(__import__('tabtune')))

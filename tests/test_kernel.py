@@ -213,21 +213,17 @@ def test_memory_that_runs_out_is_an_error(monkeypatch):
 
 # ---- Building and loading ----
 
-def in_process(code, **env):
-    done = subprocess.run([sys.executable, '-c', code], env={**os.environ, **env}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
 @pytest.mark.parametrize('word', ['off', 'OFF', '0', 'no'])
 def test_off(monkeypatch, word):
     monkeypatch.setenv('TABTUNE_KERNEL', word)
     assert kernel.library.__wrapped__() is None
 
 @needs_kernel
-def test_a_lesser_processor():
+def test_a_lesser_processor(fresh):
     "The same file on a processor that lacks something: no kernel, or one without the matrix unit."
     code = 'import tabtune.model.kernel as k; print(k.library().instructions, *(getattr(k.open_library(lacks=(f,)), "instructions", None) for f in k.FEATURES))'
-    assert in_process(code, TABTUNE_KERNEL='avx512') == ['avx512', *['None'] * 5, 'avx512', 'avx512']
+    done = fresh(code, TABTUNE_KERNEL='avx512')
+    assert done.stdout.split() == ['avx512', *['None'] * 5, 'avx512', 'avx512'], done.stderr
 
 def test_a_file_that_can_not_be_loaded(tmp_path, monkeypatch):
     "Missing, empty, or something else: PyTorch alone, and nothing is raised."
@@ -237,14 +233,15 @@ def test_a_file_that_can_not_be_loaded(tmp_path, monkeypatch):
         monkeypatch.setattr(kernel, '_library_path', lambda: path if content is not None else None)
         assert kernel.open_library() is None
 
-def test_no_compiler_at_run_time(tmp_path):
+def test_no_compiler_at_run_time(tmp_path, fresh):
     "A step of training starts no other program and writes no file."
     code = ('import sys, torch\nfrom tabtune import Mitra, MitraConfig\nm = Mitra(MitraConfig(dropout=0.))\nbad = []\n'
             'sys.addaudithook(lambda event, args: bad.append((event, args)) if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", '
             '"os.fork") or (event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")) else None)\n'
             'with torch.autocast("cpu", torch.bfloat16): m(torch.randn(1, 9, 3), torch.randint(2, (1, 9)), torch.randn(1, 4, 3)).sum().backward()\n'
             'print(len(bad), bad)')
-    assert in_process(code, XDG_CACHE_HOME=str(tmp_path))[0] == '0' and not list(tmp_path.iterdir())
+    done = fresh(code, XDG_CACHE_HOME=str(tmp_path))
+    assert done.stdout.split()[:1] == ['0'] and not list(tmp_path.iterdir()), done.stdout + done.stderr
 
 def compiled(tmp_path, *flags):
     "The C tests, compiled with such flags; skips where gcc can't."

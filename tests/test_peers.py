@@ -8,8 +8,9 @@ import psutil
 import pytest
 from sklearn.datasets import load_iris
 
-from tabtune import TabularLeaderboard
-from tabtune.estimators.registry import MODELS, count_parameters, find_model, how_to_install, installed, interpreter_of, make_model
+from tabtune import TabularLeaderboard, TabularPipeline
+from tabtune.core.shapes import ConfigError
+from tabtune.estimators.registry import MODELS, count_parameters, find_model, how_to_install, installed, interpreter_of, make_model, strategies_of
 
 PEERS = dict(TabICL=('w.ckpt', dict(n_estimators=2)), TabDPT=('w.safetensors', dict(n_ensembles=2)), TabPFN=('w.ckpt', dict(n_estimators=2)),
              OrionMSP=('w.ckpt', dict(n_estimators=2)), OrionBix=('w.ckpt', dict(n_estimators=2)))
@@ -42,7 +43,7 @@ def test_peer_answers_and_its_weights_are_the_ones_given(peer, table):
     assert p.shape == (50, 3) and np.allclose(p.sum(1), 1, atol=1e-5) and (p >= 0).all()
     assert set(est.predict(X)) <= {'setosa', 'versicolor', 'virginica'} and est.classes_.tolist() == ['setosa', 'versicolor', 'virginica']
     assert count_parameters(est) == (n, 0)
-    assert np.allclose(make(1).predict_proba(X), p, atol=1e-6)
+    assert np.allclose(make(1).predict_proba(X), p, atol=1e-6) and np.ptp(p, axis=0).max() > 1e-4  # and rows differ
 
 def test_peer_takes_numbers_to_predict(peer, table):
     (name, weights, params), (X, _) = peer, table
@@ -51,6 +52,24 @@ def test_peer_takes_numbers_to_predict(peer, table):
     y = X.pop('petal length (cm)')
     pred = make_model(name, 'regression', params, seed=1, device='cpu', path=path).fit(X, y).predict(X)
     assert pred.shape == (50,) and np.isfinite(pred).all()
+
+TUNING = dict(n_estimators_finetune=1, n_estimators_validation=1)
+TUNED = dict(TabICL=(TUNING | dict(n_estimators_inference=1), {}), TabPFN=(TUNING | dict(n_estimators_final_inference=1), {}),
+             OrionMSP=(dict(n_estimators=2), dict(n_episodes=5)), OrionBix=(dict(n_estimators=2), dict(n_episodes=5)))
+
+@pytest.mark.parametrize('strategy', ['base-ft', 'peft'])
+def test_peer_is_tuned_by_its_own_package_or_says_that_it_can_not_be(strategy, peer, table):
+    (name, weights, _), (X, y) = peer, table
+    params, more = TUNED.get(name, ({}, {}))
+    make = lambda: TabularPipeline(name, tuning_strategy=strategy, model_params=params, model_checkpoint_path=weights('classification')[0],
+                                   tuning_params=dict(device='cpu', epochs=1, learning_rate=1e-3) | more)
+    if strategy not in strategies_of(find_model(name)):
+        with pytest.raises(ConfigError, match='its package offers no such tuning'): make().fit(X, y)
+        return
+    untuned = TabularPipeline(name, model_params=PEERS[name][1], model_checkpoint_path=weights('classification')[0], tuning_params=dict(device='cpu')).fit(X, y)
+    pipe = make().fit(X, y)
+    about = pipe.describe()
+    assert 0 < about['trained'] <= about['parameters'] and about['version'] and np.abs(pipe.predict_proba(X) - untuned.predict_proba(X)).max() > 1e-3
 
 def test_peer_is_a_row(peer, table):
     (name, weights, params), (X, y) = peer, table

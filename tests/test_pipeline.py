@@ -1,5 +1,5 @@
 "The front door with tables as people have them, and bad input."
-import json, pickle, subprocess, sys, zipfile
+import json, pickle, sys, zipfile
 
 import joblib
 import numpy as np
@@ -118,13 +118,14 @@ def test_wide_table_keeps_the_informative_columns(caplog):
     assert {0, 1, 2, 3} <= set(clf.selected_columns_) and clf.predict(X).shape == (120,)
 
 @pytest.mark.parametrize('name', ['p.tabtune', 'p.joblib'])
-def test_loaded_in_a_fresh_process_predicts_the_same_bits(fitted, tmp_path, name):
+def test_loaded_in_a_fresh_process_predicts_the_same_bits(fitted, tmp_path, fresh, name):
     X, _ = people(30, seed=4)
     fitted.save(tmp_path/name)
     X.to_pickle(tmp_path/'X.pkl')
     code = ('import sys, numpy as np, pandas as pd; from tabtune import TabularPipeline; '
             'np.save(sys.argv[3], TabularPipeline.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))')
-    subprocess.run([sys.executable, '-c', code, tmp_path/name, tmp_path/'X.pkl', tmp_path/'p.npy'], check=True)
+    done = fresh(code, tmp_path/name, tmp_path/'X.pkl', tmp_path/'p.npy')
+    assert done.returncode == 0, done.stderr
     assert np.array_equal(np.load(tmp_path/'p.npy'), fitted.predict_proba(X))
 
 def rewrite(path, name, data):
@@ -309,12 +310,12 @@ X = np.random.default_rng(0).normal(size=(300, 8)); y = X[:, 0] > 0
 clf = MitraClassifier('small').fit(X, y)
 here = clf.predict_proba(X)  # warm, with two threads
 with multiprocessing.get_context('fork').Pool(2) as pool:
-    there = pool.map_async(clf.predict_proba, [X, X]).get(timeout=90)
+    there = pool.map_async(clf.predict_proba, [X, X]).get(timeout=150)
 print(max(abs(here - p).max() for p in there))
 """
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no fork')
-def test_a_forked_worker_predicts():
-    out = subprocess.run([sys.executable, '-c', FORK], capture_output=True, text=True, timeout=180)
+def test_a_forked_worker_predicts(fresh):
+    out = fresh(FORK)
     assert out.returncode == 0, out.stderr[-500:]
     assert float(out.stdout) < 1e-6

@@ -1,5 +1,5 @@
 "Every view of the registry is complete, and a new one takes two places: a class and a record."
-import dataclasses, json, subprocess, sys
+import dataclasses, json, re
 
 import ipywidgets as w
 import pytest
@@ -39,11 +39,17 @@ def test_a_view_has_a_widget_and_a_plain_state(example):
     state = example.state()
     assert state and json.loads(json.dumps(state, allow_nan=False)) == state
 
-def test_a_view_leaves_a_picture_that_needs_no_kernel(example):
-    static, output = example.static(), example.output()
-    assert {'image/png', 'text/html'} & set(static) and 'text/plain' in static and WIDGET not in static
-    assert WIDGET in output and output.items() >= static.items()
-    assert len(json.dumps(output)) < 200_000
+def test_a_view_leaves_one_copy_that_needs_no_kernel(example, displayed):
+    example._ipython_display_()
+    live, copy = (slot[-1] for slot in displayed)
+    assert list(live) == [WIDGET, 'text/html'] and live['text/html'].endswith('<span class="tabtune-over"></span>'), 'a page that knows no widgets shows nothing twice'
+    assert list(copy) == ['text/html', 'text/plain'] and 'tabtune-copy' in copy['text/html'] and '<script' not in copy['text/html']
+    assert all('alt="' in tag and 'src="data:image/png' in tag for tag in re.findall('<img[^>]*>', copy['text/html']))
+    static = example.static()
+    assert static['text/plain'] and ('image/png' not in static or static['image/png'] in copy['text/html'])
+    assert len(json.dumps(copy)) < 250_000
+    example.update_output()
+    assert displayed[1][-1] is not copy, 'it is brought up to date'
 
 def test_text_of_the_user_is_escaped(example):
     shown = [d.value for d in descendants(example.widget) if isinstance(d, w.HTML)] + [example.static().get('text/html', '')]
@@ -66,13 +72,13 @@ def counter():
     yield WIDGETS['Counter']
     del WIDGETS['Counter']
 
-def test_a_new_view_takes_a_class_and_a_record(counter):
+def test_a_new_view_takes_a_class_and_a_record(counter, displayed):
     assert tabtune.dashboard.Counter is Counter and 'Counter' in dir(tabtune.dashboard)
     assert (counter.title, counter.description) == ('a counter', 'Counts clicks.')
     view = counter.example(HOSTILE)
     view.widget.click()
     test_a_view_has_a_widget_and_a_plain_state(view)
-    test_a_view_leaves_a_picture_that_needs_no_kernel(view)
+    test_a_view_leaves_one_copy_that_needs_no_kernel(view, displayed)
     test_text_of_the_user_is_escaped(view)
     assert view.state()['clicks'] == 1 and '<script>' not in view.static()['text/html'] and view.stop() is None
     with pytest.raises(AttributeError, match='Nonesuch'): tabtune.dashboard.Nonesuch
@@ -97,6 +103,6 @@ def test_an_incomplete_record_is_refused(view, example, problem):
 def test_what_is_no_record_is_refused():
     with pytest.raises(InputError, match='is no WidgetRecord'): register_widget(Counter)
 
-def test_matplotlib_comes_with_the_first_picture(root):
-    code = "import sys, tabtune.dashboard; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, '-c', code], cwd=root).returncode == 0
+def test_matplotlib_comes_with_the_first_picture(fresh):
+    done = fresh("import sys, tabtune.dashboard; print('matplotlib' in sys.modules)")
+    assert done.stdout == 'False\n', done.stderr

@@ -1,6 +1,6 @@
 "What people rely on: files, repeatable answers, calibrated answers, steps that are saved, settings in the wrong place."
 import importlib.util
-import io, json, os, pickle, runpy, subprocess, sys, warnings, zipfile
+import io, json, os, pickle, runpy, warnings, zipfile
 
 import numpy as np
 import pandas as pd
@@ -39,12 +39,13 @@ def stepped():
 
 # --- steps before the model
 
-def test_steps_are_saved_and_predict_the_same_bits_in_a_fresh_process(stepped, tmp_path):
+def test_steps_are_saved_and_predict_the_same_bits_in_a_fresh_process(stepped, tmp_path, fresh):
     X, _ = people(30, seed=1)
     stepped.save(tmp_path/'p.tabtune'); X.to_pickle(tmp_path/'X.pkl')
     code = ('import sys, numpy as np, pandas as pd; from tabtune import TabularPipeline; '
             'np.save(sys.argv[3], TabularPipeline.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))')
-    subprocess.run([sys.executable, '-c', code, tmp_path/'p.tabtune', tmp_path/'X.pkl', tmp_path/'p.npy'], check=True)
+    done = fresh(code, tmp_path/'p.tabtune', tmp_path/'X.pkl', tmp_path/'p.npy')
+    assert done.returncode == 0, done.stderr
     assert np.array_equal(np.load(tmp_path/'p.npy'), stepped.predict_proba(X))
 
 def test_every_choice_of_every_step_predicts_and_is_saved(tmp_path):

@@ -265,14 +265,27 @@ def test_tuned_weights_that_were_not_kept_can_be_had(strategy):
     assert type(pipe.tuned_model_) is Mitra and pipe.tuned_model_ is not pipe.model
     assert not hasattr(TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit(X, y), 'tuned_model_')
 
-def test_seconds_are_the_whole_wait_and_its_parts():
+@pytest.mark.parametrize('keep, best', [('better', 0), ('tuned', 4)])
+def test_tuned_weights_are_those_of_a_step_also_where_no_step_was_better(keep, best):
+    x, y = rings(150)
+    run = Tuning(tiny_model(), x, y, QUICK | dict(keep=keep, epochs=1, steps_per_epoch=4, optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0), 'base-ft', 0.0)
+    result = run.run()
+    tuned = result.model if keep == 'tuned' else result.not_kept
+    assert (run.best.improved, run.best.step, result.report['best_step']) == (False, 4, best)
+    assert not all(torch.equal(a, b) for a, b in zip(tuned.parameters(), run.untuned.parameters()))
+    assert ('no step made' in result.report['verdict']) == (keep == 'better')
+
+def test_seconds_are_the_whole_wait_and_its_parts(monkeypatch):
     class Slow(Callback):
         def on_validate(self, state): time.sleep(0.1)
+    for name in ('_tune', 'use_model'):  # at the end of reading, at the begin of calibration
+        monkeypatch.setattr(TabularPipeline, name, lambda self, *args, f=getattr(TabularPipeline, name): (time.sleep(0.2), f(self, *args))[1])
     start = time.perf_counter()
     report = pipeline(tuning_params=QUICK | dict(callbacks=[Slow()])).fit(*rings(150)).describe()
     wait = time.perf_counter() - start
-    parts = {k: report[f'seconds_{k}'] for k in ('reading', 'training', 'validation', 'comparison', 'other')}
-    assert abs(sum(parts.values()) - report['seconds']) < 0.06 and 0.3 <= report['seconds'] <= wait + 0.02 and report['seconds'] > 0.9 * wait - 0.1
+    parts = {k: report[f'seconds_{k}'] for k in ('reading', 'preparation', 'training', 'validation', 'comparison', 'calibration', 'other')}
+    assert abs(sum(parts.values()) - report['seconds']) < 0.06 and report['seconds'] <= wait + 0.02
+    for part, least in dict(reading=0.2, validation=0.3, calibration=0.2).items(): assert parts[part] >= least, parts
 
 def test_early_stopping_reports_itself_only_when_it_stopped_early():
     x, y = rings(150)
@@ -513,12 +526,12 @@ def test_an_error_in_a_callback_is_passed_on_and_the_pipeline_can_predict():
 def test_stop_and_pause_from_another_thread():
     X, y = rings(150)
     go, states = threading.Event(), []
-    listen = At(3, lambda state: (states.append(state), go.wait(30)))
+    listen = At(3, lambda state: (states.append(state), go.wait(200)))
     pipe = pipeline(tuning_params=QUICK | dict(epochs=50, callbacks=[listen]))
     worker = threading.Thread(target=pipe.fit, args=(X, y)); worker.start()
-    while not states: time.sleep(0.01)
+    while not states and worker.is_alive(): time.sleep(0.01)
     time.sleep(0.2); assert listen.steps == [1, 2, 3]  # paused
-    states[0].stop(); go.set(); worker.join(30)
+    states[0].stop(); go.set(); worker.join(200)
     assert not worker.is_alive() and listen.steps == [1, 2, 3] and pipe.predict(X).shape == (150,)
 
 # killed
@@ -528,7 +541,7 @@ import sys, time, torch
 sys.path.insert(0, {tests!r})
 from test_tuning import *
 class Slow(Callback):
-    def on_step(self, state): time.sleep(0.1)
+    def on_step(self, state): time.sleep(600 if state.step == 11 else 0)  # in the middle of the third epoch: killed there
 x, y = rings(200)
 tune(tiny_model(), x, y, RUN | dict(checkpoint_dir={dir!r}), dropout=0.2, callbacks=[Slow()])
 '''
@@ -540,7 +553,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path):
     victim = subprocess.Popen([sys.executable, '-c', SCRIPT.format(tests=os.path.dirname(__file__), dir=str(dir))])
     whole.run()
     lines = lambda: (dir/'metrics.jsonl').read_text().count('\n') if (dir/'metrics.jsonl').exists() else 0
-    while lines() < 13 and victim.poll() is None: time.sleep(0.02)  # in the middle of the third epoch
+    while lines() < 14 and victim.poll() is None: time.sleep(0.02)  # in the middle of the third epoch
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
     assert torch.load(dir/'state.pt', weights_only=True)['state']['epoch'] < 4
@@ -560,38 +573,6 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     assert longer.report['steps'] == 12 and longer.history.step.is_monotonic_increasing
     (tmp_path/'run'/'state.pt').write_bytes(b'half')
     with pytest.raises(CheckpointError, match="can't be read"): tune(tiny_model(), x, y, kw | dict(resume=True))
-
-# shared
-
-SHARED = '''
-import os, sys, torch
-sys.path.insert(0, {tests!r})
-from test_tuning import *
-run = shared_run(batch_size=2)
-rank = run.trainer.accelerator.process_index
-torch.save(dict(weights=run.tuned.state_dict(), loss=run.history.frame().loss.dropna().tolist()), f'{out}/' + str(rank))
-'''
-
-def shared_run(batch_size):
-    x, y = rings(200)
-    config = TuningConfig(**QUICK | dict(batch_size=batch_size, gradient_accumulation_steps=1, optimizer='sgd', learning_rate=0.5))
-    run = Tuning(tiny_model(), x, y, config, 'base-ft', 0.0, 42)
-    run.run()
-    return run
-
-def test_two_processes_with_half_the_batch_do_as_one(tmp_path):
-    (tmp_path/'run.py').write_text(SHARED.format(tests=os.path.dirname(__file__), out=str(tmp_path)))
-    launch = [sys.executable, '-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1',
-              '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '0', str(tmp_path/'run.py')]
-    done = subprocess.run(launch, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    one, parts = shared_run(batch_size=4), [torch.load(tmp_path/str(r), weights_only=True) for r in (0, 1)]
-    start = tiny_model().state_dict()
-    for k, v in one.tuned.state_dict().items():
-        assert torch.equal(parts[0]['weights'][k], parts[1]['weights'][k])
-        assert torch.allclose(parts[0]['weights'][k], v, atol=2e-5), k
-    assert max((v - start[k]).abs().max() for k, v in one.tuned.state_dict().items() if v.is_floating_point()) > 1e-2  # it did train
-    assert np.allclose(parts[0]['loss'], one.history.frame().loss.dropna(), atol=1e-5)
 
 @pytest.mark.parametrize('keep', ['tuned', 'better'])
 def test_experts_are_weighed_once_for_the_model_in_use(monkeypatch, tmp_path, keep):

@@ -45,8 +45,8 @@ def folder():
 
 @pytest.fixture(scope='module')
 def built(root, folder):
-    "The sdist, and the wheel made from it."
-    subprocess.run([sys.executable, '-m', 'build', '--outdir', folder/'dist', root], check=True)
+    "The sdist, and the wheel made from it, with the setuptools that is here: `make setup` has built once in an environment of its own."
+    subprocess.run([sys.executable, '-m', 'build', '--no-isolation', '--outdir', folder/'dist', root], check=True)
     return next((folder/'dist').glob('*.tar.gz')), next((folder/'dist').glob('*.whl'))
 
 def test_sdist_and_wheel_hold_modules_and_weights(root, built):

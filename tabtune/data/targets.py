@@ -100,12 +100,13 @@ def target_codes(
     y: Tensor,  # (B, S) targets
     mask: Tensor = None,  # (B, S) bool, True = real row
     n: int = N_CODES,
+    within: Tensor = None,  # (B, M) the support's targets, where `y` are others; they have no mask
 ) -> Tensor:  # (B, S) int64 codes 0..n-1
     "Quantile bin of each target within its support, by mid-rank."
     y = y if mask is None else y.masked_fill(~mask, math.inf)
-    ordered, y = y.sort(1).values.contiguous(), y.contiguous()
+    ordered, y = (y if within is None else within).sort(1).values.contiguous(), y.contiguous()
     twice_rank = torch.searchsorted(ordered, y) + torch.searchsorted(ordered, y, right=True)
-    rows = torch.full_like(twice_rank[:, :1], y.shape[1]) if mask is None else mask.sum(1, keepdim=True)
+    rows = torch.full_like(twice_rank[:, :1], ordered.shape[1]) if mask is None else mask.sum(1, keepdim=True)
     return (twice_rank * n // (2 * rows.clamp_min(1))).clamp(0, n - 1)
 
 # %% ../../nbs/data/06_targets.ipynb #7ac8e15e

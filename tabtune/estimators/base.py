@@ -250,9 +250,10 @@ def _keep_support(
     selected_columns: np.ndarray = None,  # positions of the columns in use
     region_rows: list = None,  # row positions of each region
     region_centres: np.ndarray = None,  # (R, F) where the regions lie
+    statistics: list = (),  # for each member, what all rows of a partitioned table say, of which these are a sample
 ):
     "What prediction needs: the model, the encoded rows, and which rows and columns of them each member sees."
-    self.x_support_, self.y_support_, self.seed_, self.n_codes_ = x_support, y_support, seed, n_codes
+    self.x_support_, self.y_support_, self.seed_, self.n_codes_, self.statistics_ = x_support, y_support, seed, n_codes, list(statistics)
     self.set_model(model)
     self.selected_columns_ = self._choose_columns() if selected_columns is None else selected_columns
     if member_rows is None: self._sample_support()
@@ -268,7 +269,7 @@ def set_model(self: InContextEstimator, model: Mitra):
 def set_weights(self: InContextEstimator, model: Mitra):
     "Predict with other weights from now on; the kernel experts of the support, which depend on the table alone, stay solved."
     reads = lambda m: (m.config.cell, m.config.experts, m.config.output_kind)  # what the solutions depend on
-    solved = self.solved_ if reads(model) == reads(self.model_) else {}
+    solved, self.statistics_ = (self.solved_, self.statistics_) if reads(model) == reads(self.model_) else ({}, [])
     self.set_model(model)
     self.solved_ = solved
 
@@ -317,11 +318,18 @@ def encoded_support(
     else: (y, aside), x = targets(), member.x(self.x_support_[member.rows])
     tensor = lambda a: torch.as_tensor(a, device=self.device_)
     rows = {name: tensor(at)[None] for name, at in self.rows_read(member).items()} | ({} if groups is None else dict(groups=tensor(groups)))
-    experts = self.solved_.get(key) if experts is None else experts
-    with torch.inference_mode(): cache = self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows, experts=experts)
+    experts, columns = self.solved_.get(key) if experts is None else experts, None
+    if self.statistics_: columns = _on_device(self.statistics_[member.index], self.device_); experts = columns['experts']
+    with torch.inference_mode(): cache = self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows, experts=experts, columns=columns)
     if len(self.region_centres_) == 1: self.solved_[key] = cache.experts
     if cache.nbytes() + sum(c.nbytes() for c, _ in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache, aside
     return cache, aside
+
+def _on_device(x, device):
+    "Arrays in nested dictionaries and lists as tensors."
+    if isinstance(x, dict): return {k: _on_device(v, device) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [_on_device(v, device) for v in x]
+    return torch.as_tensor(x, device=device) if isinstance(x, np.ndarray) else x
 
 @patch
 def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs), and what is kept aside
@@ -371,7 +379,7 @@ def with_support(self: InContextEstimator, rows, keep: bool = False):
     "A copy of this estimator whose members see only these support rows; `keep` what it encodes."
     other = copy.copy(self)
     other.member_rows_, other.region_rows_, other.region_centres_ = [rows] * len(self.member_rows_), [rows[:0]], np.zeros((1, 1))
-    other.caches_, other.solved_, other.cache_budget, other.blend_ = {}, {}, self.cache_budget if keep else 0, None
+    other.caches_, other.solved_, other.statistics_, other.cache_budget, other.blend_ = {}, {}, [], self.cache_budget if keep else 0, None
     return other
 
 # %% ../../nbs/estimators/01_base.ipynb #1466a909
@@ -434,7 +442,6 @@ def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gav
     if isinstance(losses, list): report = report | dict(experts=dict(zip(estimators, losses)))  # as files had it once
     self.blend_ = Blend(fitted, blend['weights'], at, blend['rounds'], report)
 
-
 # %% ../../nbs/estimators/01_base.ipynb #b8af34d2
 @patch
 def held_out_folds(self: InContextEstimator) -> list:  # of pairs of row positions: held out, kept
@@ -459,7 +466,9 @@ def __getstate__(self: InContextEstimator):
 @patch
 def __setstate__(self: InContextEstimator, state):
     BaseEstimator.__setstate__(self, state)
-    if hasattr(self, 'model_'): self.device_ = select_device(self.device, warn=self.device_.type != 'cpu'); self.model_.to(self.device_)
+    if not hasattr(self, 'model_'): return
+    self.__dict__.setdefault('statistics_', [])  # what an older version wrote has none
+    self.device_ = select_device(self.device, warn=self.device_.type != 'cpu'); self.model_.to(self.device_)
 
 # %% ../../nbs/estimators/01_base.ipynb #87e8fbdd
 def is_dask(X) -> bool: return hasattr(X, 'map_partitions') and hasattr(X, 'npartitions')

@@ -21,6 +21,7 @@ from ..data.checkup import warn_about_labels
 from ..data.frames import check_rows, encode_labels, validate_table
 from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask,
                                      outputs_in_chunks, refuse_fit_params, seed_from)
+from .partitions import fit_partitions
 from .blending import blend_weights, expert_log_proba
 from ..model.mitra import Mitra
 
@@ -257,10 +258,10 @@ def fit(
     y,  # n_rows labels
     **unsupported,  # a `sample_weight` gets an error that says what to do instead
 ):
-    "Keep the table as support. No training."
+    "Keep the table as support. No training. Of a Dask table, statistics of all rows and a sample of them are kept."
     refuse_fit_params(unsupported)
     steps = self.check_settings()
-    return self.fit_checked(validate_table(X, y), y, steps)
+    return fit_partitions(self, X, y, steps) if is_dask(X) else self.fit_checked(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cd82f86
 @patch

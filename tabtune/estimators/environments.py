@@ -84,7 +84,7 @@ class _Process:
         try: self.process = subprocess.Popen([str(python), '-c', _BOOT, worker.__file__, 'serve'], env=env, stdin=subprocess.PIPE,
                                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as e: raise ConfigError(f"python='{python}' of {name} can't be started ({e.strerror}): give the path of an interpreter") from e
-        self.name, self.answers, self.said = name, queue.Queue(), deque(maxlen=20)
+        self.name, self.python, self.answers, self.said = name, python, queue.Queue(), deque(maxlen=20)
         for target, args in ((_read, (self.process.stdout, self.answers)), (_listen, (self.process.stderr, name, self.said))):
             threading.Thread(target=target, args=args, daemon=True).start()
         self.close = weakref.finalize(self, _end, self.process)
@@ -125,7 +125,8 @@ def _error(self, error, classes, errno, traceback):
     "The exception for an error of the model."
     _log.debug('%s: %s', self.name, traceback)
     cls = PeerIOError if 'OSError' in classes or any('Repo' in c for c in classes) else PeerError
-    out = cls(f'{self.name}: {classes[0]}: {error}')
+    missing = 'ImportError' in classes
+    out = cls(f'{self.name}: {classes[0]}: {error}' + (f"; what its environment lacks is installed by: {self.python} -m pip install" if missing else ''))
     if cls is PeerIOError: out.errno = errno
     return out
 
@@ -181,27 +182,28 @@ class RemoteModel:
     def __init__(self, python, target, keywords=None, name=None, task='classification', seconds=None, frame=True):
         self.python, self.target, self.name = str(python), target, name or target
         self.keywords, self.task, self.seconds, self.frame = _plain_keywords(self.name, dict(keywords or {})), task, seconds, frame
-        self.process = None
+        self.process = self.pickled = None
 
     def start(self):
         "Start the process and import the model's package, which is not part of a fit."
         if self.process is not None: return self
         process = _Process(self.python, self.name)
         process.ask(dict(do='parameters', target=self.target, frame=self.frame), {})
+        if self.pickled is not None: process.ask(dict(do='restore'), dict(model=np.frombuffer(self.pickled, np.uint8)), self.seconds)
         self.process = process
         return self
 
     def _ask(self, do, X, **arrays):
         columns, x = worker.pack_table(X)
+        self.start()
         return self.process.ask(dict(do=do, target=self.target, keywords=self.keywords, columns=columns), dict(x=x, **arrays), self.seconds)
 
     def fit(self, X, y):
         "Fit the model over there on a table of numbers and categories."
-        self.start()
         y = np.asarray(y)
         self.n_classes_ = int(y.max()) + 1 if self.task == 'classification' else None
         about, _ = self._ask('fit', X, y=y)
-        self.weights_, self.memory_mb_ = about['weights'], about['memory_mb']
+        self.weights_, self.memory_mb_, self.version_ = about['weights'], about['memory_mb'], about['version']
         return self
 
     def predict_proba(self, X):
@@ -213,5 +215,9 @@ class RemoteModel:
         return _checked(self.name, self._ask('predict', X)[1]['out'], len(X))
 
     def __getstate__(self):
-        if hasattr(self, 'weights_'): raise PeerError(f"{self.name} is fitted in a process of its own and can't be copied or saved: fit it again where it is needed")
-        return self.__dict__ | dict(process=None)
+        "The settings, and the fitted model as its own process pickles it; a process starts when that is needed."
+        fitted = self.process is not None and hasattr(self, 'weights_')
+        try: pickled = self.process.ask(dict(do='dump'), {}, self.seconds)[1]['out'].tobytes() if fitted else self.pickled
+        except PeerError as e:
+            raise PeerError(f"{e}. {self.name} runs in a process of its own and can't be copied or saved from there: fit it again where it is needed") from e
+        return self.__dict__ | dict(process=None, pickled=pickled)

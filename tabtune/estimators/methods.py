@@ -11,7 +11,7 @@ from importlib import import_module
 from ..core.late_methods import register_late_methods
 
 # %% ../../nbs/estimators/09_methods.ipynb #13d075a0
-_METHODS = dict(uncertainty=('predict_set', 'uncertainty_report', 'predict_or_abstain'), distill=('distill',))
+_METHODS = dict(uncertainty=('predict_set', 'interval_by', 'uncertainty_report', 'predict_or_abstain'), distill=('distill',))
 
 register_late_methods(_METHODS['uncertainty'], lambda: import_module('tabtune.estimators.uncertainty'))
 register_late_methods(_METHODS['distill'], lambda: import_module('tabtune.estimators.distill'))

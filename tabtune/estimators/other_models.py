@@ -8,7 +8,6 @@ __all__ = []
 # %% ../../nbs/estimators/00g_other_models.ipynb #6b3853fa
 import logging
 from collections.abc import Mapping
-from importlib import metadata
 from numbers import Real
 
 import numpy as np
@@ -20,7 +19,7 @@ from ..data.processing import encoder_from_state
 from .adapted import Adapted, PlainTable
 from .environments import RemoteModel
 from .registry import ModelSpec, check_strategy, count_parameters, find_model, make_model, package_of
-from .worker import pack_table, unpack_table
+from .worker import pack_table, unpack_table, version_of
 from ..training.strategies import find_strategy, tunes
 
 _log = logging.getLogger('tabtune')
@@ -78,15 +77,16 @@ def describe_other(
     spec, (parameters, trained) = find_model(name, est.task), count_parameters(est)
     table, y = est.training_
     return dict(model=spec.name, strategy=strategy, trained=trained, parameters=parameters, rows=len(y), columns=est.n_features_in_, inputs=table.shape[1],
-                classes=len(est.classes_) if hasattr(est, 'classes_') else None, package=package_of(spec), version=version_of(spec),
+                classes=len(est.classes_) if hasattr(est, 'classes_') else None, package=package_of(spec), version=model_version(est, spec),
                 apart=isinstance(est.model_, RemoteModel), license=spec.license, weights=spec.source or '',
                 notes={c.name: note for c in est.table_[0].encoder_.columns_ if (note := c.note())})
 
-def version_of(spec: ModelSpec) -> str:
-    "Version of a model's package; empty where it is not in this environment."
-    name = package_of(spec)
-    try: return metadata.version({'sklearn': 'scikit-learn'}.get(name, name))
-    except metadata.PackageNotFoundError: return ''
+def model_version(
+    est: Adapted,  # fitted
+    spec: ModelSpec,
+) -> str:  # '' where it is not known
+    "Version of a model's package, in the environment where the model runs."
+    return est.model_.version_ if isinstance(est.model_, RemoteModel) else version_of(package_of(spec))
 
 # %% ../../nbs/estimators/00g_other_models.ipynb #0392da9e
 def _is_plain(v) -> bool:
@@ -99,7 +99,7 @@ def other_state(
     est: Adapted,  # fitted
 ) -> dict:
     "What a file holds of a fitted model: plain data."
-    if est.tuned: raise InputError("tuned weights of another package are no plain data that can be checked: save as .joblib, where the model runs in this process")
+    if est.tuned: raise InputError("weights that another package has tuned are no plain data that can be checked: save as .joblib, which is a pickle of them (open it only where you trust whoever wrote it)")
     table, y = est.training_
     kw = est.make.keywords
     if odd := next((k for k, v in kw.items() if not _is_plain(v)), None):
@@ -125,11 +125,11 @@ def other_from_state(
     return est.fit_plain(plain, unpack_table(state['columns'], x), y)
 
 def say_other_version(
-    name: str,  # of the model
-    task: str,
+    est: Adapted,  # fitted again
+    spec: ModelSpec,
     version: str,  # with which it was saved
     path,
 ):
-    "Warn where a model is fitted again with another version of its package."
-    if version != (now := version_of(find_model(name, task))):
-        _log.warning("'%s' was saved with version %s of %s's package, and %s is here: its predictions may differ", path, version or 'an unknown', name, now or 'an unknown one')
+    "Warn where a model was fitted again with another version of its package."
+    if version != (now := model_version(est, spec)):
+        _log.warning("'%s' was saved with version %s of %s's package, and %s is here: its predictions may differ", path, version or 'an unknown', spec.name, now or 'an unknown one')

@@ -12,6 +12,7 @@ import tempfile
 import time
 import weakref
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,11 @@ from ..data.frames import validate_table
 from ..data.processing import processing_summary
 from .adapted import Adapted
 from .adapters import AdaptersMixin
-from .base import N_MEMORY, InContextEstimator, accept_any_table, landmark_rows, refuse_fit_params
+from .base import N_MEMORY, InContextEstimator, accept_any_table, is_dask, landmark_rows, refuse_fit_params
 from .diagnostics import DiagnosticsMixin
 from .metrics import axes_for
-from .other_models import describe_other, other_estimator, other_from_state, other_state, say_other_version, version_of
+from .partitions import fit_partitions
+from .other_models import describe_other, model_version, other_estimator, other_from_state, other_state, say_other_version
 from .registry import find_model
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
 from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
@@ -136,10 +138,11 @@ def fit(
     if isinstance(est, Adapted): return self._adopt(est.fit(X, y))
     with torch.inference_mode(False):  # also gradients, whatever the caller has switched off
         est.pretrained = select_weights(settings.model_params, self.model_checkpoint_path, settings.strategy.random_start, self.task_type)
-        df = validate_table(X, y)
-        trains = settings.strategy.trains
-        self._adopt(est.fit_checked(df, y, settings.steps, calibrated=not trains))
-        return self._tune(settings, len(df), start) if trains else self
+        trains, lazy = settings.strategy.trains, is_dask(X)
+        df = X if lazy else validate_table(X, y)
+        fit = partial(fit_partitions, est) if lazy else est.fit_checked
+        self._adopt(fit(df, y, settings.steps, calibrated=not trains))
+        return self._tune(settings, len(est.x_support_) if lazy else len(df), start) if trains else self
 
 @patch
 def _adopt(self: TabularPipeline, est: InContextEstimator):
@@ -182,11 +185,13 @@ def predict_interval(
     self: TabularPipeline,
     X,  # table
     coverage: float = 0.9,  # share of rows whose truth shall lie inside
+    by=None,  # name of a category: this share of each of its levels
 ) -> np.ndarray:  # (n_rows, 2)
     "For a regression: a range for each row, calibrated on held-out rows."
     self._fitted()
     if self.task_type != 'regression': raise InputError('predict_interval is for a regression; for classes use predict_set(X)')
-    return self._fitted('predict_interval').predict_interval(X, coverage)
+    est = self._fitted('predict_interval')
+    return est.predict_interval(X, coverage) if by is None else est.interval_by(X, coverage, by)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #52971560
 MODEL_OWNERS = weakref.WeakKeyDictionary()  # model -> weak reference to the estimator that it works for
@@ -300,7 +305,7 @@ def _rows_used(est) -> dict:
     "How many rows of the table are support, are attended to, and vote."
     n, few, reads = len(est.member_rows_[0]), est.n_codes_, est.model_.final_layer.reads_support
     landmarks = landmark_rows(n, est.n_landmarks, reads)
-    return dict(rows=len(est.x_support_), support_rows=n, landmark_rows=max(landmarks, few) if landmarks else None,
+    return dict(rows=est.statistics_[0]['rows'] if est.statistics_ else len(est.x_support_), support_rows=n, landmark_rows=max(landmarks, few) if landmarks else None,
                 voting_rows=0 if not reads else min(n, max(N_MEMORY, few)) if landmarks else n)
 
 def _blend_found(est) -> dict:
@@ -370,7 +375,7 @@ def _write_joblib(self: TabularPipeline, path):
 def _write(self: TabularPipeline, path):
     "Write the zip."
     if isinstance(self.estimator_, Adapted):
-        version = version_of(find_model(self.model_name, self.task_type))
+        version = model_version(self.estimator_, find_model(self.model_name, self.task_type))
         return write_parts(path, dict(pipeline=self._plain_params(), model_version=version), other_state(self.estimator_), {})
     settings = {k: v for k, v in self.estimator_.get_params(deep=False).items() if k not in ('pretrained', 'experts')}
     e = self.estimator_
@@ -416,8 +421,9 @@ def _read(cls: TabularPipeline, z, path: Path):
     pipe = cls(**manifest['pipeline'])
     check_choices(pipe)  # not the strategy: prediction needs none, and the one in the file need not be registered here
     if (other := other_estimator(pipe)) is not None:
-        say_other_version(pipe.model_name, pipe.task_type, manifest.get('model_version', ''), path)
-        return pipe._adopt(other_from_state(other, state, path))
+        again = other_from_state(other, state, path)
+        say_other_version(again, find_model(pipe.model_name, pipe.task_type), manifest.get('model_version', ''), path)
+        return pipe._adopt(again)
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]
     if est.experts != 'auto': pipe.model_params = {**(pipe.model_params or {}), 'experts': est.experts}

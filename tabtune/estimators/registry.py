@@ -52,8 +52,8 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()  # other names that a user may give; the name of the class is one in any case
     python: str = None  # interpreter or folder of the environment that it always runs in; a bare name: that of `make peers`, where `package` is not here
     time_limit: float = None  # seconds for each call of a model in its own environment
-    tuned: str = None  # 'package.module:Class' of the package's own fine-tuning of all weights
-    tuned_keys: dict = field(default_factory=dict)  # parameter of that class -> ours: a key of tuning_params, or 'weights'
+    tuned: dict = field(default_factory=dict)  # tuning_strategy -> 'package.module:Class' of the package's own tuning
+    tuned_keys: dict = field(default_factory=dict)  # parameter of these classes -> ours: a key of tuning_params, or 'weights'
     seen: str = ''  # what was run here by the authors of TabTune, of a peer: 'random weights', 'real weights'; '': not tried
 
     def __post_init__(self):
@@ -148,12 +148,14 @@ _TABICL_KEYS = dict(epochs='epochs', learning_rate='learning_rate', weight_decay
 _TABPFN_KEYS = dict(epochs='epochs', learning_rate='learning_rate', weight_decay='weight_decay', grad_clip_value='max_grad_norm',
                     early_stopping_patience='patience', early_stopping='early_stopping')
 
+_ORION_KEYS = {k: k for k in ('epochs', 'learning_rate', 'support_size', 'query_size', 'n_episodes', 'peft_config')} | dict(model_path='weights')
+
 def _peers(task, suffix):  # such as 'regression', 'Regressor'
     kind = suffix.lower()
     return (peer_spec('TabICL', f'tabicl:TabICL{suffix}', task, 'tabicl>=2.0', 'BSD-3-Clause', 'jingang/TabICL', aliases=('TabICLv2',), python='TabICL', seen='random weights',
-                      tuned=f'tabicl:FinetunedTabICL{suffix}', tuned_keys=_TABICL_KEYS),
+                      tuned={DEFAULT_STRATEGY: f'tabicl:FinetunedTabICL{suffix}'}, tuned_keys=_TABICL_KEYS),
             peer_spec('TabPFN', f'tabpfn:TabPFN{suffix}', task, 'tabpfn>=6.0', 'weights: non-commercial (Prior Labs)', 'Prior-Labs', python='TabPFN', seen='random weights',
-                      rows=1_000_000, cpu_rows=5000, columns=20_000, classes=160, tuned=f'tabpfn.finetuning:FinetunedTabPFN{suffix}',
+                      rows=1_000_000, cpu_rows=5000, columns=20_000, classes=160, tuned={DEFAULT_STRATEGY: f'tabpfn.finetuning:FinetunedTabPFN{suffix}'},
                       tuned_keys=_TABPFN_KEYS | {f'extra_{kind}_kwargs.model_path': 'weights'}),
             peer_spec('TabDPT', f'tabtune.estimators.worker:TabDPT{suffix}', task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT', python='TabDPT', seen='random weights',
                       package='tabdpt', form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
@@ -161,7 +163,8 @@ def _peers(task, suffix):  # such as 'regression', 'Regressor'
 def _orion(name, folder, license, source):
     module = f'tabtune.models.{folder}'  # of the public package
     return peer_spec(name, f'{module}.sklearn.classifier:{name}Classifier', 'classification', 'tabtune==0.2.1', license, source,
-                     package=module, python='Orion', seen='random weights')
+                     package=module, python='Orion', seen='random weights', tuned_keys=_ORION_KEYS,
+                     tuned={DEFAULT_STRATEGY: f'tabtune.estimators.worker:{name}Tuned', 'peft': f'tabtune.estimators.worker:{name}Adapters'})
 
 register_model(*_peers('classification', 'Classifier'), *_peers('regression', 'Regressor'),
                _orion('OrionMSP', 'orion_msp', 'MIT', 'Lexsi/Orion-MSP'), _orion('OrionBix', 'orion_bix', 'MIT', 'Lexsi/Orion-BiX'))
@@ -198,7 +201,7 @@ def strategies_of(
     spec: ModelSpec,
 ) -> list:  # names for `tuning_strategy`
     "The ways to tune a model that there are."
-    return list(list_strategies().index) if spec.kind == 'mitra' else [UNTUNED, *([DEFAULT_STRATEGY] if spec.tuned else [])]
+    return list(list_strategies().index) if spec.kind == 'mitra' else [UNTUNED, *spec.tuned]
 
 # %% ../../nbs/estimators/00f_registry.ipynb #369c3306
 def how_to_install(spec: ModelSpec) -> str:
@@ -298,9 +301,10 @@ def make_model(
     "An estimator for any table, by name; `ConfigError` where the package is not installed or a parameter is unknown."
     spec = find_model(name, task)
     if spec.form is None: return resolve(spec.target)(spec.name, task, strategy, **params or {})
-    tuned = tunes(check_strategy(spec, strategy))
+    strategy = check_strategy(spec, strategy)
+    tuned = tunes(strategy)
     if not installed(spec): raise ConfigError(why_not(spec, 0, 0))
-    target, python = spec.tuned if tuned else spec.target, interpreter_of(spec)
+    target, python = spec.tuned.get(strategy, spec.target), interpreter_of(spec)
     if tuned: check_keys(tuning, [k for k in spec.tuned_keys.values() if k != 'weights'], f'tuning_params of {spec.name}')
     kw = _keywords(spec, params, seed, device, path, dict(tuning or {}) if tuned else None)
     _check_params(spec, target, params, python)
@@ -341,5 +345,5 @@ def count_parameters(
     inner = getattr(est, 'model_', est)
     coef = getattr(inner, 'coef_', None)
     if coef is not None: n = int(np.size(coef) + np.size(getattr(inner, 'intercept_', ()))); return n, n
-    n = inner.weights_ if isinstance(inner, RemoteModel) else count_weights(inner)
-    return (None, None) if n is None else (n, n if getattr(est, 'tuned', False) else 0)
+    n, trained = inner.weights_ if isinstance(inner, RemoteModel) else count_weights(inner)
+    return (None, None) if n is None else (n, trained if getattr(est, 'tuned', False) else 0)

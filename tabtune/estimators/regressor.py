@@ -25,6 +25,7 @@ from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
                                      by_partition, is_dask, refuse_fit_params, seed_from)
+from .partitions import fit_partitions
 from .blending import blend_numbers
 from ..training.episodes import target_groups
 
@@ -159,10 +160,10 @@ def fit(
     y,  # n_rows numbers
     **unsupported,  # a `sample_weight` gets an error that says what to do instead
 ):
-    "Keep the table as support. No training."
+    "Keep the table as support. No training. Of a Dask table, statistics of all rows and a sample of them are kept."
     refuse_fit_params(unsupported)
     steps = self.check_settings()
-    return self.fit_checked(validate_table(X, y), y, steps)
+    return fit_partitions(self, X, y, steps) if is_dask(X) else self.fit_checked(validate_table(X, y), y, steps)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #b5fbd7f3
 @patch

@@ -26,7 +26,7 @@ from .plain_state import check_parts, dump_state, load_state
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/04_saving.ipynb #8e88d7ca
-SUPPORT = ('x_support', 'y_support', 'seed', 'member_rows', 'selected_columns', 'region_rows', 'region_centres')
+SUPPORT = ('x_support', 'y_support', 'seed', 'member_rows', 'selected_columns', 'region_rows', 'region_centres', 'statistics')
 SUPPORT_OF = dict(classification=(*SUPPORT, 'classes', 'temperature'), regression=SUPPORT)  # task -> parts of the support
 
 def state_of(est) -> dict:  # of a fitted `MitraClassifier` or `MitraRegressor`
@@ -45,6 +45,11 @@ def plain(
     return x if isinstance(x, (str, int, float, bool, type(None))) else str(x)
 
 # %% ../../nbs/estimators/04_saving.ipynb #e2737b01
+def _belong(statistics, member_rows, n_columns) -> bool:
+    "Whether the statistics of a partitioned table are of each member's rows and columns."
+    of = lambda s, r: s['cells']['mean'].shape == (1, n_columns) and (s['experts'] is None or s['experts']['support'].shape[1] == len(r))
+    return len(statistics) == len(member_rows) and all(of(s, r) for s, r in zip(statistics, member_rows))
+
 def check_support(
     support: dict,  # parts by name
     task: str,  # whose parts they must be
@@ -60,7 +65,8 @@ def check_support(
     rows = all(inside(r, n) for r in [*support['member_rows'], *support['region_rows']])
     codes = task == 'regression' or inside(support['y_support'], len(support['classes']))
     regions = len(support['region_rows']) == len(support['region_centres'])
-    if not (support['y_support'].shape == (n,) and support['member_rows'] and codes and rows and regions
+    whole = not support['statistics'] or _belong(support['statistics'], support['member_rows'], len(support['selected_columns']))
+    if not (support['y_support'].shape == (n,) and support['member_rows'] and codes and rows and regions and whole
             and inside(support['selected_columns'], f)):
         raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its rows, columns and labels don't belong together; "
                               'save it again')
@@ -79,7 +85,7 @@ def check_blend(
         raise CheckpointError(f"'{path}' is no whole TabTune pipeline: the weights of its experts don't belong to them; save it again")
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
-FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 2
+FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 3
 
 def write_parts(
     path,  # the file
@@ -126,7 +132,11 @@ def _from_1(manifest, state):
     if len(state['support'].get('classes', ())) > 10: state['support']['temperature'] = 1.  # was fitted to another way to predict them
     return manifest | dict(estimator=settings), state | dict(experts=None, blend=None)
 
-MIGRATIONS = {1: _from_1}
+def _from_2(manifest, state):
+    "Since 3, the rows of a support may be a sample, with statistics of all rows."
+    return manifest, state | dict(support=state['support'] | dict(statistics=[]))
+
+MIGRATIONS = {1: _from_1, 2: _from_2}
 
 def check_version(
     manifest: dict,

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.config import check_choice, check_range
-from ..core.shapes import InputError
+from ..core.config import check_choice, check_range, did_you_mean
+from ..core.shapes import ConfigError, InputError
 from ..data.frames import check_rows, check_target
-from .base import is_dask
+from .base import InContextEstimator, is_dask
 from .classifier import MitraClassifier, shift_prior
 from .metrics import check_proba, group_labels, named_groups, risk_curve
 from .pipeline import NoClasses, TabularPipeline
-from .regressor import MitraRegressor, check_coverage, conformal_rank, mixed_quantile
+from .regressor import MitraRegressor, check_coverage, conformal_half_width, conformal_rank, mixed_quantile
 
 # %% ../../nbs/estimators/07_uncertainty.ipynb #365fa7ee
 @patch
@@ -69,6 +69,29 @@ def set_thresholds(
     others = _threshold(own[rest], missed, coverage)
     return np.array([t if t is not None else others or 0. for t in each])
 
+# %% ../../nbs/estimators/07_uncertainty.ipynb #a5005c17
+def by_parts(
+    groups: np.ndarray,  # (m,) codes of held-out rows, -1: none
+    calibrate,  # (m,) bool -> what is found from these rows
+    coverage: float,
+) -> dict:  # code -> what was found; None -> for all other rows
+    "A calibration for each group with rows enough for it; the others share one, of their rows where these are enough, else of all."
+    enough = lambda rows: conformal_rank(rows.sum(), coverage) <= rows.sum()
+    each = {g: groups == g for g in np.unique(groups[groups >= 0]).tolist() if enough(groups == g)}
+    rest = ~np.isin(groups, [*each])
+    return {g: calibrate(rows) for g, rows in each.items()} | {None: calibrate(rest if enough(rest) else rest | True)}
+
+@patch
+def _groups_by(self: InContextEstimator, by, X) -> tuple:  # (n_support,), (n_rows,) codes, -1 where the cell is missing or its level new
+    "The levels of a category, for the support and for other rows."
+    e = self.encoder_
+    names = [str(n) for n, k in e.column_kinds_.items() if k in ('category', 'boolean')]
+    if str(by) not in names: raise ConfigError(f"by={by!r} must name a category of the table{': ' + did_you_mean(str(by), names) if names else ', and it has none'}")
+    position = [str(n) for n in e.column_kinds_].index(str(by))
+    at = np.flatnonzero(e.sources_ == position)
+    if not len(at): raise ConfigError(f"by={by!r} is the same in all rows, so there are no groups")
+    return [np.nan_to_num(x[:, at[0]], nan=-1).astype(int) for x in (self.x_support_, e.transform(X))]
+
 # %% ../../nbs/estimators/07_uncertainty.ipynb #ca85ede2
 @patch
 def _check_resampling(self: MitraClassifier):
@@ -78,8 +101,9 @@ def _check_resampling(self: MitraClassifier):
         "Fit without it; model_params={'class_weight': 'balanced'} treats the classes alike, too")
 
 @patch
-def _set_members(self: MitraClassifier, X, coverage: float, by_class: bool) -> tuple:  # (n, K) bool, (n, K) probabilities
+def _set_members(self: MitraClassifier, X, coverage: float, by_class: bool, by=None) -> tuple:  # (n, K) bool, (n, K) probabilities
     "Which classes belong to each row's set."
+    if by is not None and by_class: raise InputError('by_class=True and by=... are two ways to calibrate: give one of them')
     check_coverage(coverage); check_choice('by_class', by_class, [True, False])
     if is_dask(X): raise InputError('predict_set is for tables in memory; for a Dask table: X.map_partitions(estimator.predict_set)')
     proba = self.predict_proba(X)
@@ -89,7 +113,12 @@ def _set_members(self: MitraClassifier, X, coverage: float, by_class: bool) -> t
     codes, log_p = self._held_out()
     alone = (np.bincount(self.y_support_) == 1).sum()
     p = shift_prior(np.exp(log_p), self._class_weights())
-    at = set_thresholds(p, codes, coverage, round(alone * len(codes) / max(1, len(self.y_support_) - alone)), by_class)
+    if by is None: at = set_thresholds(p, codes, coverage, round(alone * len(codes) / max(1, len(self.y_support_) - alone)), by_class)
+    else:
+        held = np.concatenate([held for held, _ in self.held_out_folds()])
+        of_held, of_rows = self._groups_by(by, X)
+        found = by_parts(of_held[held], lambda rows: set_thresholds(p[rows], codes[rows], coverage)[0], coverage)
+        at = np.array([found.get(g, found[None]) for g in of_rows])[:, None]
     return inside | (proba >= at - 1e-9), proba
 
 @patch
@@ -99,10 +128,11 @@ def predict_set(
     coverage: float = 0.9,  # share of rows whose truth shall be in the set
     by_class: bool = False,  # this share of each class, not only of all rows
     output: str = 'labels',  # or 'mask': a bool array (n_rows, n_classes), in the order of `classes_`
+    by=None,  # name of a category: this share of each of its levels
 ) -> list:  # of arrays of labels, the most probable first
     "The classes that each row can have: a set that holds the true one with the given probability, calibrated on held-out rows."
     check_choice('output', output, ['labels', 'mask'])
-    inside, proba = self._set_members(X, coverage, by_class)
+    inside, proba = self._set_members(X, coverage, by_class, by)
     if output == 'mask': return inside
     return [self.classes_[order[m[order]]] for order, m in zip(np.argsort(-proba, 1, kind='stable'), inside)]
 
@@ -113,11 +143,42 @@ def predict_set(
     coverage: float = 0.9,  # share of rows whose truth shall be in the set
     by_class: bool = False,  # this share of each class, not only of all rows
     output: str = 'labels',  # or 'mask': a bool array (n_rows, n_classes), in the order of `classes_`
+    by=None,  # name of a category: this share of each of its levels
 ) -> list:  # of arrays of labels, the most probable first
     "The classes that each row can have: a set that holds the true one with the given probability, calibrated on held-out rows."
     self._fitted()
     if self.task_type == 'regression': raise NoClasses('a regression has no classes: use predict_interval(X, coverage)')
-    return self._fitted('predict_set').predict_set(X, coverage, by_class, output)
+    return self._fitted('predict_set').predict_set(X, coverage, by_class, output, by)
+
+# %% ../../nbs/estimators/07_uncertainty.ipynb #32d3d553
+@patch
+def _held_out_members(self: MitraRegressor) -> list:  # of pairs: row positions, each member's `PredictiveDistribution` for these rows
+    "What is predicted for held-out rows; none where the target is constant."
+    if self.blend_ is not None and self.blend_.held is None:  # loaded: the experts are weighed once more
+        other = copy.copy(self); other.fit_blend()
+        self.blend_.held = other.blend_.held
+    return [] if self._constant() is not None else self._held_out()
+
+@patch
+def interval_by(
+    self: MitraRegressor,
+    X,  # table
+    coverage: float,  # share of rows of each group whose truth shall lie inside
+    by,  # name of a category
+) -> np.ndarray:  # (n_rows, 2)
+    "A range for each row, calibrated on the held-out rows of its group where there are enough of them."
+    check_coverage(coverage)
+    if is_dask(X): raise InputError('intervals by group are for tables in memory')
+    of_support, of_rows = self._groups_by(by, X)
+    held = np.concatenate([np.zeros(0, np.int64), *[rows for rows, _ in self._held_out_members()]])
+    if not len(held): return self.predict_interval(X, coverage)
+    x, pits = self.encoder_.transform(X), self.held_out_calibration().pits
+    half = by_parts(of_support[held], lambda rows: conformal_half_width(pits[rows], coverage), coverage)
+    halves, out = np.array([half.get(g, half[None]) for g in of_rows]), np.empty((len(x), 2))
+    for h in np.unique(halves):
+        ends = lambda members: np.stack([mixed_quantile(members, level, self.scale_) for level in (0.5 - h, 0.5 + h)], 1)
+        out[halves == h] = self.predict_encoded(x[halves == h], ends, (2,))
+    return out
 
 # %% ../../nbs/estimators/07_uncertainty.ipynb #130d6003
 def expected_range(
@@ -145,14 +206,14 @@ def coverage_by_group(
 
 # %% ../../nbs/estimators/07_uncertainty.ipynb #887aedc1
 @patch
-def _uncertain_rows(self: TabularPipeline, X, y, coverage: float) -> tuple:  # one row per row of X: coverage, size, loss; unsure; held-out rows
+def _uncertain_rows(self: TabularPipeline, X, y, coverage: float, by=None) -> tuple:  # one row per row of X: coverage, size, loss; unsure; held-out rows
     "What the report is made from."
     if self.task_type == 'regression':
         y, full = check_target(y), self.predict(X, output='full', quantiles=(0.1, 0.9), coverage=coverage)
-        low, high = full['interval'].T
+        low, high = (full['interval'] if by is None else self.estimator_.interval_by(X, coverage, by)).T
         table = dict(coverage=(low <= y) & (y <= high), size=high - low, absolute_error=np.abs(full['mean'] - y))
         return pd.DataFrame(table).astype(float), np.diff(full['quantiles'])[:, 0], len(self.estimator_.held_out_calibration().pits)
-    inside, proba = self.estimator_._set_members(X, coverage, False)
+    inside, proba = self.estimator_._set_members(X, coverage, False, by)
     codes, p = check_proba(y, proba, self.classes_)
     table = dict(coverage=(codes >= 0) & inside[np.arange(len(p)), codes], size=inside.sum(1), error_rate=p.argmax(1) != codes)
     m = len(self.estimator_._held_out()[0]) if p.shape[1] > 1 else 0
@@ -165,11 +226,12 @@ def uncertainty_report(
     y,  # its true labels or numbers
     coverage: float = 0.9,  # of the sets or intervals
     groups=None,  # the name of a column of X or a list of them, or the group of each row
+    by=None,  # of the sets or intervals: name of a category whose levels are each covered as often
 ) -> dict:  # rows, held_out_rows, coverage, expected: (low, high), size, single or none; by_class, by_group, risk: DataFrames
     "Whether sets of classes, or intervals of numbers, hold the truth as often as they should, also by class and group; risk against share answered."
     self._fitted('uncertainty_report'); check_coverage(coverage); check_rows(X, y)
     if groups is not None: groups = named_groups(X, groups); check_rows(X, groups, 'groups')
-    table, unsure, m = self._uncertain_rows(X, y, coverage)
+    table, unsure, m = self._uncertain_rows(X, y, coverage, by)
     out = dict(rows=len(table), held_out_rows=m, asked=coverage, coverage=float(table.coverage.mean()), expected=expected_range(m, len(table), coverage),
                size=float(table['size'].mean()))
     if self.task_type != 'regression':
@@ -203,10 +265,7 @@ def _held_out_risk(self: MitraClassifier) -> tuple:  # unsure (m,), loss (m,), w
 @patch
 def _held_out_risk(self: MitraRegressor) -> tuple:  # unsure (m,), loss (m,), worst loss
     "How unsure the held-out rows are, and how far off their predictions."
-    if self.blend_ is not None and self.blend_.held is None:  # loaded: the experts are weighed once more
-        other = copy.copy(self); other.fit_blend()
-        self.blend_.held = other.blend_.held
-    found = [] if self._constant() is not None else self._held_out()
+    found = self._held_out_members()
     width = lambda members: mixed_quantile(members, 0.9, self.scale_) - mixed_quantile(members, 0.1, self.scale_)
     unsure = np.concatenate([np.zeros(0), *[width(members) for _, members in found]])
     loss = np.concatenate([np.zeros(0), *[np.abs(self._mean_of(members) - self.y_support_[held]) for held, members in found]])

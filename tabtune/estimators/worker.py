@@ -11,12 +11,14 @@ import inspect
 import io
 import json
 import os
+import pickle
 import queue
 import signal
 import struct
 import sys
 import threading
 import traceback
+from importlib import metadata
 
 import numpy as np
 
@@ -84,6 +86,30 @@ class TabDPTClassifier:
 
 class TabDPTRegressor(TabDPTClassifier): task = 'Regressor'
 
+class OrionMSPTuned:
+    "OrionMSP with all weights tuned by the pipeline of the package that it is published in."
+    name, strategy, package = 'OrionMSP', 'finetune', 'tabtune'
+    def __init__(self, device='cpu', random_state=None, epochs=None, learning_rate=None, support_size=None, query_size=None, n_episodes=None, peft_config=None, **params):
+        if self.strategy == 'peft': peft_config = dict(r=8, lora_alpha=16, lora_dropout=0.05) | (peft_config or {})  # without, their pipeline adds none
+        given = dict(seed=random_state, epochs=epochs, learning_rate=learning_rate, support_size=support_size, query_size=query_size, n_episodes=n_episodes,
+                     peft_config=peft_config)
+        tuning = dict(device=device, show_progress=False) | {k: v for k, v in given.items() if v is not None}
+        self.pipeline = importlib.import_module(self.package).TabularPipeline(self.name, tuning_strategy=self.strategy, tuning_params=tuning,
+                                                                              model_params=params | dict(device=device, random_state=random_state))
+
+    def fit(self, X, y):
+        import pandas as pd
+        self.pipeline.fit(X, pd.Series(y))
+        self.model_ = self.pipeline.model.model_
+        if self.strategy == 'peft' and not any('lora' in name for name, _ in self.model_.named_parameters()):
+            raise RuntimeError('the package could not add adapters to this model, and tuned all weights instead')
+
+    def predict_proba(self, X): return self.pipeline.predict_proba(X)
+
+class OrionMSPAdapters(OrionMSPTuned): strategy = 'peft'
+class OrionBixTuned(OrionMSPTuned): name = 'OrionBix'
+class OrionBixAdapters(OrionMSPAdapters): name = 'OrionBix'
+
 # %% ../../nbs/estimators/00d_worker.ipynb #ace8293b
 def resolve(
     target: str,  # 'package.module:Class'
@@ -102,14 +128,23 @@ def parameter_names(
 
 def count_weights(
     model,  # fitted, of any package
-):  # int; None without torch weights
+) -> tuple:  # (all, those with a gradient); (None, None) without torch weights
     "The numbers in a model's torch module, wherever its package keeps that."
     module = getattr(sys.modules.get('torch'), 'nn', None)
     inner = getattr(model, 'model', None)
-    found = (model, getattr(model, 'model_', None), inner, getattr(inner, 'model', None), getattr(getattr(model, '_final_estimator_', None), 'model_', None))
-    return next((sum(p.numel() for p in m.parameters()) for m in found if module and isinstance(m, module.Module)), None)
+    tuned = (getattr(getattr(model, name, None), 'model_', None) for name in ('_final_estimator_', 'finetuned_estimator_'))
+    found = (model, getattr(model, 'model_', None), inner, getattr(inner, 'model', None), *tuned)
+    weights = next(([*m.parameters()] for m in found if module and isinstance(m, module.Module)), None)
+    return (None, None) if weights is None else (sum(p.numel() for p in weights), sum(p.numel() for p in weights if p.requires_grad))
 
 # %% ../../nbs/estimators/00d_worker.ipynb #38bd4dd9
+def version_of(
+    package: str,  # import name
+) -> str:  # '' where there is none
+    "The version of an installed package."
+    try: return metadata.version({'sklearn': 'scikit-learn'}.get(package, package))
+    except metadata.PackageNotFoundError: return ''
+
 def memory_mb():  # MiB, None where the system does not tell
     "The most memory that this process has used."
     try: import resource
@@ -133,7 +168,14 @@ class Worker:
         self.model = resolve(header['target'])(**header['keywords'])
         self.model.fit(unpack_table(header['columns'], arrays['x']), arrays['y'])
         after = memory_mb()
-        return dict(weights=count_weights(self.model), memory_mb=None if after is None else after - before), {}
+        package = getattr(type(self.model), 'package', type(self.model).__module__.split('.')[0])
+        return dict(weights=count_weights(self.model), memory_mb=None if after is None else after - before, version=version_of(package)), {}
+
+    def do_dump(self, header, arrays): return {}, dict(out=np.frombuffer(pickle.dumps(self.model), np.uint8))
+
+    def do_restore(self, header, arrays):
+        self.model = pickle.loads(arrays['model'].tobytes())
+        return {}, {}
 
     def _ask(self, method, header, arrays):
         out = np.asarray(getattr(self.model, method)(unpack_table(header['columns'], arrays['x'])), dtype=np.float64)

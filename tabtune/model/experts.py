@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from fastcore.basics import patch
+from scipy.linalg.lapack import dpstrf
 
 from ..core.config import MitraConfig
 from ..data.targets import N_CODES, N_FOURIER, target_codes, fourier_features
@@ -29,12 +31,20 @@ def class_means(
     count = present.transpose(1, 2) @ one_hot
     return (v * present).transpose(1, 2) @ one_hot / (count + 1), count
 
+def rank_sums(
+    rank: Tensor,  # (B, S, F) in -1..1
+    present: Tensor,  # (B, S, F) 1 where a cell is present in a real row
+    one_hot: Tensor,  # (B, S, K) classes
+) -> tuple:  # (B, F, K) three times
+    "Sums by column and class: of the ranks, of their squares, and of the cells that are present. Those of several tables add up."
+    of = lambda v: (v * present).transpose(1, 2) @ one_hot
+    return of(rank), of(rank.square()), present.transpose(1, 2) @ one_hot
+
 # %% ../../nbs/model/00_experts.ipynb #9a2e1f59
-def _variance_between(v_BSF, present_BSF, one_hot_BSK):
-    "Variance between classes of a column's class means (B, F), and the column's present cells (B, F)."
-    mean, count = class_means(v_BSF, present_BSF, one_hot_BSK)
-    share = count / count.sum(-1, keepdim=True).clamp_min(1e-6)
-    return (share * (mean - (share * mean).sum(-1, keepdim=True)).square()).sum(-1), count.sum(-1)
+def _variance_between(sum_BFK, count_BFK):
+    "Variance between classes of a column's class means (B, F)."
+    mean, share = sum_BFK / (count_BFK + 1), count_BFK / count_BFK.sum(-1, keepdim=True).clamp_min(1e-6)
+    return (share * (mean - (share * mean).sum(-1, keepdim=True)).square()).sum(-1)
 
 # %% ../../nbs/model/00_experts.ipynb #03d8b3a8
 def column_weights(
@@ -44,10 +54,18 @@ def column_weights(
     column_mask: Tensor,  # (B, F) 1 for a real column
 ) -> Tensor:  # (B, F), sum 1
     "Weight of each column in the kernels."
-    monotone, n = _variance_between(rank, present, one_hot)
-    squared = _variance_between(rank.square(), present, one_hot)[0]
-    chance = ((one_hot.sum(1) > 0).sum(-1, keepdim=True) - 1) / (3 * n.clamp_min(1))
-    signal = (monotone + 2 * squared - chance).clamp_min(0)
+    return weights_from_sums(*rank_sums(rank, present, one_hot), (one_hot.sum(1) > 0).sum(-1, keepdim=True), column_mask)
+
+def weights_from_sums(
+    ranks: Tensor,  # (B, F, K) as `rank_sums` gives them, and the next two
+    squares: Tensor,
+    count: Tensor,
+    n_classes: Tensor,  # (B, 1) classes that occur
+    column_mask: Tensor,  # (B, F) 1 for a real column
+) -> Tensor:  # (B, F), sum 1
+    "Weight of each column in the kernels, from sums over all rows."
+    chance = (n_classes - 1) / (3 * count.sum(-1).clamp_min(1))
+    signal = (_variance_between(ranks, count) + 2 * _variance_between(squares, count) - chance).clamp_min(0)
     weights = (signal + 0.1 * signal.amax(1, keepdim=True) + 1e-4).sqrt() * column_mask
     return weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
 
@@ -59,6 +77,7 @@ class KernelExpert:
     store: Callable  # numbers of landmarks (B, M, F, n), coefficients (B, M, K), column weights -> tuple of tensors
     predict: Callable  # numbers of queries (B, Q, F, n), column weights, *stored -> predictions (B, Q, K)
     dot_product: bool = False  # the kernel is a dot product of a row's numbers, so a solution can be found in their space
+    smooth: bool = False  # few directions hold nearly all of a kernel matrix
 
 # %% ../../nbs/model/00_experts.ipynb #955be5cd
 def _n_columns(w_BF): return (w_BF > 0).float().sum(1)[:, None, None].clamp_min(1)
@@ -119,18 +138,19 @@ def _rbf_similarity(a_BNP, b_BMP):
 def _distance_expert(
     similarity: Callable,  # points (B, N, P) and (B, M, P) -> (B, N, M)
     coordinates: Callable,  # numbers (B, N, F, n), column weights -> points (B, N, P)
+    smooth: bool = False,
 ) -> KernelExpert:
     "An expert whose kernel depends on a distance: the landmarks' points and the coefficients are stored."
     return KernelExpert(lambda a, b, w: similarity(coordinates(a, w), coordinates(b, w)),
                         lambda marks, coef, w: (coordinates(marks, w), coef),
-                        lambda x, w, points, coef: similarity(coordinates(x, w), points) @ coef)
+                        lambda x, w, points, coef: similarity(coordinates(x, w), points) @ coef, smooth=smooth)
 
 # %% ../../nbs/model/00_experts.ipynb #1c6ffdd8
 KERNEL_EXPERTS = dict(
     linear=KernelExpert(_linear_kernel, _linear_store, _linear_predict, dot_product=True),
-    additive=KernelExpert(_additive_kernel, _additive_store, _additive_predict),
+    additive=KernelExpert(_additive_kernel, _additive_store, _additive_predict, smooth=True),
     laplace=_distance_expert(_laplace_similarity, lambda z, w: _coordinates(z, w, 1)),
-    rbf=_distance_expert(_rbf_similarity, lambda z, w: _coordinates(z, w.sqrt(), 0)))
+    rbf=_distance_expert(_rbf_similarity, lambda z, w: _coordinates(z, w.sqrt(), 0), smooth=True))
 
 # %% ../../nbs/model/00_experts.ipynb #d8aaf865
 N_LANDMARKS = 512  # at most
@@ -161,10 +181,14 @@ def select_landmarks(
 # %% ../../nbs/model/00_experts.ipynb #0d1499cf
 RIDGES = (0.03, 0.3, 3.0, 30.0)
 
+def leave_one_out(fits, hats, targets):  # (ridges, B, S, K), (ridges, B, S), (B, S, K)
+    "What each row is predicted to be by all other rows, for several ridges, from predictions with it and its leverage."
+    hats = hats[..., None]
+    return (fits - hats * targets) / (1 - hats).clamp_min(0.02)
+
 def _best_ridge(fits, hats, coefs, targets):
     "Of several ridges, the leave-one-out predictions and the coefficients of the best, table by table."
-    fits, hats, coefs = torch.stack(fits), torch.stack(hats)[..., None], torch.stack(coefs)
-    loo = (fits - hats * targets) / (1 - hats).clamp_min(0.02)
+    loo, coefs = leave_one_out(torch.stack(fits), torch.stack(hats), targets), torch.stack(coefs)
     best, tables = (loo - targets).square().sum((2, 3)).argmin(0), torch.arange(len(targets), device=targets.device)
     return loo[best, tables], coefs[best, tables]
 
@@ -199,51 +223,117 @@ def _solve_dual(own, root, jitter, marks, targets):
     return gather_rows(loo, marks.rows.argsort(1)), marks.numbers, coef - inverse @ (jitter[..., None] * coef)
 
 # %% ../../nbs/model/00_experts.ipynb #8001a2c9
-def _solve_primal(numbers, targets, row_mask, marks, weights):
-    "`solve` for a dot product, in the space of a row's numbers."
-    (b, _, f, n), scale = numbers.shape, _n_columns(weights).sqrt()
-    a, m = (x.flatten(2) / scale * real[..., None] for x, real in ((numbers, row_mask), (marks.numbers, marks.exists)))
+class Features(NamedTuple):
+    "A kernel's rows as points `Z` whose dot products are the (approximate) kernel, so that a solution is a ridge regression on them."
+    of: Callable  # numbers (B, N, F, n) and mask (B, N) of rows -> Z (B, N, M)
+    marks: Tensor  # (B, M, F, n) numbers of the landmarks
+    back: Callable  # coefficients of `Z` (B, M, K) -> those of the landmarks
+
+def _is_small(expert, marks): return expert.dot_product and 4 * marks.numbers[0, 0].numel() <= marks.rows.shape[1]
+
+def _primal_features(marks, weights):
+    "`Features` of a dot product, in the space of a row's numbers."
+    (b, _, f, n), scale = marks.numbers.shape, _n_columns(weights).sqrt()
+    flat = lambda numbers, real: numbers.flatten(2) / scale * real[..., None]
+    m = flat(marks.numbers, marks.exists)
     d, axes = torch.linalg.eigh(m.transpose(1, 2) @ m)
     d = d.clamp_min(0)
     rotation = axes * (d / (d + _jitter(m.square().sum(-1), marks.exists))).sqrt()[:, None]
-    loo, coef = ridge(a @ rotation, targets)
-    return loo, torch.eye(f * n, device=a.device, dtype=a.dtype).view(-1, f, n).expand(b, -1, -1, -1), rotation @ coef * scale
+    unit = torch.eye(f * n, device=m.device, dtype=m.dtype).view(-1, f, n).expand(b, -1, -1, -1)
+    return Features(lambda numbers, real: flat(numbers, real) @ rotation, unit, lambda coef: rotation @ coef * scale)
+
+def _solve_primal(numbers, targets, row_mask, marks, weights):
+    "`solve` for a dot product, in the space of a row's numbers."
+    features = _primal_features(marks, weights)
+    loo, coef = ridge(features.of(numbers, row_mask), targets)
+    return loo, features.marks, features.back(coef)
 
 # %% ../../nbs/model/00_experts.ipynb #8107eba0
 _MANY_ROWS = 4  # rows for each landmark from which on a table is read in pieces
 _PIECE_NUMBERS, _KEPT_NUMBERS = 2 ** 24, 2 ** 27  # of `Z`: in a piece, and kept between the two passes
+_NEGLIGIBLE = 0.1  # of the jitter: what a landmark may differ from what follows from the others
 
-def _features_of(expert, numbers, row_mask, weights, marks, root, rows):
-    "`Z` of some rows: (B, rows, M)."
-    across = expert.kernel(numbers[:, rows], marks.numbers, weights).mul_(row_mask[:, rows, None]).mul_(marks.exists[:, None])
-    return torch.linalg.solve_triangular(root.transpose(1, 2), across, upper=True, left=False)
+def _kernel_features(expert, marks, weights):
+    "`Features` of a kernel, by its similarity to the landmarks."
+    own = expert.kernel(marks.numbers, marks.numbers, weights) * marks.exists[..., None] * marks.exists[:, None]
+    jitter = _jitter(own.diagonal(dim1=1, dim2=2), marks.exists)
+    across = lambda numbers, real: expert.kernel(numbers, marks.numbers, weights).mul_(real[..., None]).mul_(marks.exists[:, None])
+    if expert.smooth and len(own) == 1 and own.device.type == 'cpu': return _pivot_features(expert, own[0], jitter[0, 0].item(), marks, weights)
+    root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - marks.exists)).transpose(1, 2)
+    return Features(lambda numbers, real: torch.linalg.solve_triangular(root, across(numbers, real), upper=True, left=False), marks.numbers,
+                    lambda coef: torch.linalg.solve_triangular(root, coef, upper=True) * marks.exists[..., None])
 
-def _spectral_ridge(pieces, targets):
-    "`ridge` of `Z` that comes in pieces, twice: `pieces()` gives pairs of rows and their `Z`."
-    gram, zt = 0, 0
-    for rows, z in pieces(): gram, zt = gram + z.transpose(1, 2) @ z, zt + z.transpose(1, 2) @ targets[:, rows]
+def _pivot_features(expert, own, jitter, marks, weights):
+    "`Features` of a kernel on so many of the landmarks that the others follow from them, by a Cholesky factorisation with pivots."
+    factor, pivots, r, _ = dpstrf(own.double().numpy(), tol=_NEGLIGIBLE * jitter, lower=1)
+    factor, rows = torch.from_numpy(np.tril(factor)[:, :r]), torch.from_numpy(pivots[:r] - 1).long()[None]
+    d, axes = torch.linalg.eigh(factor.T @ factor)
+    d = d.clamp_min(0)
+    rotation = torch.linalg.solve_triangular(factor[:r].T, axes * (d / (d + jitter)).sqrt(), upper=True).to(own.dtype)[None]
+    numbers = gather_rows(marks.numbers, rows)
+    of = lambda x, real: expert.kernel(x, numbers, weights).mul_(real[..., None]) @ rotation
+    return Features(of, numbers, lambda coef: rotation @ coef)
+
+def features_of(
+    expert: KernelExpert,
+    marks: Landmarks,
+    weights: Tensor,  # (B, F) of the columns
+) -> Features:
+    "The points of any rows in the space of an expert's landmarks."
+    return _primal_features(marks, weights) if _is_small(expert, marks) else _kernel_features(expert, marks, weights)
+
+# %% ../../nbs/model/00_experts.ipynb #91543fbc
+_STRIP = 256  # columns
+
+def _gram(z):
+    "`zᵀz` (B, M, M): the lower half is computed, in strips."
+    m = z.shape[2]
+    if m <= 2 * _STRIP: return z.transpose(1, 2) @ z
+    lower = z.new_zeros(len(z), m, m)
+    for i in range(0, m, _STRIP): lower[:, i:, i:i + _STRIP] = z[..., i:].transpose(1, 2) @ z[..., i:i + _STRIP]
+    return lower.tril() + lower.tril(-1).transpose(1, 2)
+
+def ridge_sums(z, targets): return _gram(z), z.transpose(1, 2) @ targets  # (B, M, M), (B, M, K): those of several pieces add up
+
+class Spectrum(NamedTuple):
+    "Ridge regressions with all of `RIDGES`."
+    axes: Tensor  # (B, M, M)
+    inverse: Tensor  # (B, M, ridges)
+    spectral: Tensor  # (ridges, B, M, K) coefficients along the axes
+
+    def fits(self, z):  # (B, N, M)
+        "Predictions (ridges, B, N, K) and leverages (ridges, B, N) of rows."
+        v, (r, b, m, k) = z @ self.axes, self.spectral.shape
+        fits = v @ self.spectral.permute(1, 2, 0, 3).reshape(b, m, r * k)
+        return fits.view(b, -1, r, k).permute(2, 0, 1, 3), (v.square() @ self.inverse).permute(2, 0, 1)
+
+    def coefficients(self): return self.axes @ self.spectral  # (ridges, B, M, K)
+
+def spectrum(
+    gram: Tensor,  # (B, M, M) as `ridge_sums` gives them
+    zt: Tensor,  # (B, M, K)
+) -> Spectrum:
+    "One eigendecomposition for all ridges."
     d, axes = torch.linalg.eigh(gram)
-    inverse = 1 / (d.clamp_min(0)[..., None] + torch.tensor(RIDGES, device=d.device))  # (B, M, ridges)
-    spectral = inverse.permute(2, 0, 1)[..., None] * (axes.transpose(1, 2) @ zt)  # (ridges, B, M, K)
-    fits, hats = zip(*((v @ spectral, v.square() @ inverse) for v in (z @ axes for _, z in pieces())))
-    return _best_ridge([*torch.cat(fits, 2)], [*torch.cat(hats, 1).permute(2, 0, 1)], [*(axes @ spectral)], targets)
+    inverse = 1 / (d.clamp_min(0)[..., None] + torch.tensor(RIDGES, device=d.device, dtype=d.dtype))
+    return Spectrum(axes, inverse, inverse.permute(2, 0, 1)[..., None] * (axes.transpose(1, 2) @ zt))
 
 # %% ../../nbs/model/00_experts.ipynb #b593f87e
 def _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks):
     "`solve` where there are many more rows than landmarks."
-    own = expert.kernel(marks.numbers, marks.numbers, weights) * marks.exists[..., None] * marks.exists[:, None]
-    root = torch.linalg.cholesky(own + torch.diag_embed(_jitter(own.diagonal(dim1=1, dim2=2), marks.exists) + 1 - marks.exists))
-    (n, m), kept = (numbers.shape[1], marks.rows.shape[1]), {}
+    (n, m), kept, features = (numbers.shape[1], marks.rows.shape[1]), {}, _kernel_features(expert, marks, weights)
     step = max(m, _PIECE_NUMBERS // (len(numbers) * m))
     def pieces():
         for i in range(0, n, step):
             rows = slice(i, i + step)
             z = kept.get(i)
-            if z is None: z = _features_of(expert, numbers, row_mask, weights, marks, root, rows)
+            if z is None: z = features.of(numbers[:, rows], row_mask[:, rows])
             if n * m * len(numbers) <= _KEPT_NUMBERS: kept[i] = z
             yield rows, z
-    loo, coef = _spectral_ridge(pieces, targets)
-    return loo, marks.numbers, torch.linalg.solve_triangular(root.transpose(1, 2), coef, upper=True) * marks.exists[..., None]
+    solved = spectrum(*map(sum, zip(*(ridge_sums(z, targets[:, rows]) for rows, z in pieces()))))
+    fits, hats = zip(*(solved.fits(z) for _, z in pieces()))
+    loo, coef = _best_ridge([*torch.cat(fits, 2)], [*torch.cat(hats, 2)], [*solved.coefficients()], targets)
+    return loo, features.marks, features.back(coef)
 
 # %% ../../nbs/model/00_experts.ipynb #9d9cd295
 def solve(
@@ -256,8 +346,7 @@ def solve(
 ) -> tuple:  # leave-one-out predictions (B, S, K), landmarks' numbers (B, M, F, 3), their coefficients (B, M, K)
     "Kernel ridge regression on one table or many."
     targets, shortcuts = targets * row_mask[..., None], numbers.device.type != 'mps'  # which lacks some of the decompositions
-    if shortcuts and expert.dot_product and 4 * numbers[0, 0].numel() <= marks.rows.shape[1]:
-        return _solve_primal(numbers, targets, row_mask, marks, weights)
+    if shortcuts and _is_small(expert, marks): return _solve_primal(numbers, targets, row_mask, marks, weights)
     if shortcuts and numbers.shape[1] > _MANY_ROWS * marks.rows.shape[1]: return _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks)
     across = expert.kernel(numbers, marks.numbers, weights).mul_(row_mask[..., None]).mul_(marks.exists[:, None])
     own = gather_rows(across, marks.rows) * marks.exists[..., None]
@@ -277,13 +366,17 @@ def fit_inverse_temperature(
     log_prior: Tensor,  # (B, K), -inf for absent classes
 ) -> tuple:  # inverse temperature (B,), its leave-one-out log loss (B,)
     "The factor for which leave-one-out predictions have the least log loss."
+    losses = inverse_temperature_losses(loo, one_hot, log_prior) / one_hot.sum((1, 2))
+    return torch.tensor(INVERSE_TEMPERATURES, device=loo.device, dtype=loo.dtype)[losses.argmin(0)], losses.amin(0)
+
+def inverse_temperature_losses(loo, one_hot, log_prior):  # -> (factors, B)
+    "The log loss of leave-one-out predictions for each factor, summed over the rows."
     loo, one_hot = loo.transpose(1, 2).contiguous(), one_hot.transpose(1, 2)  # (B, K, S)
     prior = log_prior[..., None]
     own, own_prior = (loo * one_hot).sum(1), prior.masked_fill(prior.isinf(), 0).mul(one_hot).sum(1)
     row_mask = one_hot.sum(1)
-    loss = lambda b: (((prior + b * loo).logsumexp(1) - own_prior - b * own).clamp_max(20) * row_mask).sum(1) / row_mask.sum(1)
-    losses = torch.stack([loss(b) for b in INVERSE_TEMPERATURES])
-    return torch.tensor(INVERSE_TEMPERATURES, device=loo.device, dtype=loo.dtype)[losses.argmin(0)], losses.amin(0)
+    loss = lambda b: (((prior + b * loo).logsumexp(1) - own_prior - b * own).clamp_max(20) * row_mask).sum(1)
+    return torch.stack([loss(b) for b in INVERSE_TEMPERATURES])
 
 # %% ../../nbs/model/00_experts.ipynb #ba50401f
 class NoExperts(nn.Module):
@@ -323,12 +416,14 @@ def _prepare(numbers, support_mask, feature_mask):
     return x * column_mask[:, None, :, None], row_mask, column_mask
 
 # %% ../../nbs/model/00_experts.ipynb #4b2a967a
+def landmarks_of(x, row_mask, limit): return select_landmarks(x, row_mask, limit if x.shape[1] <= _LONG_TABLE else 2 * limit)
+
 def _solve_all(x, targets, row_mask, weights, limit):
     "All experts: leave-one-out predictions, landmarks, coefficients."
-    marks = select_landmarks(x, row_mask, limit if x.shape[1] <= _LONG_TABLE else 2 * limit)
+    marks = landmarks_of(x, row_mask, limit)
     return zip(*(solve(e, x, targets, row_mask, weights, marks) for e in KERNEL_EXPERTS.values()))
 
-def _store_all(marks, coefs, weights): return [e.store(m, c, weights) for e, m, c in zip(KERNEL_EXPERTS.values(), marks, coefs)]
+def store_all(marks, coefs, weights): return [e.store(m, c, weights) for e, m, c in zip(KERNEL_EXPERTS.values(), marks, coefs)]
 
 def _predict_all(numbers, state):
     "Each expert's predictions (B, Q, K)."
@@ -355,12 +450,17 @@ def fit(
         weights, log_prior = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], one_hot, column_mask), share.log()
         loo, marks, coef = _solve_all(x, one_hot - share[:, None], row_mask, weights, self.max_landmarks)
         factor, loss = zip(*(fit_inverse_temperature(p, one_hot, log_prior) for p in loo))
-        rescaled = lambda tensors: [t * f[:, None, None] for t, f in zip(tensors, factor)]
-        entropy = -(share * log_prior.clamp_min(-20)).sum(-1, keepdim=True)
-        wide = lambda t, value=0.0: F.pad(t, (0, max(0, self.n_classes - n_present)), value=value)
-        return dict(weights=weights, column_mask=column_mask, log_prior=wide(log_prior, -math.inf),
-                    stored=_store_all(marks, rescaled(coef), weights), support=wide(torch.stack(rescaled(loo), 2)),
-                    loss=torch.stack(loss, -1) / entropy.clamp_min(0.05))
+        return self.state(weights, column_mask, share, loo, marks, coef, factor, loss)
+
+@patch
+def state(self: KernelExperts, weights, column_mask, share, loo, marks, coef, factor, loss) -> dict:
+    "What is kept of the solutions of all experts: predictions as log-odds, losses as shares of the classes' entropy."
+    rescaled, log_prior = lambda tensors: [t * f[:, None, None] for t, f in zip(tensors, factor)], share.log()
+    entropy = -(share * log_prior.clamp_min(-20)).sum(-1, keepdim=True)
+    wide = lambda t, value=0.0: F.pad(t, (0, max(0, self.n_classes - share.shape[1])), value=value)
+    return dict(weights=weights, column_mask=column_mask, log_prior=wide(log_prior, -math.inf),
+                stored=store_all(marks, rescaled(coef), weights), support=wide(torch.stack(rescaled(loo), 2)),
+                loss=torch.stack(loss, -1) / entropy.clamp_min(0.05))
 
 # %% ../../nbs/model/00_experts.ipynb #dd3f5dda
 @torch.no_grad()
@@ -405,9 +505,16 @@ def stacking_weights(
     rows: Tensor,  # (B,) real rows
 ) -> Tensor:  # (B, n)
     "Weights of the experts by least squares, shrunk towards equal weights."
-    n, strength = loo.shape[-1], (0.03 * rows + 3)[:, None]
-    gram = loo.transpose(1, 2) @ loo + torch.diag_embed(strength.expand(-1, loo.shape[-1]))
-    return torch.linalg.solve(gram, (loo * y[..., None]).sum(1) + strength / n)
+    return stack_from_sums(loo.transpose(1, 2) @ loo, (loo * y[..., None]).sum(1), rows)
+
+def stack_from_sums(
+    gram: Tensor,  # (B, n, n) products of leave-one-out predictions of n experts, summed over the rows
+    with_y: Tensor,  # (B, n) their products with the targets
+    rows: Tensor,  # (B,) real rows
+) -> Tensor:  # (B, n)
+    "`stacking_weights` from sums over all rows."
+    n, strength = gram.shape[-1], (0.03 * rows + 3)[:, None]
+    return torch.linalg.solve(gram + torch.diag_embed(strength.expand(-1, n)), with_y + strength / n)
 
 # %% ../../nbs/model/00_experts.ipynb #ddf0d162
 class TargetKernelExperts(nn.Module):
@@ -442,8 +549,14 @@ def fit(
         loo = torch.cat(loo, -1) * row_mask[..., None]
         stacking = stacking_weights(loo, target[..., 0], rows)
         loo = torch.cat([loo, (loo * stacking[:, None]).sum(-1, keepdim=True)], -1)
-        loss = ((loo - target).square().sum(1) / rows[:, None]).clamp(1e-4, 4).sqrt().log()
-    return dict(weights=weights, column_mask=column_mask, mean=mean.float(), stacking=stacking, stored=_store_all(marks, coef, weights),
+        loss = (loo - target).square().sum(1) / rows[:, None]
+    return self.state(weights, column_mask, mean, loo, marks, coef, stacking, loss)
+
+@patch
+def state(self: TargetKernelExperts, weights, column_mask, mean, loo, marks, coef, stacking, loss) -> dict:
+    "What is kept of the solutions of all experts; `loo` and the squared errors `loss` are of the experts and of the stack."
+    loss = loss.clamp(1e-4, 4).sqrt().log()
+    return dict(weights=weights, column_mask=column_mask, mean=mean.float(), stacking=stacking, stored=store_all(marks, coef, weights),
                 support=self._join(loo, mean, loss), loss=loss)
 
 # %% ../../nbs/model/00_experts.ipynb #1bd320cb

@@ -101,6 +101,7 @@ class NoColumn(nn.Module):
     "The public layout: columns carry no identity."
     def __init__(self, config: MitraConfig, n_numbers: int): super().__init__()
     def fit(self, rank_BSF, observed_BSF, y_BS, table_KD, feature_mask=None): return None
+    def from_sums(self, ranks_BFK, count_BFK, table_KD): return None
     def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature): return z_BNFD
 
 def _mean_ranks(rank_BSF, observed_BSF, y_BS, n_classes, *types):
@@ -119,6 +120,10 @@ class ClassMeans(nn.Module):
         "Signature of each column, from the support: (B, F, 2D)."
         (mean_BFK, _), = _mean_ranks(rank_BSF, observed_BSF, y_BS, len(table_KD), rank_BSF.dtype)
         return self.signature(mean_BFK @ table_KD)
+
+    def from_sums(self, ranks_BFK, count_BFK, table_KD):
+        "`fit`, from the sums of the ranks of each class in each column and the present cells, as `rank_sums` gives them."
+        return self.signature((ranks_BFK / (count_BFK + 1)).to(table_KD.dtype) @ table_KD)
 
     def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature):
         add, times = signature[:, None].chunk(2, -1)
@@ -151,8 +156,12 @@ class BoundColumns(ClassMeans):
         "Signature and signs of each column: (B, F, 3D)."
         wide = torch.float32 if rank_BSF.device.type == 'mps' else torch.float64
         (mean_BFK, _), exact = _mean_ranks(rank_BSF, observed_BSF, y_BS, len(table_KD), rank_BSF.dtype, wide)
-        ranking = self.ranking(*(t.detach() for t in exact), feature_mask)
-        return torch.cat([self.signature(mean_BFK @ table_KD), self.patterns[ranking % _N_PATTERNS]], -1)
+        return torch.cat([self.signature(mean_BFK @ table_KD), self._signs(*(t.detach() for t in exact), feature_mask)], -1)
+
+    def _signs(self, *sums): return self.patterns[self.ranking(*sums) % _N_PATTERNS]
+
+    def from_sums(self, ranks_BFK, count_BFK, table_KD):
+        return torch.cat([super().from_sums(ranks_BFK, count_BFK, table_KD), self._signs(ranks_BFK / (count_BFK + 1), count_BFK)], -1)
 
     def forward(self, z_BNFD, numbers_BNFn, rank_BNF, signature):
         sig, signs = signature[..., :2 * z_BNFD.shape[-1]], signature[..., 2 * z_BNFD.shape[-1]:]
@@ -278,22 +287,28 @@ def _check_support(self: Mitra, x_support, y_support, n_classes):
         raise InputError(f'y_support holds {y_support.min()}..{y_support.max()}; class codes must lie in 0..{n_classes - 1}')
 
 @patch
-def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None, groups=None, experts=None):
+def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None, groups=None, experts=None, columns=None):
     "What is computed of the support before the blocks: (cache, numbers of the cells (B, S, F, n), label tokens (B, S, D), codes)."
     x, y = self._read(x_support), y_support
     if support_mask is not None: y = y.masked_fill(~support_mask, 0)
     self._check_support(x, y, self.config.n_classes if groups is None else len(groups))
     tokens = None if feature_mask is None else F.pad(feature_mask, (1, 0), value=True)[:, None, None]
-    cells = self.cell.fit(x, support_mask)
-    numbers = self.cell(x, cells)
-    observed = (~_masked(x, support_mask).isnan()).to(x.dtype)
-    table, token = self.y_embedding.table(), y if groups is None else groups[y]
-    signature = self.column.fit(numbers[..., self.cell.rank], observed, self.y_embedding.codes(token, support_mask), table, feature_mask)
+    cells = self.cell.fit(x, support_mask) if columns is None else columns['cells']
+    numbers, table, token = self.cell(x, cells), self.y_embedding.table(), y if groups is None else groups[y]
+    if columns is None:
+        observed, codes = (~_masked(x, support_mask).isnan()).to(x.dtype), self.y_embedding.codes(token, support_mask)
+        signature = self.column.fit(numbers[..., self.cell.rank], observed, codes, table, feature_mask)
+    else: signature = self.column.from_sums(*(_by_token(columns[name], table, groups) for name in ('ranks', 'count')), table)
     cache = SupportCache(cells, signature, None, tokens, None, x.shape[2], groups=groups)
     many, label, classes = {} if groups is None else dict(n_classes=len(groups)), self.y_embedding(token), self._class_table(groups)
     cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask, **many) if experts is None else experts
     label = self.experts.add_to_label(label, cache.experts and cache.experts['support'], cache.experts, classes)
     return cache, numbers, label, y
+
+def _by_token(sums_BFK, table, groups):
+    "Sums by class as sums by label token."
+    if groups is None: return F.pad(sums_BFK, (0, len(table) - sums_BFK.shape[-1]))
+    return sums_BFK @ F.one_hot(groups, len(table)).to(sums_BFK.dtype)
 
 @patch
 def _class_table(self: Mitra, groups):
@@ -346,9 +361,10 @@ def encode_support(
     memory: Tensor = None,  # (B, M) positions of the rows that the head remembers, with `landmarks` only; None: all
     groups: Tensor = None,  # (K,) int64, the label token of each class where there are more than the weights know; None: its own
     experts: dict = None,  # as another encoding of the same rows, columns and classes has them in its cache; None: they are solved
+    columns: dict = None,  # 'cells', 'ranks' and 'count' of more rows than these; None: what these rows say about the columns
 ) -> SupportCache:  # reused by every query
     "Encode the support once. `InputError` for labels that do not fit."
-    cache, numbers, label, y = self._begin_support(x_support, y_support, support_mask, feature_mask, groups, experts)
+    cache, numbers, label, y = self._begin_support(x_support, y_support, support_mask, feature_mask, groups, experts, columns)
     attended = None if landmarks is not None or support_mask is None else support_mask
     cache.row_mask, cache.n_B = self._row_mask(attended, x_support if landmarks is None else landmarks)
     if landmarks is None:

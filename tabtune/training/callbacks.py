@@ -8,6 +8,8 @@ __all__ = ['History', 'ProgressBar', 'MemoryWatch', 'KeepBestWeights', 'EarlySto
 
 # %% ../../nbs/training/03_callbacks.ipynb #fe9e474f
 import json
+import os
+import platform
 import signal
 import threading
 import time
@@ -30,6 +32,17 @@ def _memory_usage() -> dict:  # MiB
                     cuda_peak_mib=torch.cuda.max_memory_allocated() / mib)
     return out
 
+# %% ../../nbs/training/03_callbacks.ipynb #ad3cdc61
+def this_process() -> dict:
+    "This process, so that it can be told from one that gets the same number later."
+    return dict(pid=os.getpid(), created=psutil.Process().create_time(), host=platform.node())
+
+def is_alive(process: dict):  # bool, or None: of another machine, so nobody knows
+    "Does a process still go on?"
+    if process.get('host', platform.node()) != platform.node(): return
+    try: return abs(psutil.Process(process['pid']).create_time() - process['created']) < 1
+    except (psutil.Error, KeyError, TypeError): return False
+
 # %% ../../nbs/training/03_callbacks.ipynb #236b2ff1
 class History(Callback):
     "Record the run: smoothed loss, validation, learning rate, throughput, memory."
@@ -38,12 +51,14 @@ class History(Callback):
         path=None,  # a .jsonl file to append to, or None
         every: int = 1,  # steps between rows
     ):
-        self.path, self.every, self.rows, self.losses = path and Path(path), every, [], []
+        self.path, self.every, self.rows, self.losses, self.signed = path and Path(path), every, [], [], False
 
     def on_start(self, state):
-        "A continued run keeps the rows up to the step where it continues."
+        "A continued run keeps the rows up to the step where it continues; a new one begins with none."
+        if state.step == 0: self.rows = []
+        self.signed = False
         if not (self.path and self.path.exists()): return
-        self.rows = [r for r in self.read(self.path).to_dict('records') if r['step'] <= state.step]
+        self.rows = [r for r in self.read(self.path).to_dict('records') if 0 < state.step >= r['step']]
         self.rows = [{k: v for k, v in r.items() if v == v} for r in self.rows]
         write_atomic(self.path, lambda p: p.write_text(''.join(json.dumps(r) + '\n' for r in self.rows)))
 
@@ -54,7 +69,8 @@ class History(Callback):
         if losses: row['loss'] = sum(losses) / len(losses)
         self.rows.append({k: v for k, v in row.items() if v == v})  # without NaN
         if self.path:
-            with self.path.open('a') as f: f.write(json.dumps(self.rows[-1]) + '\n')
+            lines, self.signed = [dict(process=this_process())] * (not self.signed) + self.rows[-1:], True
+            with self.path.open('a') as f: f.write(''.join(json.dumps(line) + '\n' for line in lines))
 
     def on_step(self, state):
         self.losses.append(state.loss)
@@ -65,8 +81,9 @@ class History(Callback):
     def on_end(self, state):
         "The last line of the file says how the run ended; a run that was killed has none."
         if not (self.path and self.rows): return
-        done = state.progress >= 1 or state.info.get('early')
-        with self.path.open('a') as f: f.write(json.dumps(dict(ended='finished' if done else 'stopped' if state.stopped else 'failed')) + '\n')
+        early = bool(state.info.get('early'))
+        how = 'finished' if state.progress >= 1 or early else 'stopped' if state.stopped else 'failed'
+        with self.path.open('a') as f: f.write(json.dumps(dict(ended=how, early=early)) + '\n')
 
     def frame(self) -> pd.DataFrame:
         "All rows so far."
@@ -74,9 +91,9 @@ class History(Callback):
 
     @classmethod
     def read(cls, path) -> pd.DataFrame:
-        "The rows of a metrics.jsonl; how the run ended and a half-written last line are left out."
+        "The rows of a metrics.jsonl; what else it says of the run and a half-written last line are left out."
         rows = [json.loads(l) for l in Path(path).read_text().splitlines(keepends=True) if l.endswith('\n')]
-        return pd.DataFrame([r for r in rows if 'ended' not in r])
+        return pd.DataFrame([r for r in rows if 'step' in r])
 
 # %% ../../nbs/training/03_callbacks.ipynb #0228237d
 class ProgressBar(Callback):
@@ -116,19 +133,25 @@ class MemoryWatch(Callback):
 
 # %% ../../nbs/training/03_callbacks.ipynb #9d21bc94
 class KeepBestWeights(Callback):
-    "Keep the weights of the best validation."
+    "Keep the weights of the best validation after the first step."
     def __init__(
         self,
         model,  # the module whose trainable parameters are copied
     ):
-        self.model, self.loss, self.step, self.weights = model, float('inf'), 0, {}
+        self.model, self.first, self.loss, self.step, self.weights = model, float('inf'), float('inf'), 0, {}
+
+    @property
+    def improved(self) -> bool:
+        "Was a validation better than the one before the first step?"
+        return self.loss < self.first
 
     def trainable(self) -> dict:
         "Name -> parameter, those that train."
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
     def on_validate(self, state):
-        if state.val_loss < self.loss:
+        if state.step == 0: self.first = state.val_loss
+        elif state.val_loss < self.loss:
             self.loss, self.step = state.val_loss, state.step
             self.weights = {n: p.detach().to('cpu', copy=True) for n, p in self.trainable().items()}
 
@@ -138,8 +161,8 @@ class KeepBestWeights(Callback):
             for n, p in self.trainable().items():
                 if n in self.weights: p.copy_(self.weights[n])
 
-    def state_dict(self): return dict(loss=self.loss, step=self.step, weights=self.weights)
-    def load_state_dict(self, d): self.loss, self.step, self.weights = d['loss'], d['step'], d['weights']
+    def state_dict(self): return {k: getattr(self, k) for k in ('first', 'loss', 'step', 'weights')}
+    def load_state_dict(self, d): vars(self).update(d)
 
 # %% ../../nbs/training/03_callbacks.ipynb #8a4acd53
 class EarlyStopping(Callback):

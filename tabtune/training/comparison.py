@@ -241,6 +241,10 @@ def _change(report: dict) -> str:  # such as 'held-out log loss 0.412 → 0.398,
     folds = folds if many else f"on {report['compared_rows']:,} rows"
     return f'held-out {unit} {before:.{digits}f} → {after:.{digits}f}, {folds}'
 
+def _early(report: dict) -> str:  # such as '; training ended early, after 30 steps'; empty where it did not
+    "That early stopping ended the run."
+    return f"; training ended early, after {report['steps']} steps" if report.get('ended') == 'early stopping' else ''
+
 def _why_untuned(report: dict) -> str:  # such as ', but AUC 0.857 → 0.856'; empty where there is no gain
     "Why a model with a smaller loss was not kept."
     gain, (measure, name) = report['gain'], ('auc', 'AUC') if 'auc_tuned' in report else ('r2', 'R²')
@@ -257,6 +261,10 @@ def verdict(
     advice: str = '',  # what to try if tuning did not help
 ) -> str:
     "What a tuning run came to, in one line."
-    if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}{_why_untuned(report)}). {advice}'
+    if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}{_why_untuned(report)}{_early(report)}). {advice}'
     asked = f", as keep='{keep}' asks" if keep != 'better' else ''
-    return f'kept: tuned{asked} ({_change(report)})'
+    return f'kept: tuned{asked} ({_change(report)}{_early(report)})'
+
+# %% ../../nbs/training/07_comparison.ipynb #03a71ba9
+ENDINGS = {'complete': 'finished', 'early stopping': 'ended by early stopping, as the validation loss no longer fell', 'stopped': 'stopped before its end',
+           'failed': 'failed', 'interrupted': 'interrupted', 'too few rows': 'not tuned, as there are too few rows'}  # the same words everywhere

@@ -38,22 +38,23 @@ class FastestThreads(Callback):
     def __init__(
         self,
         device,  # where the model is: only a CPU has a choice
-        every: float = 5.0,  # seconds between two choices
+        every: float = 5.0,  # seconds between two choices, at least
     ):
-        self.on_cpu, self.every, self.last = torch.device(device).type == 'cpu', every, time.monotonic()
+        self.on_cpu, self.every, self.due = torch.device(device).type == 'cpu', every, 0.0
 
     def choose(self):
         "Measure, and set the number of threads."
-        self.last, best = time.monotonic(), 1
+        start, best = time.monotonic(), 1
         if not self.on_cpu or self.before == 1: return
         fastest = min(_seconds_of_pieces(1) for _ in range(2))
         for n in {self.before, self.before // 2} - {0, 1}:
             seconds = _seconds_of_pieces(n, _CLEARLY * fastest)
             if seconds < _CLEARLY * fastest: best, fastest = n, seconds
         torch.set_num_threads(best)
+        self.due = (end := time.monotonic()) + max(self.every, 19 * (end - start))
 
     def on_step(self, state):
-        if time.monotonic() - self.last >= self.every: self.choose()
+        if time.monotonic() >= self.due: self.choose()
 
     def __enter__(self):
         self.before = torch.get_num_threads()

@@ -220,8 +220,10 @@ def _interpolate_weights(self: Tuning, share: float, best: dict):
 
 @patch
 def _choose_interpolation(self: Tuning):
-    "Keep the interpolated weights with the least validation loss."
-    if not self.best.step: return  # the weights are those of the start
+    "Keep the best weights of the run; on the way to them from the start, those with the least validation loss."
+    if not self.best.step: return self._interpolate_weights(0.0, self.start)  # no step had a loss
+    self.best.restore()
+    if self.config.keep == 'better' and not self.best.improved: return  # the untuned model will be kept
     best, losses = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}, {}
     for share in _INTERPOLATION_SHARES:
         self._interpolate_weights(share, best)
@@ -239,10 +241,11 @@ def train(self: Tuning):  # the `TrainState` at the end
         torch.manual_seed(self.seed + self.trainer.accelerator.process_index)
         with self.strategy.training_context(self.tuned):
             self._resume()
+            self.prepared = time.perf_counter()
             state = self.trainer.run()
             if stopped_by_user(state) and state.step: self.trainer.run_validation()  # stopped between two validations
         self.tuned.eval(); self.interpolation = 1.0
-        if self.config.keep != 'last': self.best.restore(); self._choose_interpolation()
+        if self.config.keep != 'last': self._choose_interpolation()
     return state
 
 # %% ../../nbs/training/09_tuning.ipynb #cb25fde4
@@ -259,9 +262,9 @@ class _StopWith(Callback):
 
 @patch
 def _test_scores(self: Tuning) -> tuple:  # of the untuned and of the tuned model
-    "Scores of both models on the comparison rows; they are the same where no step was better than the start."
+    "Scores of both models on the comparison rows; the same ones where no step was better than the start, and the better model is wanted."
     untuned = self.task.scores(self.untuned, self.test)
-    return untuned, untuned if self.config.keep != 'last' and not self.best.step else self.task.scores(self.tuned, self.test)
+    return untuned, untuned if self.config.keep == 'better' and not self.best.improved else self.task.scores(self.tuned, self.test)
 
 @patch
 def _repeat(self: Tuning, repeat: int) -> 'Tuning':
@@ -294,7 +297,8 @@ def _summary(self: Tuning, state) -> dict:
     ended = 'complete' if state.progress >= 1 or not state.stopped else 'early stopping' if state.info.get('early') else 'stopped'
     n = {k: len(getattr(self, k)) for k in ('train_rows', 'val_rows')}
     peak = {f'peak_{k}': round(v, 1) for k, v in state.info.get('memory', {}).items()}
-    best, parameters = state.step if self.config.keep == 'last' else self.best.step, parameter_counts(self.tuned)
+    best = state.step if self.config.keep == 'last' else self.best.step if self.best.improved or self.config.keep == 'tuned' else 0
+    parameters = parameter_counts(self.tuned)
     return dict(strategy=self.strategy.name, finetune_mode=self.config.finetune_mode, ended=ended, steps=state.step, epochs=state.epoch,
                 best_step=best, interpolation=self.interpolation, episodes=state.tables, micro_batches=self.trainer.micro_batches,
                 learning_rate=self.config.learning_rate, trained_parameters=parameters['trained'],
@@ -303,7 +307,7 @@ def _summary(self: Tuning, state) -> dict:
 @patch
 def _times(self: Tuning, state, comparison: float) -> dict:
     "The whole wait in seconds, and its parts."
-    parts = dict(training=state.seconds - self.trained_before, validation=state.info.get('validation_seconds', 0.0), comparison=comparison)
+    parts = dict(preparation=self.prepared - self.started, training=state.seconds - self.trained_before, validation=state.info.get('validation_seconds', 0.0), comparison=comparison)
     whole = time.perf_counter() - self.started
     parts['other'] = whole - sum(parts.values())
     return dict(seconds=round(whole, 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
@@ -353,6 +357,7 @@ def _finalize(self: Tuning, state) -> TuneResult:
     if self.config.keep != 'better': report['kept'] = 'tuned'
     report |= self._times(state, time.perf_counter() - start)
     report['verdict'] = self._tell(report)
+    state.info['report'] = report  # for callbacks that wait for the end
     kept, adapted = report['kept'] == 'tuned', self.tuned if self.strategy.adapters else None
     not_kept = None if kept else self.strategy.to_plain(self.tuned).eval().cpu()
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off

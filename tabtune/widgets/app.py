@@ -24,6 +24,7 @@ from .view import View, plain_data
 from .watch_step import WatchStep
 
 # %% ../../nbs/widgets/23_app.ipynb #607f41a3
+_GIVEN = "df = tabtune.read_table('table.csv')  # the table that was given to tabtune.app(), written to a file"
 _STEPS = dict(Open=OpenStep, Choose=ChooseStep, Watch=WatchStep, Judge=JudgeStep, Use=UseStep, Remember=RememberStep)
 
 class App(View):
@@ -42,7 +43,7 @@ class App(View):
         self.widget = w.VBox([self.tabs], layout=w.Layout(width='auto', max_width='1400px', margin='0', overflow='hidden'))
         s = self.session
         s.listen('started', lambda: self.go('Watch')); s.listen('ended', self._ended); s.listen('table', self.update_output)
-        if isinstance(table, pd.DataFrame): s.open_table(table, 'a table', target)
+        if isinstance(table, pd.DataFrame): s.open_table(table, 'a table', target, _GIVEN)
         elif table is not None: self.steps['Open'].attempt(lambda: s.open_table(read_table(table), Path(table).name, target))
 
 @patch
@@ -76,7 +77,7 @@ def static(self: App) -> dict:  # mime type -> data
 @patch
 def stop(self: App):
     "Stop what goes on in the background."
-    self.steps['Watch'].stop(); self.steps['Use'].stop()
+    for name in ('Watch', 'Judge', 'Use'): self.steps[name].stop()
 
 def app(
     table=None,  # a DataFrame or a file to begin with; None: it is opened on the page

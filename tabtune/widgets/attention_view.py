@@ -96,6 +96,7 @@ def refresh(self: AttentionView):
     support = f'<b>the {len(rows)} support rows with most votes</b> ({100 * e["rows"].sum():.0f} % of all; weight: share of the votes)'
     query = f'<b>the query</b>, predicted {prediction} ({certainty}){heat_table(self.X.iloc[[q]], query_tint, 30)}'
     self.html.value = f'{query}<br>{support}{heat_table(rows, support_tint, 32)}'
+    self.update_output()
 
 # %% ../../nbs/widgets/12_attention_view.ipynb #2c9b1e94
 @patch

@@ -27,7 +27,7 @@ from .form_state import FormState, lora_table, model_table, processing_table, re
 from .result_plots import class_results_png, number_results_png
 from .run_control import fit_job
 from .training_view import TrainingDashboard
-from .view import OutputSlots, View, plain_data, png_data
+from .view import View, img_html, plain_data, png_data
 
 # %% ../../nbs/widgets/08_builder.ipynb #a9cd0ad0
 def _check_builder_table(df, target):
@@ -62,7 +62,7 @@ class PipelineBuilder(View):
         if target not in df.columns: raise InputError(f"target='{target}' is no column; there are {list(df.columns)[:20]}")
         self.df, self.name, self.dashboard, self.recommendations = df, name, None, {}
         self.pipe = self.scores = self.results = None  # of the last run
-        self.updating, self.slots = True, OutputSlots(('picture', 'results', 'table'))
+        self.updating = True
         self._make_data_tab(target); self._make_fields(); self._make_tabs(); self._make_frame()
         self.updating = False; self.changed()
 
@@ -234,6 +234,7 @@ def changed(self: PipelineBuilder):
     c = self.form_state(); wrong = c.mistakes(self.df)
     self._show_notes(c, wrong); self._update_visibility(c, wrong); self._estimate(c, wrong)
     if self.code_box.layout.display is None: self._update_code()
+    self.update_output()
 
 @patch
 def _show_notes(self: PipelineBuilder, c: FormState, wrong: dict):
@@ -363,7 +364,7 @@ def _make_dashboard(self: PipelineBuilder, c: FormState, pipe, X, X_test, y, y_t
     "The dashboard of a run that fits and evaluates."
     def job(run): fit_job(pipe, X, y)(run); self._evaluate(pipe, X_test, y_test); return pipe
     title = f'Mitra, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows'
-    self.dashboard = TrainingDashboard(job, title=title, slots=self.slots)
+    self.dashboard = TrainingDashboard(job, title=title, owner=self)
     self.dashboard.buttons['Start'].layout.display = 'none'
     self.dashboard.enable_clicks_while_busy()
     self.dashboard.on_end.append(lambda _: self._ended())
@@ -392,26 +393,33 @@ def _score_texts(self: PipelineBuilder) -> list:  # (name, text)
     return [(k.replace('_', ' '), f'{v:.3f}' if abs(v) < 1000 else f'{v:,.0f}') for k, v in (self.scores or {}).items()]
 
 @patch
+def _results_text(self: PipelineBuilder) -> str:
+    "What the picture of the results shows, in a sentence."
+    scores = ', '.join(f'{k} {v}' for k, v in self._score_texts())
+    return f'Predictions of the test rows: {_RESULT_TEXT[self.started.task]}; {scores}'
+
+@patch
 def _show_results(self: PipelineBuilder):
-    "Show the results, and leave them in the notebook."
-    scores, d = self._score_texts(), self.dashboard
+    "Show the results."
     wide = w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0')
-    image = w.Image(value=self.results, format='png', layout=wide)
-    self.results_tab.children = [w.HTML('<b>On the test rows</b>'), w.HTML(tiles(scores)), image]
-    self.slots.fill('table', {'text/html': key_value_table(d.result_table(d.state()) | dict(scores)), 'text/plain': 'scores'})
-    self.slots.fill('results', png_data(self.results) | {'text/plain': _RESULT_TEXT[self.started.task]})
+    image = w.Image(value=self.results, format='png', layout=wide, tooltip=self._results_text())
+    self.results_tab.children = [w.HTML('<b>On the test rows</b>'), w.HTML(tiles(self._score_texts())), image]
 
 # %% ../../nbs/widgets/08_builder.ipynb #5323bab1
 @patch
-def static(self: PipelineBuilder) -> dict:  # mime type -> data
-    "The choices and their code, the scores and the results of a run."
-    c = self.form_state()
-    rows = dict(target=c.target, task=c.task, columns=len(c.columns), strategy=c.strategy) | dict(self._score_texts())
-    code = f'<pre>{html.escape(self.code())}</pre>'
-    return png_data(self.results or b'') | {'text/html': key_value_table(rows) + code, 'text/plain': self.title}
+def _run_html(self: PipelineBuilder) -> str:
+    "The last run: its numbers, its curves, its scores."
+    d = self.dashboard
+    if d is None: return ''
+    kept, later = d.static(), self.form_state() != self.started
+    head = '<h4>The last run</h4>' + faint('The choices above were changed after it.') * later
+    curves = img_html(kept.get('image/png'), kept['text/plain'])
+    return head + kept['text/html'] + curves + (key_value_table(dict(self._score_texts())) if self.scores else '')
 
 @patch
-def _ipython_display_(self: PipelineBuilder):
-    self.slots.show(self.output())
-    if self.dashboard and self.dashboard.run.done.is_set(): self.dashboard.keep_output()
-    if self.scores is not None: self._show_results()
+def static(self: PipelineBuilder) -> dict:  # mime type -> data
+    "The choices and their code, and the last run with its scores and results."
+    c = self.form_state()
+    rows = dict(target=c.target, task=c.task, columns=len(c.columns), strategy=c.strategy)
+    text = self._results_text() if self.results else f'{self.title}: {c.target} from {len(c.columns)} columns, {c.strategy}'
+    return png_data(self.results or b'') | {'text/html': f'{key_value_table(rows)}<pre>{html.escape(self.code())}</pre>{self._run_html()}', 'text/plain': text}

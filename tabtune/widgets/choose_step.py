@@ -19,10 +19,11 @@ from ..data.kinds import column_kind
 from ..training.loop import select_device
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, UNTUNED
+from .app_choices import AppState
 from .elements import faint
 from .fixes import finding_row
 from .form_fields import note_html
-from .session import AppSession, AppState
+from .session import AppSession
 from .view import View, plain_data
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #b11c11c6
@@ -84,6 +85,8 @@ def _time_columns(df, column_types) -> list:
     return [c for c in dates if pd.to_datetime(df[c], errors='coerce', utc=True).notna().sum() >= .9 * df[c].notna().sum() > 0]
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #ddc7fc52
+_SPLITS = [('held out at random', ('random', None)), ('all, by cross-validation in 5 parts', ('folds', 5)), ('all, by cross-validation in 10 parts', ('folds', 10))]
+
 @patch
 def show_table(self: ChooseStep):
     "The controls of the table that is open now."
@@ -97,24 +100,25 @@ def show_table(self: ChooseStep):
     top = w.HBox([f.left, right], layout=w.Layout(flex_flow='row wrap'))
     foot = w.HBox([*f.buttons.values(), f.cost], layout=w.Layout(align_items='center', min_height='40px'))
     self.body.children = [top, self.findings, self.expert, f.notes['columns'], foot, f.message, f.code_box]
-    self._fill('split', [('at random', '')] + [(f'the last ones by {c}', c) for c in _time_columns(s.df, s.column_types)], f.split_by or '')
+    self.split_options = [*_SPLITS, *((f'the last ones by {c}', ('time', c)) for c in _time_columns(s.df, s.column_types))]
     self.show_choices()
 
 @patch
 def _fill(self: ChooseStep, name: str, options: list, value):
     "New options of a dropdown, and one of them chosen, without calling anybody."
     box = getattr(self, name)
-    if tuple(options) == tuple(box.options): return
     self.setting = True
-    box.options = options
+    if tuple(options) != tuple(box.options): box.options = options
     box.value = value if value in [v for _, v in options] else options[0][1]
     self.setting = False
 
 @patch
-def choose_split(self: ChooseStep, column):
-    "Take the last rows by this column as test rows; None: rows at random."
-    if self.setting or self.session.form is None: return
-    self.session.form.split_by = column or None; self.session.form.changed()
+def choose_split(self: ChooseStep, split: tuple):
+    "Judge on these rows: ('random', None), ('folds', parts), or ('time', column)."
+    f, (kind, value) = self.session.form, split
+    if self.setting or f is None: return
+    f.folds, f.split_by = value if kind == 'folds' else 0, value if kind == 'time' else None
+    f.changed()
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #42671e43
 @patch
@@ -141,6 +145,8 @@ def show_choices(self: ChooseStep):
     texts = [f"There is no '{c.device}' on this machine: the run uses the CPU."] if gone else []
     if (k := s.df[c.target].nunique()) > 100 and c.task == 'classification': texts.append(f"'{c.target}' has {k} different values, and each becomes a class: predict a number, or choose another column.")
     self.notes.children = [w.HTML(note_html(t, error=True)) for t in texts]
+    self._fill('split', self.split_options, ('folds', c.folds) if c.folds else ('time', c.split_by) if c.split_by else ('random', None))
+    f.test_size.layout.display = 'none' if c.folds else None
     self._show_level(c); self.estimate()
 
 @patch
@@ -182,5 +188,5 @@ def state(self: ChooseStep) -> dict:
     "The choices, what is wrong with them, and the times."
     if self.session.form is None: return dict(table=None)
     c = self.session.form.form_state()
-    return plain_data(dict(target=c.target, task=c.task, level=self.level.value, metric=self.session.metric, split_by=c.split_by,
+    return plain_data(dict(target=c.target, task=c.task, level=self.level.value, metric=self.session.metric, split_by=c.split_by, folds=c.folds,
                            arguments=c.arguments(), mistakes=c.mistakes(self.session.df), seconds=self.seconds))

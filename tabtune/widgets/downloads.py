@@ -38,7 +38,7 @@ def excel_file(df: pd.DataFrame) -> bytes:
     return out.getvalue()
 
 # %% ../../nbs/widgets/13_downloads.ipynb #9aeacc82
-_KINDS = dict(csv='text/csv', xlsx='application/vnd.openxmlformats-officedocument.spreadsheetml.sheet', html='text/html', py='text/x-python')
+_KINDS = dict(csv='text/csv', xlsx='application/vnd.openxmlformats-officedocument.spreadsheetml.sheet', html='text/html', py='text/x-python', ipynb='application/x-ipynb+json')
 
 def download_link(
     data: bytes,  # content of the file

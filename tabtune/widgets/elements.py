@@ -15,7 +15,8 @@ import pandas as pd
 
 # %% ../../nbs/widgets/00_elements.ipynb #84ae9668
 COLOURS = dict(blue='#1780C2', orange='#E69F00', green='#009E73', red='#D55E00', pink='#CC79A7', sky='#56B4E9')
-INK = dict(auto='#7b7b7b', light='#333333')  # theme -> colour of axes and text in a picture
+INK = dict(auto='#333333')  # colour of axes and text in a picture, whose ground is white
+ERROR_STYLE = 'color:var(--jp-error-color1,#b3261e)'
 TEXT_STYLE = 'color:var(--jp-ui-font-color1,inherit)'
 
 # %% ../../nbs/widgets/00_elements.ipynb #88af1eaa
@@ -133,12 +134,11 @@ def heat_table(
 def new_figure(
     width: float = 10,  # inches, of 100 pixels each
     height: float = 3.6,
-    theme: str = 'auto',  # 'auto': transparent ground; 'light': white ground
 ):
     "A figure that no window and no pyplot knows of, so that threads may draw into it."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(width, height), dpi=100, facecolor='none' if theme == 'auto' else 'white')
+    fig = Figure(figsize=(width, height), dpi=100, facecolor='white')
     FigureCanvasAgg(fig)
     return fig
 

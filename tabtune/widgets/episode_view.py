@@ -113,6 +113,7 @@ def refresh(self: EpisodeView):
     self.heading.value = f'<div style="{TEXT_STYLE}">{text} {_class_legend(e["names"])}</div>'
     self.left.value = '<b>support rows, with labels</b>' + heat_table(support, max_columns=6, marks=[colour.get(c) for c in label])
     self.right.value = '<b>query rows</b>' + _query_table(self.X.iloc[q], e['names'], e['proba'], self.y.iloc[q])
+    self.update_output()
 
 @patch
 def state(self: EpisodeView) -> dict:
@@ -123,5 +124,6 @@ def state(self: EpisodeView) -> dict:
 
 @patch
 def static(self: EpisodeView) -> dict:  # mime type -> data
-    "The query rows with their predictions."
-    return {'text/html': self.heading.value + self.right.value, 'text/plain': self.title}
+    "Support rows, and query rows with their predictions."
+    about = f'{self.title}: number {self.episode.value}, accuracy {self.result["accuracy"]:.2f}'
+    return {'text/html': f'<b>Episode {self.episode.value}.</b> {self.heading.value}{self.right.value}{self.left.value}', 'text/plain': about}

@@ -11,11 +11,9 @@ import re
 from collections import namedtuple
 
 import ipywidgets as w
-import numpy as np
 import pandas as pd
 
 from ..core.shapes import TabTuneError
-from ..data.kinds import NumberColumn
 from .elements import COLOURS, TEXT_STYLE, button
 from .form_fields import note_html
 from .session import AppSession
@@ -30,38 +28,43 @@ def _read_as(kind: str):
     def fix(s: AppSession, f): s.column_types[f.column] = kind; s.form.changed(); s.tell('columns')
     return fix
 
+def _change_by(s: AppSession, lines: list, what: str, **choices):
+    "Run some lines of Python on a copy of the table: the same lines stand in the script that the user takes along."
+    scope = dict(df=s.df.copy(), pd=pd)
+    exec('\n'.join(lines), scope)
+    s.change(scope['df'], what, lines, **choices)
+
 def _blank_code(s: AppSession, f):
     "The code that stands for missing cells becomes missing."
-    code = float(re.search(r'cells are (\S+),', f.reason)[1])
-    s.change(s.df.assign(**{f.column: s.df[f.column].replace(code, np.nan)}), f'{f.column}: {code:g} is read as missing')
+    code, c = float(re.search(r'cells are (\S+),', f.reason)[1]), f'df[{f.column!r}]'
+    _change_by(s, [f"{c} = {c}.replace({code!r}, float('nan'))"], f'{f.column}: {code:g} is read as missing')
 
 # %% ../../nbs/widgets/15_fixes.ipynb #03aa2edb
 def _merge_labels(s: AppSession, f):
     "Labels that differ in blanks and capitals only become the most frequent form of each."
-    y = s.df[s.form.target.value]
-    key = y.map(lambda v: ' '.join(v.split()).casefold() if isinstance(v, str) else v)
-    common = y.groupby(key).agg(lambda g: g.mode().iloc[0])
-    s.change(s.df.assign(**{y.name: key.map(common)}), f'{y.name}: labels that differ only in blanks or capitals are one')
+    t = s.form.target.value
+    _change_by(s, [f"key = df[{t!r}].map(lambda v: ' '.join(v.split()).casefold() if isinstance(v, str) else v)",
+                   f'df[{t!r}] = key.map(df[{t!r}].groupby(key).agg(lambda g: g.mode().iloc[0]))'], f'{t}: labels that differ only in blanks or capitals are one')
 
 def _labels_to_numbers(s: AppSession, f):
     "Labels that are numbers written as text become numbers, and the task a regression."
     y = s.df[s.form.target.value]
     if pd.api.types.is_numeric_dtype(y): s.form.set(task='regression'); s.check(); s.tell('columns'); return
-    numbers = pd.Series(NumberColumn(y.name).fit(y).numbers(y), y.index)
-    s.change(s.df.assign(**{y.name: numbers}), f'{y.name}: the labels are read as numbers', task='regression')
+    t = y.name
+    _change_by(s, ['from tabtune.data.kinds import NumberColumn', f'df[{t!r}] = NumberColumn({t!r}).fit(df[{t!r}]).numbers(df[{t!r}])'],
+               f'{t}: the labels are read as numbers', task='regression')
 
 def _drop_rare(s: AppSession, f):
     "Rows of classes with fewer than five rows are left out."
-    y = s.df[s.form.target.value]
-    keep = y.map(y.value_counts()).fillna(0) >= 5
-    s.change(s.df[keep].reset_index(drop=True), f'{(~keep & y.notna()).sum()} rows of rare classes are left out')
+    t = s.form.target.value; y = s.df[t]
+    n = int((y.map(y.value_counts()).fillna(5) < 5).sum())
+    _change_by(s, [f'df = df[df[{t!r}].map(df[{t!r}].value_counts()).fillna(0) >= 5].reset_index(drop=True)'], f'{n} rows of rare classes are left out')
 
 def _drop_contradicting(s: AppSession, f):
     "Rows that agree in all columns, but not in the target, are left out."
     t = s.form.target.value
-    group = pd.util.hash_pandas_object(s.df.drop(columns=[t]).astype(str), index=False)
-    against = s.df[t].astype(str).groupby(group.to_numpy()).transform('nunique') > 1
-    s.change(s.df[~against].reset_index(drop=True), f'{against.sum()} rows that contradict each other are left out')
+    _change_by(s, [f'group = pd.util.hash_pandas_object(df.drop(columns=[{t!r}]).astype(str), index=False).to_numpy()',
+                   f"df = df[df[{t!r}].astype(str).groupby(group).transform('nunique') == 1].reset_index(drop=True)"], 'rows that contradict each other are left out')
 
 # %% ../../nbs/widgets/15_fixes.ipynb #247a451d
 Fix = namedtuple('Fix', 'text apply')  # what the button says; a function of session and finding

@@ -14,8 +14,10 @@ from fastcore.basics import patch
 
 from .choose_step import METRICS
 from .elements import TABLE_STYLE, faint, format_number, tiles
-from .result_plots import class_results_png, number_results_png
-from .session import AppSession, RunResult
+from .rivals import RivalsView
+from .session import AppSession
+from .similar import SimilarView
+from .take_home import result_picture
 from .verdict import verdict_html
 from .view import View, plain_data, png_data
 from .what_if import ImportanceView, WhatIfView
@@ -91,12 +93,13 @@ class JudgeStep(View):
         self.card, self.metric = w.HTML(faint('No run yet.')), w.Dropdown(description='Judge by', tooltip='the score that is told', layout=w.Layout(width='320px'))
         self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1300px', object_fit='contain', margin='8px 0'))
         self.threshold, self.importance, self.what_if = ThresholdView(session), ImportanceView(session), WhatIfView(session)
+        self.rivals, self.similar = RivalsView(session), SimilarView(session, self.what_if)
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
-        self.more = w.VBox([self.metric, self.image, self.threshold.widget, self.importance.widget, head('What if?'), self.what_if.widget],
+        self.more = w.VBox([self.metric, self.image, self.threshold.widget, self.rivals.widget, self.importance.widget, head('What if?'), self.what_if.widget, self.similar.widget],
                            layout=w.Layout(display='none'))
         self.widget = w.VBox([self.card, self.more])
         self.metric.observe(lambda _: self.show_card(), 'value')
-        session.listen('ended', self.show); session.listen('table', self.clear)
+        session.listen('ended', self.show); session.listen('table', self.clear); session.listen('rivals', self.show_card)
 
 @patch
 def clear(self: JudgeStep):
@@ -118,23 +121,23 @@ def show(self: JudgeStep):
     self.metric.options = [(text, name) for name, text in names.items()]
     self.metric.value = s.metric if s.metric in names else next(iter(names))
     self.show_card()
-    self.image.value = self._picture(r)
-    self.threshold.show(); self.importance.clear(); self.what_if.show()
+    self.image.value = result_picture(r)
+    self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
     self.more.layout.display = None
-
-@patch
-def _picture(self: JudgeStep, r: RunResult) -> bytes:  # PNG
-    if r.is_classes: return class_results_png(r.y_test, r.predicted, r.pipe.classes_)
-    return number_results_png(r.y_test, r.predicted, r.intervals, str(r.y_test.name))
 
 # %% ../../nbs/widgets/19_judge_step.ipynb #394b1221
 @patch
 def state(self: JudgeStep) -> dict:
-    "The scores of the three models, and the threshold."
+    "The scores of all models, and the threshold."
     r = self.session.result
     if r is None: return dict(scores=None)
-    return plain_data(dict(metric=self.metric.value, scores=dict(Mitra=r.scores) | r.rivals, importance=self.importance.state(),
+    return plain_data(dict(metric=self.metric.value, scores=dict(Mitra=r.scores) | r.rivals, importance=self.importance.state(), rivals=self.rivals.state(), similar=self.similar.state(),
                            threshold=self.threshold.state() if self.threshold.widget.layout.display is None else None))
+
+@patch
+def stop(self: JudgeStep):
+    "Stop what goes on in the background."
+    self.rivals.stop(); self.importance.stop()
 
 @patch
 def static(self: JudgeStep) -> dict:  # mime type -> data

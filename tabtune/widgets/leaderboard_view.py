@@ -33,10 +33,9 @@ def _bars(ax, values, colour: str, label: str, ink: str):
 def _leaderboard_png(
     t: pd.DataFrame,  # a row for each model
     metric: str,  # a column of t
-    theme: str = 'auto',  # see `new_figure`
 ) -> bytes:  # PNG
     "Bars of a score beside bars of time."
-    fig, ink = new_figure(10, 0.9 + 0.32 * max(len(t), 1), theme), INK[theme]
+    fig, ink = new_figure(10, 0.9 + 0.32 * max(len(t), 1)), INK['auto']
     a, b = fig.subplots(1, 2, sharey=True)
     seconds = t.reindex(columns=['fit_seconds', 'predict_seconds']).astype(float).sum(axis=1)
     _bars(a, t[metric].astype(float), COLOURS['blue'], f"{metric.replace('_', ' ')} ({_UNITS.get(metric, 'no unit')})", ink)
@@ -57,7 +56,7 @@ class LeaderboardView(View):
                             Stop=button('Stop', lambda: self.stop(), 'danger', 'stop after the model in progress'))
         self.note, self.html = w.HTML(layout=w.Layout(margin='2px 2px 2px 10px')), scroll_box(width='auto')
         hidden = w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0', display='none')  # at first
-        self.image = w.Image(format='png', layout=hidden)
+        self.image = w.Image(format='png', layout=hidden, tooltip='scores and times of the models, as bars')
         head = w.HBox([*self.buttons.values(), self.sort, self.note])
         self.widget = w.VBox([head, self.html, self.image], layout=w.Layout(max_width='1080px', overflow='hidden'))
         self._update_buttons()
@@ -85,6 +84,16 @@ def refresh(self: LeaderboardView):
     self.html.value = heat_table(part, np.tile([0.35 * (c == by) for c in part], (len(part), 1)), 30)
     metric = by if by in t and 'seconds' not in by else self.rank_by
     if metric in t: self.image.value, self.image.layout.display = _leaderboard_png(t, metric), None
+    self.image.tooltip = self._about()
+    self.update_output()
+
+@patch
+def _about(self: LeaderboardView) -> str:
+    "What the view shows, in a sentence."
+    t, by = self.sorted_table(), self.sort.value
+    if not len(t) or by not in t: return f'{self.title}: no result yet'
+    pairs = ', '.join(f'{name} {format_number(float(v), 3)}' for name, v in zip(t['model'], t[by]) if v == v)
+    return f'Models by {by}: {pairs}'
 
 # %% ../../nbs/widgets/11_leaderboard_view.ipynb #12b88380
 @patch
@@ -103,7 +112,7 @@ def state(self: LeaderboardView) -> dict:
 @patch
 def static(self: LeaderboardView) -> dict:  # mime type -> data
     "Table and bars as far as there are results."
-    return png_data(self.image.value) | {'text/html': self.html.value or faint('no result yet'), 'text/plain': self.title}
+    return png_data(self.image.value) | {'text/html': self.html.value or faint('no result yet'), 'text/plain': self._about()}
 
 # %% ../../nbs/widgets/11_leaderboard_view.ipynb #56c46fe3
 @patch

@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../../nbs/widgets/16_open_step.ipynb #b0457e85
 import io
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 
 import ipywidgets as w
@@ -42,18 +42,17 @@ def folder_files(folder) -> list:  # names
     return sorted(p.name for p in Path(folder).iterdir() if p.is_file() and p.name[0] != '.' and ends(p))[:500]
 
 # %% ../../nbs/widgets/16_open_step.ipynb #d903c27c
-def _titanic(): return pd.read_csv(files('tabtune') / 'examples' / 'titanic.csv.gz')
+def _load(lines: list) -> pd.DataFrame:
+    "The table that some lines of Python give: the same lines stand in the script that the user takes along."
+    scope = dict(pd=pd); exec('\n'.join(lines), scope)
+    return scope['df']
 
-def _wine():
-    from sklearn.datasets import load_wine
-    d = load_wine(as_frame=True)
-    return d.frame.assign(target=d.target.map(dict(enumerate(['Barolo', 'Grignolino', 'Barbera']))))
+_TITANIC = ['from importlib.resources import files', "df = pd.read_csv(files('tabtune') / 'examples' / 'titanic.csv.gz')"]
+_WINE = ['from sklearn.datasets import load_wine', 'df = load_wine(as_frame=True).frame', "df['target'] = df['target'].map(dict(enumerate(['Barolo', 'Grignolino', 'Barbera'])))"]
+_DIABETES = ['from sklearn.datasets import load_diabetes', 'df = load_diabetes(as_frame=True, scaled=False).frame']
 
-def _diabetes():
-    from sklearn.datasets import load_diabetes
-    return load_diabetes(as_frame=True, scaled=False).frame
-
-EXAMPLES = {'Titanic: who survived': (_titanic, 'survived'), 'Wine: which grape': (_wine, 'target'), 'Diabetes: a number': (_diabetes, 'target')}
+EXAMPLES = {name: (partial(_load, lines), target) for name, lines, target in [
+    ('Titanic: who survived', _TITANIC, 'survived'), ('Wine: which grape', _WINE, 'target'), ('Diabetes: a number', _DIABETES, 'target')]}
 
 # %% ../../nbs/widgets/16_open_step.ipynb #fece4751
 class OpenStep(View):
@@ -111,7 +110,7 @@ def open_file(self: OpenStep, name: str):
 def open_example(self: OpenStep, name: str):
     "Open one of the examples."
     load, target = EXAMPLES[name]
-    self.attempt(lambda: self.session.open_table(load(), name, target))
+    self.attempt(lambda: self.session.open_table(load(), name, target, '\n'.join(load.args[0])))
 
 @patch
 def take_upload(self: OpenStep):

@@ -34,9 +34,12 @@ class _HistoryRows:
 class _FileRows:
     "New rows of a metrics.jsonl, also of one that does not exist yet."
     def __init__(self, path):
-        self.path = Path(path)
-        if self.path.is_dir(): self.path = self.path / 'metrics.jsonl'
-        self.position, self.tail = 0, b''
+        self.given, self.position, self.tail = Path(path), 0, b''
+
+    @property
+    def path(self) -> Path:
+        "The file; what was given may become a folder when the run begins."
+        return self.given / 'metrics.jsonl' if self.given.is_dir() else self.given
 
     def read_new(self) -> tuple:  # (rows, True if they start over)
         try: text, restarted = self._read()
@@ -67,11 +70,14 @@ class TrainingCurves:
 
     def clear(self):
         "As before the first row."
-        self.points, self.pending, self.stride, self.validations, self.last_row, self.untuned_loss, self.ended = [], [], 1, [], {}, None, None
+        self.points, self.pending, self.stride, self.validations, self.last_row, self.untuned_loss = [], [], 1, [], {}, None
+        self.ended, self.early, self.process = None, False, None
 
     def add(self, row: dict):
         "Take in a row of a history."
-        if 'ended' in row: self.ended = row['ended']; return
+        if 'ended' in row: self.ended, self.early = row['ended'], row.get('early', False); return
+        if 'process' in row: self.process = row['process']; return
+        if row['step'] < self.last_row.get('step', 0): self.clear()  # a new run in the same file or history
         self.last_row = self.last_row | row
         if row.get('validated'): return self._validation(row)
         self.pending.append([row.get(k, math.nan) for k in _FIELDS])
@@ -156,8 +162,8 @@ _SMALL_AXES = [('lr', 'learning rate'), ('grad_norm', 'gradient norm (L2)'), ('s
 
 class TrainingFigure:
     "Loss large; learning rate, gradient norm, speed and memory small."
-    def __init__(self, theme: str = 'auto'):  # see `new_figure`
-        self.fig, self.ink, self.moving_lines, self.background, self.axes_state = new_figure(theme=theme), INK[theme], [], None, {}
+    def __init__(self):
+        self.fig, self.ink, self.moving_lines, self.background, self.axes_state = new_figure(), INK['auto'], [], None, {}
         grid = self.fig.add_gridspec(2, 4, left=0.06, right=0.99, top=0.9, bottom=0.14, wspace=0.5, hspace=0.3)
         self.loss_axes = self.fig.add_subplot(grid[:, :2])
         self.small_axes = {k: self.fig.add_subplot(grid[i // 2, 2 + i % 2]) for i, (k, _) in enumerate(_SMALL_AXES)}
@@ -268,10 +274,8 @@ def _redraw_axes(self: TrainingFigure, axes):
     "Draw some axes again, the others stay."
     canvas = self.fig.canvas
     canvas.restore_region(self.background)
-    ground = np.round(255 * np.array(self.fig.get_facecolor())).astype(np.uint8)
-    if not ground[3]: ground[:] = (255, 255, 255, 0)
     for ax in axes:
-        np.asarray(canvas.buffer_rgba())[self._axes_region(ax)] = ground
+        np.asarray(canvas.buffer_rgba())[self._axes_region(ax)] = 255
         ax.draw(canvas.get_renderer())
 
 # %% ../../nbs/widgets/03_plots.ipynb #2c484c07
@@ -305,9 +309,10 @@ def memory_pairs(
     total_mib: float = None,  # memory of the card
 ) -> list:  # (label, text)
     "Memory of the process, and of the GPU against what the card has."
-    if not m.get('cuda'): return [('memory', format_mib(m.get('rss')))]
+    process = [(f'memory of the {k}', format_mib(m.get(v))) for k, v in (('run', 'run'), ('process', 'rss')) if m.get(v) is not None or v == 'rss']
+    if not m.get('cuda'): return process
     gpu = [(f'GPU {k}', format_mib(m.get(f'cuda_{k}' if k != 'allocated' else 'cuda'))) for k in ('allocated', 'reserved', 'peak')]
-    return [*gpu, ('GPU in all', format_mib(total_mib)), ('memory of the process', format_mib(m.get('rss')))]
+    return [*gpu, ('GPU in all', format_mib(total_mib)), *process]
 
 def _memory_text(m: dict, total_mib: float = None) -> str:
     "The same as a sentence."
@@ -317,10 +322,19 @@ def _memory_text(m: dict, total_mib: float = None) -> str:
 def result_rows(
     n: dict,  # from `TrainingCurves.summary`
     status: str,  # how the run ended
+    report: dict = None,  # of the tuning, where there is one
 ) -> dict:  # label -> text
     "How a run ended; a run that took no step has its status only."
     if not n['step'] and n['best'] is None: return {'run': status}
     out = {'run': status, 'steps': f"{n['step']} in {format_time(n['seconds'])} ({format_number(n['speed'], 0)} {n['speed_unit']})"}
-    if n['untuned'] is not None: out['validation loss, untuned'] = f"{format_number(n['untuned'])} nats per row"
+    where = f"on the {report['val_rows']:,} rows that choose the best step" if (report or {}).get('val_rows') else 'on the rows that choose the best step'
+    if n['untuned'] is not None: out['validation loss, untuned'] = f"{format_number(n['untuned'])} nats per row, {where}"
     if n['best'] is not None: out['validation loss, best'] = f"{format_number(n['best'])} nats per row, at step {n['best_step']}"
+    if report: out['kept'] = _kept_text(report)
     return out | {'memory': _memory_text(n['memory_mib'])}
+
+def _kept_text(report: dict) -> str:
+    "What was kept and why, and on which rows that was decided."
+    n, before, after = report.get('compared_rows'), report.get('loss_untuned'), report.get('loss_tuned')
+    rows = f' These losses are of {n:,} other rows, on which neither was trained nor validated: {format_number(before)} untuned, {format_number(after)} tuned.' if n else ''
+    return report.get('verdict', f"kept: {report['kept']}").removeprefix('kept: ').rstrip('. ') + '.' + rows

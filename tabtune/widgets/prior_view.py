@@ -6,6 +6,8 @@
 __all__ = ['PriorView']
 
 # %% ../../nbs/widgets/10_prior_view.ipynb #e50ff11d
+import html
+
 import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
@@ -25,12 +27,11 @@ def _scatter(ax, x, y, kind, ink):
 
 def _tables_png(
     tables,  # from `sample_tables`
-    theme: str = 'auto',  # see `new_figure`
 ) -> bytes:  # PNG
     "Up to eight tables, two columns of each."
-    fig = new_figure(10, 4.6, theme)
+    fig = new_figure(10, 4.6)
     axes = fig.subplots(2, 4).ravel()
-    for ax, *table in zip(axes, tables.x.numpy(), tables.y.numpy(), tables.prior.tolist()): _scatter(ax, *table, INK[theme])
+    for ax, *table in zip(axes, tables.x.numpy(), tables.y.numpy(), tables.prior.tolist()): _scatter(ax, *table, INK['auto'])
     fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)
 
@@ -49,7 +50,7 @@ class PriorView(View):
         self.next_button, self.note = button('Draw again', self.next_seed, tooltip='the next seed'), w.HTML()
         self.presets = [button('First generation', lambda: self.preset(False), tooltip='the four priors of the bundled weights, no traits'),
                         button('Second generation', lambda: self.preset(True), tooltip='all priors and traits, in their shares')]
-        self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain',
+        self.image = w.Image(format='png', tooltip=self.title, layout=w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain',
                                                            object_position='left top', margin='0'))
         grid = lambda sliders: w.GridBox([*sliders.values()], layout=w.Layout(grid_template_columns='repeat(4, 260px)'))
         rows = [w.HTML('weights of the priors'), grid(self.weights), w.HTML('shares of tables with each trait'), grid(self.traits), grid(self.sizes),
@@ -85,9 +86,17 @@ def refresh(self: PriorView):
     self.note.value = ''
     traits = s['traits'] if any(s['traits'].values()) else None
     self.tables = sample_tables(RandomSource(s['seed']), 8, s['rows'], s['columns'], s['classes'], s['mixture'], traits=traits)
-    self.image.value = _tables_png(self.tables)
+    self.image.value, self.image.tooltip = _tables_png(self.tables), self._about()
+    self.update_output()
+
+@patch
+def _about(self: PriorView) -> str:
+    "What the picture shows, in a sentence."
+    s, used = self.state(), lambda d: ', '.join(f'{k} {v:g}' for k, v in d.items() if v)
+    traits = f"; traits {used(s['traits'])}" if any(s['traits'].values()) else ''
+    return f"Eight tables of {s['rows']} rows and {s['columns']} columns, two columns of each; weights {used(s['mixture'])}{traits}; seed {s['seed']}"
 
 @patch
 def static(self: PriorView) -> dict:  # mime type -> data
-    "The tables that are shown."
-    return png_data(self.image.value) | {'text/plain': self.title}
+    "The tables that are shown, and from which mixture they were drawn."
+    return png_data(self.image.value) | {'text/html': f'<p>{html.escape(self._about())}</p>', 'text/plain': self._about()}

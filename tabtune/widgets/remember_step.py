@@ -33,7 +33,8 @@ def score_text(r: dict) -> str:
 
 def compare_runs(runs: list) -> pd.DataFrame:  # one column for each run, one row for each setting in which they differ
     "Scores, and the settings in which runs differ."
-    told = lambda r: {'table': (r.get('table') or {}).get('name'), 'ended': r.get('status'), 'score': score_text(r), 'kept': r.get('kept') or '', 'seconds': format_number(r.get('seconds'), 1)}
+    told = lambda r: {'table': (r.get('table') or {}).get('name'), 'ended': r.get('status'), 'score': score_text(r), 'kept': r.get('kept') or '', 'seconds': format_number(r.get('seconds'), 1)} | {
+        f'{model}: {k}'.replace('_', ' '): format_number(v, 3) for model, scores in (r.get('scores') or {}).items() for k, v in scores.items() if model == 'Mitra' or k == r.get('metric')}
     columns = {r['name']: told(r) | _flat({k: v for k, v in r['choices'].items()}) | _flat(r.get('versions') or {}, 'version') for r in runs}
     t = pd.DataFrame(columns).fillna('')
     differ = t.nunique(axis=1) > 1
@@ -63,9 +64,10 @@ class RememberStep(View):
         self.list = named(w.SelectMultiple(options=[], rows=8, layout=w.Layout(width='auto', max_width='1000px')), 'earlier runs; several can be chosen')
         self.compare_button = button('Compare', self.compare, tooltip='settings, scores and curves of the chosen runs')
         self.restore_button = button('Restore these settings', self.restore, tooltip='put the settings of the chosen run into the form')
+        self.resume_button = button('Go on', self.resume, tooltip='go on with the chosen run, which was interrupted, from its last checkpoint')
         self.note, self.table = w.HTML(), w.HTML(layout=w.Layout(overflow='auto'))
         self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', display='none'))
-        buttons = w.HBox([self.compare_button, self.restore_button, button('Look again', self.refresh, tooltip='read runs/ again')])
+        buttons = w.HBox([self.compare_button, self.restore_button, self.resume_button, button('Look again', self.refresh, tooltip='read runs/ again')])
         self.widget = w.VBox([w.HTML(faint("Settings, curves and scores of each run are in the folder 'runs'; rows of the table are not.")), self.list, buttons, self.note, self.table, self.image])
         for event in ('started', 'ended'): session.listen(event, self.refresh)
         self.refresh()
@@ -79,6 +81,7 @@ def refresh(self: RememberStep):
     self.list.options = [(told(r), n) for n, r in self.runs.items()]
     self.list.value = chosen
     for b in (self.compare_button, self.restore_button): b.disabled = not self.runs
+    self.resume_button.disabled = not any(map(self.store.can_resume, self.runs))
     self.note.value = note_html(self.store.problem, error=True)
 
 @patch
@@ -109,13 +112,35 @@ def _restore(self: RememberStep) -> str:  # what was done
     missing = [n for n in [c['target'], *c['columns']] if n not in s.df.columns]
     if missing: raise InputError(f'the table that is open has no column {missing[:5]}: open the table of this run')
     s.left_out = {n for n in s.df.columns if n != c['target'] and n not in c['columns']}
-    s.column_types, s.form.split_by = dict(c.get('column_types') or {}), c.get('split_by')
+    s.column_types, s.form.split_by, s.form.folds = dict(c.get('column_types') or {}), c.get('split_by'), c.get('folds') or 0
     s.form.set(target=c['target'])
     fresh = {k: f.setting['default'] for k, f in s.form.fields().items()}
     s.form.set(**fresh | {k: c[k] for k in _CHOSEN} | c['model'] | c['tuning'] | c['lora'] | c['processing'])
     s.tell('columns')
     same = (run.get('table') or {}).get('hash') == table_hash(s.df)
     return f'the settings of {names[0]} are in the form' + ('' if same else '; its table was another one')
+
+@patch
+def resume(self: RememberStep):
+    "Go on with the chosen run from its last checkpoint."
+    try: self._resume()
+    except (TabTuneError, ValueError, TypeError, KeyError) as e: self.note.value = note_html(f'the run can not go on: {e}', error=True)
+
+@patch
+def _resume(self: RememberStep):
+    s, names = self.session, self.list.value
+    if len(names) != 1 or not self.store.can_resume(names[0]):
+        raise InputError('choose one run in the list that was interrupted and has a checkpoint: ' + ', '.join(filter(self.store.can_resume, self.runs)))
+    if s.running: raise InputError('another run goes on: stop it first, in the step Watch')
+    if s.form is None: raise InputError('open its table first')
+    run = self.runs[names[0]]
+    if run['table']['hash'] != table_hash(s.df):
+        changes = f" with these changes: {'; '.join(run['changes'])}" if run.get('changes') else ''
+        raise InputError(f"the table that is open is another one: open '{run['table']['name']}' ({run['table']['rows']:,} rows){changes}")
+    self._restore()
+    s.resuming = names[0]
+    try: s.form.start()
+    finally: s.resuming = None
 
 @patch
 def state(self: RememberStep) -> dict:

@@ -56,20 +56,19 @@ def class_results_png(
     y,  # (n,) true classes
     proba,  # (n, K)
     classes,  # (K,) in the order of the columns of proba
-    theme: str = 'auto',  # see `new_figure`
 ) -> bytes:  # PNG
     "Confusion matrix, ROC curves, precision and recall, calibration, side by side."
-    fig, (y, proba, classes) = new_figure(13.4, 3.5, theme), _few_classes(y, np.asarray(proba), classes)
+    fig, (y, proba, classes) = new_figure(13.4, 3.5), _few_classes(y, np.asarray(proba), classes)
     a, b, c, d = fig.subplots(1, 4)
     for ax in (b, c, d): ax.set_prop_cycle(color=[*COLOURS.values()])
     plot_confusion(y, proba, classes, ax=a); _count_colours(a)
     for ax, plot in ((b, plot_roc), (c, plot_precision_recall)):
         try: plot(y, proba, classes, ax=ax)
-        except InputError as e: ax.text(0.5, 0.5, str(e)[:60], ha='center', color=INK[theme])
+        except InputError as e: ax.text(0.5, 0.5, str(e)[:60], ha='center', color=INK['auto'])
     plot_reliability(y, proba, classes, ax=d)
     a.set(xlabel='predicted class', ylabel='true class')
     titles = 'confusion (rows)', 'ROC', 'precision and recall', 'calibration'
-    for ax, title in zip((a, b, c, d), titles): _style_result_axes(ax, title, INK[theme])
+    for ax, title in zip((a, b, c, d), titles): _style_result_axes(ax, title, INK['auto'])
     fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)
 
@@ -90,14 +89,13 @@ def number_results_png(
     pred,  # (n,)
     interval,  # (n, 2) lower and upper end
     name: str = 'value',  # of the target
-    theme: str = 'auto',  # see `new_figure`
 ) -> bytes:  # PNG
     "Predicted against true numbers, residuals and intervals, side by side."
-    fig = new_figure(10, 3.5, theme)
+    fig = new_figure(10, 3.5)
     axes, name = fig.subplots(1, 3), plain_name(name)
     for ax, plot in zip(axes, (plot_predicted, plot_residuals, plot_intervals)):
         ax.set_prop_cycle(color=[*COLOURS.values()]); plot(y, pred, interval, ax=ax)
     t, (low, high), order = np.asarray(y, float), np.asarray(interval, float).T, np.argsort(pred)
-    _label_axes(axes, name, ((low <= t) & (t <= high))[order], INK[theme])
+    _label_axes(axes, name, ((low <= t) & (t <= high))[order], INK['auto'])
     fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)

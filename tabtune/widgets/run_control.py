@@ -29,7 +29,7 @@ class RunControl(Callback):
     def reset(self, status: str = 'ready'):
         "As before the first step."
         self.status, self.stopping, self.error, self.n_steps, self.repeat = status, False, None, None, None
-        self.phase, self.abandoned = '', False
+        self.phase, self.share, self.abandoned, self.info = '', None, False, {}
         self.unpaused, self.done = threading.Event(), threading.Event()
         self.unpaused.set()
 
@@ -62,10 +62,11 @@ def abandon(self: RunControl):
 def enter(
     self: RunControl,
     phase: str,  # what is done now, in words; '' for nothing that can't be interrupted
+    share: float = None,  # of the phase that is done, where that is known
 ):
-    "Begin a phase; `Abandoned` where the run was stopped in the one before."
+    "Begin a phase, or a part of one; `Abandoned` where the run was stopped in the one before."
     if self.abandoned: raise Abandoned('stopped; nothing of this run is kept')
-    self.phase = phase
+    self.phase, self.share = phase, share
 
 # %% ../../nbs/widgets/04_run_control.ipynb #f6ac8d9e
 @patch
@@ -77,7 +78,7 @@ def wait_if_paused(self: RunControl, state, status: str = 'running'):
 
 @patch
 def on_start(self: RunControl, state):
-    self.n_steps = state.info.get('settings', {}).get('n_steps')
+    self.info, self.n_steps = state.info, state.info.get('settings', {}).get('n_steps')
     if self.owns_history: self.history.on_start(state)
     self.phase = ''  # steps can be counted, paused and stopped
     if not self.stopping: self.status = 'running'

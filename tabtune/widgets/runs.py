@@ -8,21 +8,20 @@ __all__ = []
 # %% ../../nbs/widgets/21_runs.ipynb #be2e2a31
 import json
 import os
-import platform
 import time
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
 import psutil
 from fastcore.basics import patch
 
-from ..core.files import write_atomic
+from ..core.files import remove, write_atomic
 from ..leaderboard.evaluation import hash_of, hash_table
 from ..training.callbacks import History
 from .choose_step import METRICS
 from .session import AppSession
+from .take_home import versions
 from .verdict import score_table
 from .view import plain_data
 
@@ -30,14 +29,6 @@ from .view import plain_data
 def table_hash(df: pd.DataFrame) -> str:
     "By which a table is known again."
     return hash_of(hash_table(df))
-
-def _versions() -> dict:
-    "What the run was made with."
-    out = dict(python=platform.python_version())
-    for name in ('tabtune', 'torch', 'numpy', 'pandas', 'scikit-learn'):
-        try: out[name] = version(name)
-        except PackageNotFoundError: pass
-    return out
 
 def _process() -> dict:
     "This process, so that it can be told from one that got the same number later."
@@ -53,7 +44,9 @@ class RunStore:
     "The runs of a working folder."
     def __init__(self, session: AppSession):
         self.session, self.folder, self.present, self.problem = session, Path(session.folder) / 'runs', None, ''
+        self.judged = None, None  # folder and result of the last run that ended
         session.listen('started', lambda: self._try(self.begin)); session.listen('ended', lambda: self._try(self.finish))
+        session.listen('rivals', lambda: self._try(self.add_rivals))
 
     def _try(self, act):
         "Write something; a folder that can't be written does not keep a run from going on."
@@ -73,13 +66,16 @@ def begin(self: RunStore):
     "A run has started: its settings, and where its curves go."
     s, f = self.session, self.session.form
     self.present, self.problem, self.begun = None, '', time.monotonic()
-    path = run_path(self.folder)
-    self.record = dict(status='running', started=time.strftime('%Y-%m-%d %H:%M:%S'), process=_process(), choices=asdict(f.started),
+    resumed = self.read(s.resuming) if s.resuming else None
+    path = self.folder / s.resuming if resumed else run_path(self.folder)
+    self.record = dict(status='running', started=(resumed or {}).get('started') or time.strftime('%Y-%m-%d %H:%M:%S'), process=_process(), choices=asdict(f.started),
                        arguments=f.started.arguments(), table=dict(name=s.name, rows=len(s.df), columns=len(s.df.columns), hash=table_hash(s.df)),
-                       changes=s.changes, versions=_versions())
+                       changes=s.changes, versions=versions())
     self.present = path
     self._write()
     f.dashboard.run.history.path = path / 'metrics.jsonl'
+    if f.started.record().trains and not f.started.tuning.get('checkpoint_dir'):
+        f.fitting.tuning_params = f.started.tuning_params() | dict(checkpoint_dir=str(path / 'checkpoints'), resume=resumed is not None)
 
 @patch
 def finish(self: RunStore):
@@ -95,6 +91,15 @@ def finish(self: RunStore):
         report = getattr(r.pipe, 'tuning_report_', {})
         self.record |= dict(metric=metric, score=t.score['Mitra'], score_se=t.se['Mitra'], scores=dict(Mitra=r.scores) | r.rivals, test_rows=len(r.y_test),
                             kept=report.get('kept'), verdict=report.get('verdict'))
+    self._write(); self.judged, self.present = (self.present, r), None
+    if d['status'] != 'failed': remove(self.judged[0] / 'checkpoints')
+
+@patch
+def add_rivals(self: RunStore):
+    "Other models have joined the run: their scores are kept with it."
+    path, r = self.judged
+    if path is None or r is not self.session.result: return
+    self.record |= dict(scores=dict(Mitra=r.scores) | r.rivals); self.present = path
     self._write(); self.present = None
 
 @patch
@@ -117,6 +122,11 @@ def all_runs(self: RunStore) -> list:  # of dicts, the newest first
     "All runs."
     names = sorted((p.name for p in self.folder.iterdir()), reverse=True) if self.folder.is_dir() else []
     return [r for n in names if (r := self.read(n)) is not None]
+
+@patch
+def can_resume(self: RunStore, name: str) -> bool:
+    "Is there something to go on with?"
+    return (self.read(name) or {}).get('status') in ('interrupted', 'failed') and (self.folder / name / 'checkpoints' / 'state.pt').is_file()
 
 @patch
 def curves(self: RunStore, name: str) -> pd.DataFrame:

@@ -6,21 +6,18 @@
 __all__ = []
 
 # %% ../../nbs/widgets/14_session.ipynb #34125117
-from dataclasses import dataclass
 from pathlib import Path
 
 import ipywidgets as w
-import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
 from ..core.shapes import InputError, TabTuneError
 from ..data.checkup import check_with_target
 from ..data.frames import column_names
-from ..estimators.metrics import classification_metrics, regression_metrics
-from ..estimators.registry import make_model
+from .app_choices import AppState
 from .builder import PipelineBuilder
-from .form_state import FormState, record_speed
+from .side_process import SideProcess
 
 # %% ../../nbs/widgets/14_session.ipynb #cf71e8d2
 class AppSession:
@@ -32,6 +29,8 @@ class AppSession:
         self.folder, self.listeners = Path(folder), {}
         self.df = self.original = self.form = self.pipe = self.result = None
         self.name, self.left_out, self.column_types, self.changes, self.findings = '', set(), {}, [], []
+        self.lines, self.side = [], SideProcess()  # the Python that gives the table; what can't be interrupted runs beside
+        self.resuming = None  # name of the interrupted run that the next start goes on with
         self.metric = None  # by which a run is judged; None: the first of its task
 
     def listen(self, event: str, f):
@@ -47,45 +46,11 @@ class AppSession:
         "Something happened."
         for f in self.listeners.get(event, []): f()
 
-# %% ../../nbs/widgets/14_session.ipynb #9ff60e50
-@dataclass
-class AppState(FormState):
-    "What a user of the app has chosen."
-    split_by: str = None  # the column by which the last rows are the test rows; None: at random
-
-    def is_stratified(self, y) -> bool: return not self.split_by and super().is_stratified(y)
-
-    def prepare(self, df) -> tuple:
-        "The pipeline and the split: pipe, X_train, X_test, y_train, y_test."
-        pipe, *parts = super().prepare(df)
-        if not self.split_by: return pipe, *parts
-        d = df.dropna(subset=[self.target])
-        d = d.iloc[np.argsort(_moments(d[self.split_by]), kind='stable')]
-        n = len(parts[0])
-        X, y = d[list(self.columns)], d[self.target]
-        return pipe, X[:n], X[n:], y[:n], y[n:]
-
-    def code(self, df, name: str = 'df') -> str:
-        "The Python cell that does the same."
-        text = super().code(df, name)
-        if not self.split_by: return text
-        n, c = len(self.prepare(df)[1]), self.split_by
-        moments = f'{name}[{c!r}]' if pd.api.types.is_numeric_dtype(df[c]) else f'pd.to_datetime({name}[{c!r}], errors="coerce", utc=True)'
-        lines = [l for l in text.split('\n') if 'sklearn' not in l and 'train_test_split' not in l]
-        at = next(i for i, l in enumerate(lines) if l.startswith('X, y ='))
-        lines[at:at] = [f'{name} = {name}.iloc[{moments}.argsort(kind="stable")]  # the last rows are the test rows']
-        lines.insert(at + 2, f'X_train, X_test, y_train, y_test = X[:{n}], X[{n}:], y[:{n}], y[{n}:]')
-        return '\n'.join(['import pandas as pd', *lines])
-
-def _moments(s: pd.Series) -> np.ndarray:
-    "A column of numbers or dates as something that can be sorted; missing cells come last."
-    return (s if pd.api.types.is_numeric_dtype(s) else pd.to_datetime(s, errors='coerce', utc=True)).to_numpy()
-
 # %% ../../nbs/widgets/14_session.ipynb #6c9a06fa
 class AppForm(PipelineBuilder):
     "The form of `PipelineBuilder`, as the steps of the app use it."
     def __init__(self, session: AppSession, target=None):
-        self.session, self.split_by = session, None
+        self.session, self.split_by, self.folds = session, None, 0
         super().__init__(session.df, target, 'df')
 
     def _make_data_tab(self, target):
@@ -101,80 +66,12 @@ class AppForm(PipelineBuilder):
         c = super().form_state()
         given = {k: v for k, v in vars(c).items() if k not in ('columns', 'column_types')}
         return AppState(**given, columns=[n for n in c.columns if n not in self.session.left_out],
-                        column_types=dict(self.session.column_types), split_by=self.split_by)
+                        column_types=dict(self.session.column_types), split_by=self.split_by, folds=self.folds)
 
     def changed(self):
         "Bring form and steps up to date after a change."
         super().changed()
         if not self.updating and self.session.form is self: self.session.tell('choices')
-
-# %% ../../nbs/widgets/14_session.ipynb #99e0d25a
-@dataclass
-class RunResult:
-    "What a run gave: enough to judge it."
-    choices: AppState
-    pipe: object  # the fitted `TabularPipeline`
-    X: pd.DataFrame  # training rows
-    X_test: pd.DataFrame
-    y_test: pd.Series
-    predicted: np.ndarray  # (n, K) probabilities, or (n,) numbers
-    intervals: np.ndarray  # (n, 2), for a regression
-    scores: dict  # of Mitra, on the test rows
-    rivals: dict  # name -> scores on the same rows
-    rival_predictions: dict  # name -> as `predicted`
-
-    @property
-    def is_classes(self) -> bool: return self.choices.task == 'classification'
-
-    def metrics(self, predicted, classes=None) -> dict:
-        "Scores of some predictions of the test rows."
-        if not self.is_classes: return regression_metrics(self.y_test, predicted)
-        return classification_metrics(self.y_test, predicted, self.pipe.classes_ if classes is None else classes)
-
-def _constant(y, y_test, classes):
-    "The prediction that looks at no column: the shares of the classes, or the mean."
-    if classes is None: return np.full(len(y_test), float(np.mean(y)))
-    return np.tile(pd.Series(y).astype(object).value_counts(normalize=True).reindex(classes).fillna(0).to_numpy(float), (len(y_test), 1))
-
-# %% ../../nbs/widgets/14_session.ipynb #9b86010f
-YARDSTICKS = dict(classification=('always the most frequent class', 'logistic regression', 'LogisticRegression'),
-                  regression=('always the mean', 'ridge regression', 'Ridge'))
-
-@patch
-def _make_dashboard(self: AppForm, c: AppState, pipe, X, X_test, y, y_test):
-    "The dashboard of a run; the training rows are kept until it has been judged."
-    self.training = X, y
-    PipelineBuilder._make_dashboard(self, c, pipe, X, X_test, y, y_test)
-    self.session.tell('started')
-
-@patch
-def _evaluate(self: AppForm, pipe, X_test, y_test):
-    "Predict the test rows, by Mitra and by the yardsticks; every call is a phase that a stop ends."
-    run, (X, y), c = self.dashboard.run, self.training, self.started
-    run.enter('predicting the test rows')
-    classes = pipe.classes_ if c.task == 'classification' else None
-    predicted = pipe.predict_proba(X_test) if classes is not None else pipe.predict(X_test)
-    intervals = None if classes is not None else pipe.predict_interval(X_test)
-    result = RunResult(c, pipe, X, X_test, y_test, predicted, intervals, {}, {}, {})
-    result.scores = pipe.evaluate(X_test, y_test) if classes is None else result.metrics(predicted)
-    lazy, linear, spec = YARDSTICKS[c.task]
-    run.enter(f'fitting {linear} for comparison')
-    result.rival_predictions[lazy] = _constant(y, y_test, classes)
-    try:
-        rival = make_model(spec, c.task, seed=0).fit(X, y)
-        result.rival_predictions[linear] = rival.predict_proba(X_test) if classes is not None else rival.predict(X_test)
-    except (TabTuneError, ValueError) as e: result.rival_error = str(e)
-    result.rivals = {name: result.metrics(p) for name, p in result.rival_predictions.items()}
-    run.enter('')
-    self.pipe, self.scores, self.session.result, self.session.pipe = pipe, result.scores, result, pipe
-
-@patch
-def _ended(self: AppForm):
-    "What happens when the run is over."
-    fresh = self.session.result is not None and self.session.result.choices is self.started
-    if fresh: record_speed(self.dashboard.curves.last_row, self.started.architecture(), self.started.device)
-    self.changed(); self.session.tell('ended')
-    if fresh: self.session.tell('model')
 
 # %% ../../nbs/widgets/14_session.ipynb #67c59581
 MIN_ROWS = 8  # of a table: some to learn from, some to be tested on
@@ -185,13 +82,17 @@ def open_table(
     df: pd.DataFrame,
     name: str,  # what it is called on the page
     target=None,  # column to predict; None: the last
+    line: str = None,  # the Python that gives it as `df`; None: a file of this name is read
 ):
     "Work on another table from now on."
     self._refuse_while_running()
     if len(df.columns) < 2: raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
     if len(df) < MIN_ROWS: raise InputError(f'the table has {len(df)} row{"s" * (len(df) != 1)}; a model needs some to learn from and some to be tested on')
+    names = list(df)
+    self.lines = [line or f'df = tabtune.read_table({name!r})']
     df = df.set_axis(column_names(df), axis=1).reset_index(drop=True)
-    self.df = self.original = df
+    if list(df) != names: self.lines += [f'df.columns = {list(df)!r}']
+    self.df, self.original, self.first_lines = df, df, len(self.lines)
     self.name, self.left_out, self.column_types, self.changes, self.result, self.pipe = name, set(), {}, [], None, None
     self.form = AppForm(self, target if target in df.columns else None)
     self.check(); self.tell('table'); self.tell('model')
@@ -211,21 +112,22 @@ def change(
     self: AppSession,
     df: pd.DataFrame,  # the table after the change
     what: str,  # was done, in words
+    lines: list,  # of Python that do the same with `df`
     **choices,  # for `PipelineBuilder.set`
 ):
     "Change cells or rows of the table; the choices stay."
     self._refuse_while_running()
     if len(df) < MIN_ROWS: raise InputError(f'{len(df)} rows would be left of the table: nothing was changed')
-    before, split_by = self.form, self.form.split_by
-    self.df, self.changes = df, [*self.changes, what]
+    before = self.form
+    self.df, self.changes, self.lines = df, [*self.changes, what], [*self.lines, *lines]
     c = before.form_state()
     keep = dict(target=c.target, task=c.task, strategy=c.strategy, device=c.device, test_size=c.test_size)
     self.form = AppForm(self, c.target)
-    self.form.split_by = split_by
+    self.form.split_by, self.form.folds = before.split_by, before.folds
     self.form.set(**keep | c.model | c.tuning | c.lora | c.processing | choices)
     self.check(); self.tell('table')
 
 @patch
 def restore(self: AppSession):
     "The cells and rows as they were opened."
-    self.change(self.original, ''); self.changes = []; self.tell('table')
+    self.change(self.original, '', []); self.changes, self.lines = [], self.lines[:self.first_lines]; self.tell('table')

@@ -16,20 +16,23 @@ import ipywidgets as w
 import torch
 from fastcore.basics import patch
 
-from ..training.callbacks import History
+from ..training.callbacks import History, is_alive
+from ..training.comparison import ENDINGS
 from ..training.loop import Callback
-from .elements import COLOURS, TEXT_STYLE, button, format_number, format_time, html_line, key_value_table, tiles
+from .elements import ERROR_STYLE, TEXT_STYLE, button, format_number, format_time, html_line, key_value_table, tiles
+from .live_plots import live_plot, send_curves
 from .plots import TrainingCurves, TrainingFigure, memory_pairs, result_rows, row_source
 from .run_control import RunControl, connect
-from .view import OutputSlots, View, plain_data, png_data, widget_data
+from .run_cost import RunCost, format_range
+from .view import CellOutput, View, plain_data, png_data
 
 # %% ../../nbs/widgets/05_training_view.ipynb #ae73ce90
 _ENABLED_BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'Stop'), stopping=(), comparing=(),
-                        finished=('Start',), stopped=('Start',), failed=('Start',), watching=(), interrupted=())
+                        finished=('Start',), stopped=('Start',), failed=('Start',), watching=(), interrupted=(), missing=())
 _STATUS_TEXT = dict(ready='ready', running='training', paused='paused', stopping='stopping after this step',
-                    comparing='comparing with the untuned model', finished='finished',
-                    stopped='stopped; the best weights so far are kept', failed='failed', watching='watching',
-                    interrupted='interrupted')
+                    comparing='comparing with the untuned model', finished=ENDINGS['complete'],
+                    stopped=ENDINGS['stopped'], failed=ENDINGS['failed'], watching='watching', interrupted=ENDINGS['interrupted'],
+                    missing='nothing is there')
 
 def _status_text(
     s: dict,  # from `state()`
@@ -37,7 +40,8 @@ def _status_text(
 ) -> str:
     "The status in words."
     if s.get('phase'): return s['phase']
-    if s.get('abandoned'): return 'stopped before there was a result'
+    if s.get('abandoned'): return f"{ENDINGS['stopped']}; there is no result"
+    if s.get('early') and s['status'] == 'finished': return ENDINGS['early stopping']
     repeat = f", repeat {s['repeat'][0]}" if s['repeat'] and s['status'] == 'comparing' else ''
     silent = f', no news for {format_time(silence)}' if s['status'] in ('watching', 'interrupted') and silence > 20 else ''
     return _STATUS_TEXT[s['status']] + repeat + silent
@@ -57,13 +61,13 @@ def _run_tiles(
     total_mib: float = None,  # memory of the card
 ) -> list:  # (label, text)
     "Labelled numbers of a run."
-    of, over = _total_steps(s), s['status'] in ('finished', 'stopped', 'failed')
+    of, over = _total_steps(s), s['status'] in ('finished', 'stopped', 'failed', 'interrupted')
     best = format_number(s['best']) + (f" (step {s['best_step']})" if s['best'] is not None else '')
-    epoch = s['epoch'] + (s['progress'] < 1 and not over) if s['step'] else 0  # the present one, counted from 1
+    epoch = s['epoch'] + 1 if s['step'] else 0  # that of the last step, counted from 1
     speed = '–' if s['speed'] is None else f"{format_number(s['speed'], 0)} {s['speed_unit']}"
     return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', epoch or '–'), ('training loss', format_number(s['loss'])),
-            ('best validation', best), ('untuned', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['seconds'])),
-            ('left', format_time(None if over else s['eta'])), *memory_pairs(s['memory_mib'], total_mib)]
+            ('best validation', best), ('untuned validation', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['elapsed'] if s.get('phase') or not s['step'] else s['seconds'])),
+            ('left', format_range(None if over else s['left'])), *memory_pairs(s['memory_mib'], total_mib)]
 
 # %% ../../nbs/widgets/05_training_view.ipynb #42ca6005
 class TrainingDashboard(View):
@@ -76,16 +80,17 @@ class TrainingDashboard(View):
         y=None,  # and its target
         title: str = None,
         replace: bool = False,  # at the end the picture replaces the widget
-        slots: OutputSlots = None,  # where the picture stays; None: under the dashboard
+        owner: View = None,  # the view that it is a part of, which leaves the copy of both
     ):
         self.run, self.job, rows = connect(source, X, y)
-        controls = self.job is not None or isinstance(source, RunControl)
-        if not controls: self.run.status, self.title = 'watching', _default_title(source)
+        self.controls, self.cost = self.job is not None or isinstance(source, RunControl), RunCost()
+        if not self.controls: self.run.status, self.title = 'watching', _default_title(source)
         self.title, self.replace = title or self.title, replace
-        self.slots, self.owns_slots = slots or OutputSlots(), slots is None
+        self.owner, self.pictured, self.kept_time = owner, None, time.monotonic()
         self.rows, self.curves, self.figure, self.lock = row_source(rows), TrainingCurves(), TrainingFigure(), threading.RLock()
         self.result = self.drawn = self.training_thread = self.monitor_thread = None
-        self.last_step_time, self.step, self.draw_seconds, self.nothing_there = time.monotonic(), 0, 0.0, False
+        self.last_step_time, self.step, self.draw_seconds = time.monotonic(), 0, 0.0
+        self.expected = None  # seconds of the whole run, as they were estimated
         self.on_end = []  # functions of the dashboard, called when the run is over
         self._build(); self.refresh()
 
@@ -97,31 +102,54 @@ def _default_title(source) -> str:
 @patch
 def _build(self: TrainingDashboard):
     specs = [('Start', 'start', 'success', 'train in the background'), ('Pause', 'pause', '', 'wait after this step'),
-             ('Stop', 'stop', 'danger', 'end after this step; the best weights are kept'),
+             ('Stop', 'stop', 'danger', 'end after this step, with the best weights until then'),
              ('Save picture', 'save', '', 'write the picture as PNG')]
     call = lambda method: lambda: getattr(self, method)()
     self.buttons = {text: button(text, call(method), style, tooltip) for text, method, style, tooltip in specs}
     self.heading, self.numbers, self.message = html_line('26px'), html_line('42px'), html_line('24px')
     self.bar = w.FloatProgress(min=0, max=1, tooltip='share of the run that is done', layout=w.Layout(width='auto', height='14px', margin='2px 0'))
-    self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', height='360px',
-                                                       object_fit='contain', object_position='left top', margin='4px 0'))
+    self.image = w.Image(format='png', tooltip='loss, learning rate, gradient norm, speed and memory by step',
+                         layout=w.Layout(width='auto', max_width='1000px', height='360px', object_fit='contain', object_position='left top', margin='4px 0'))
+    self.pictures, self.plot = w.VBox([self.image], layout=w.Layout(min_height='368px', overflow='hidden')), live_plot()
+    if self.plot is not None: self.plot.observe(lambda _: self._use_live_plot(), 'ready')
     self.button_row = w.HBox(list(self.buttons.values()), layout=w.Layout(height='36px'))
-    self.widget = w.VBox([self.heading, self.bar, self.numbers, self.image, self.button_row, self.message],
-                         layout=w.Layout(width='auto', max_width='1040px', margin='0', overflow='hidden'))
+    self.widget = w.VBox([self.heading, self.bar, self.numbers, self.pictures, self.button_row, self.message],
+                         layout=w.Layout(width='auto', max_width='1600px', margin='0', overflow='hidden'))
+
+@patch
+def _use_live_plot(self: TrainingDashboard):
+    "The page has said that it can draw."
+    with self.lock: self.pictures.children = [self.plot]; self.refresh(force=True)
 
 # %% ../../nbs/widgets/05_training_view.ipynb #e5a38f10
 @patch
 def state(self: TrainingDashboard) -> dict:
     "Status and numbers of the run, as plain data."
-    with self.lock: self.curves.update(self.rows)
-    status, n = self.run.status, self.curves.summary()
-    if status == 'watching' and (self.curves.ended or n['progress'] >= 1): status = self.curves.ended or 'finished'
-    if status == 'watching' and n['step'] and self.silence() > max(_SILENCE, 20 * n['seconds'] / n['step']): status = 'interrupted'
+    with self.lock: self.curves.update(self.rows); n = self._with_cost(self.curves.summary())
+    status = self.run.status
+    if status == 'watching': status = self._watched_status(n)
     error = self.run.error and str(self.run.error)
     return plain_data(dict(title=self.title, status=status, n_steps=self.run.n_steps, repeat=self.run.repeat, error=error,
-                           phase=self.run.phase, abandoned=self.run.abandoned) | n)
+                           phase=self.run.phase, abandoned=self.run.abandoned,
+                           early=bool(self.run.info.get('early') or self.curves.early)) | n)
 
-_SILENCE = 120  # seconds without news, and at least twenty steps, after which a run that is watched counts as interrupted
+_SILENCE = 120  # seconds without news, and at least twenty steps, after which a run of an unknown process counts as interrupted
+
+@patch
+def _watched_status(self: TrainingDashboard, n: dict) -> str:
+    "The status of a run that this dashboard does not control."
+    if self.curves.ended or n['progress'] >= 1: return self.curves.ended or 'finished'
+    if hasattr(self.rows, 'path') and not self.rows.path.exists(): return 'missing'
+    alive = is_alive(self.curves.process) if self.curves.process else None
+    silent = n['step'] and self.silence() > max(_SILENCE, 20 * n['seconds'] / n['step'])
+    return 'interrupted' if alive is False or (alive is None and silent) else 'watching'
+
+@patch
+def _with_cost(self: TrainingDashboard, n: dict) -> dict:
+    "Time left and memory, of a run that this dashboard controls; a run elsewhere has memory of its own."
+    if not self.controls: return n | dict(left=n['eta'] and (n['eta'], n['eta']), elapsed=n['seconds'], share=None)
+    c = self.cost.look(self.run, n)
+    return n | dict(left=c['left'], elapsed=c['elapsed'], share=self.run.share, memory_mib=dict(rss=c.get('process_mib')) | n['memory_mib'] | dict(run=c['run_mib']))
 
 @patch
 def silence(self: TrainingDashboard) -> float:  # seconds
@@ -140,8 +168,8 @@ def refresh(
         s = self.state(); drawn = (s['status'], len(self.curves.points), self.curves.stride, len(self.curves.validations), s['step'])
         if s['step'] != self.step: self.step, self.last_step_time = s['step'], time.monotonic()
         self._update_heading(s)
+        if s['phase'] or drawn != self.drawn or force: self._update_numbers(s)
         if drawn == self.drawn and not force: return
-        self._update_numbers(s)
         if picture: self.drawn = drawn; self._draw(s)
 
 # %% ../../nbs/widgets/05_training_view.ipynb #a61134e5
@@ -149,22 +177,25 @@ def refresh(
 def _update_heading(self: TrainingDashboard, s: dict):
     status = _status_text(s, self.silence())
     self.heading.value = (f'<div style="font-size:15px;line-height:24px;{TEXT_STYLE}">'
-                          f'<b>{html.escape(self.title)}</b><span style="opacity:.75"> · {status}</span></div>')
+                          f'<b>{html.escape(self.title)}</b><span style="opacity:.85"> · {status}</span></div>')
     for name in ('Start', 'Pause', 'Stop'):
         self.buttons[name].disabled = name not in _enabled_buttons(s) or (name == 'Start' and not self.job)
     self.buttons['Pause'].description = 'Pause' if self.run.unpaused.is_set() else 'Resume'
     self.bar.bar_style = dict(finished='success', failed='danger', stopped='warning', paused='warning').get(s['status'], 'info')
-    self.bar.value = s['repeat'][1] if s['repeat'] and not self.run.done.is_set() else s['progress']
+    self.bar.value = s['share'] if s.get('phase') and s['share'] else s['repeat'][1] if s['repeat'] and not self.run.done.is_set() else s['progress']
     if s['error']: self.show_message(s['error'], error=True)
-    elif s['status'] == 'watching' and not s['step'] and hasattr(self.rows, 'path') and not self.rows.path.exists():
-        self.show_message(f"there is no '{self.rows.path}' yet: a run that writes it is shown as soon as it begins")
-    elif self.nothing_there: self.show_message('')
-    self.nothing_there = 'there is no ' in self.message.value
+    elif s['status'] == 'missing': self.show_message(self._missing_text())
+    elif self._missing_text() in html.unescape(self.message.value): self.show_message('')
+
+@patch
+def _missing_text(self: TrainingDashboard) -> str:
+    "Why nothing is shown."
+    return f"there is no '{getattr(self.rows, 'path', '')}': a run that writes it is shown as soon as it begins"
 
 @patch
 def show_message(self: TrainingDashboard, text: str, error: bool = False):
     "Show a line of text under the buttons."
-    style = f"color:{COLOURS['red']}" if error else TEXT_STYLE
+    style = ERROR_STYLE if error else TEXT_STYLE
     self.message.layout.height = 'auto' if error else '24px'
     self.message.value = f'<div style="line-height:20px;{style}">{html.escape(text)}</div>'
 
@@ -174,13 +205,25 @@ def _update_numbers(self: TrainingDashboard, s: dict):
     gpu, used = torch.cuda.is_available(), s['memory_mib'].get('cuda')
     card = torch.cuda.mem_get_info()[1] / 2 ** 20 if used and gpu and self.job else None
     self.numbers.value = tiles(_run_tiles(s, card))
-    self.numbers.layout.height = '84px' if used or gpu else '42px'  # two lines with a GPU
+    self.numbers.layout.height = '84px' if used or gpu else 'auto'  # two lines with a GPU
 
 @patch
 def _draw(self: TrainingDashboard, s: dict):
     before = time.thread_time()
-    self.image.value = self.figure.draw(self.curves, _total_steps(s))
+    if self.plot is not None and self.plot.ready: send_curves(self.plot, self.curves, self._about(s))
+    else: self._draw_picture(s)
     self.draw_seconds = time.thread_time() - before
+
+@patch
+def _draw_picture(self: TrainingDashboard, s: dict):
+    "The picture of what is known, where it is not the one that is there."
+    known = len(self.curves.points), self.curves.stride, len(self.curves.validations), s['step']
+    if self.pictured != known: self.pictured, self.image.value = known, self.figure.draw(self.curves, _total_steps(s))
+
+@patch
+def _about(self: TrainingDashboard, s: dict) -> str:
+    "What a picture of the run shows, in a sentence."
+    return f"{self.title}: {_status_text(s)}, step {s['step']}, validation loss {format_number(s['best'])} at best, {format_number(s['untuned'])} untuned"
 
 # %% ../../nbs/widgets/05_training_view.ipynb #edd7b107
 @patch
@@ -189,12 +232,13 @@ def enable_clicks_while_busy(self: TrainingDashboard) -> bool:  # False: this ke
     from IPython import get_ipython
     kernel = getattr(get_ipython(), 'kernel', None)
     if not getattr(kernel, '_supports_kernel_subshells', False): return False
-    for b in self.buttons.values():
+    for b in [*self.buttons.values(), *filter(None, [self.plot])]:
         b.comm._reply_subshell_for = lambda data, chosen: chosen  # the subshell that the page has chosen
     return True
 
 # %% ../../nbs/widgets/05_training_view.ipynb #e5e6e54d
 _DRAW_SHARE, _DRAW_ALLOWANCE = 0.01, 0.04  # drawing takes at most this share of the run's time, plus these seconds
+_KEEP_SECONDS = 15  # between two copies of a run that goes on
 
 @patch
 def _can_draw(self: TrainingDashboard, start: tuple) -> bool:
@@ -213,6 +257,7 @@ def _monitor(self: TrainingDashboard):
     while not self.run.done.wait(0.25 if draws else 1.0):
         draws = bool(self.curves.last_row.get('step')) and self._can_draw(start)  # no picture before the first step
         self.refresh(picture=draws)
+        if draws and time.monotonic() - self.kept_time > _KEEP_SECONDS: self.update_output()
         complete = self.run.status == 'watching' and self.curves.last_row.get('progress', 0) >= 1
         if complete and time.monotonic() - self.last_step_time > 3: break
     self.end()
@@ -230,35 +275,37 @@ def end(self: TrainingDashboard):
     "Draw the last picture, and leave it in the notebook."
     if self.run.status == 'watching': self.run.finish()
     self.refresh(force=True)
-    self.keep_output()
+    self.update_output()
+    if self.replace and self.cell_output: self.cell_output.end()
     for f in self.on_end: f(self)
 
 @patch
-def keep_output(self: TrainingDashboard):
-    "Leave picture and table in the notebook."
-    data = self.static(); table = {k: data.pop(k) for k in ('text/html', 'text/plain')}
-    if self.curves.last_row or self.replace:
-        self.slots.fill('widget' if self.replace else 'picture', data | {'text/plain': table['text/plain']})
-        self.slots.fill('table', table)
-    if self.slots.handles and self.owns_slots: self.image.layout.display = 'none'  # the picture below is the same
+def update_output(self: TrainingDashboard):
+    "Bring the copy up to date, where the run or the view that it is a part of has been shown."
+    self.kept_time = time.monotonic()
+    if self.owner is not None: self.owner.update_output()
+    elif self.cell_output is not None: self.cell_output.keep(self.static())
 
 # %% ../../nbs/widgets/05_training_view.ipynb #57a71c00
 @patch
 def static(self: TrainingDashboard) -> dict:  # mime type -> data
     "Picture and table of the run as far as it went."
-    s = self.state()
-    text = f"{self.title}: {_status_text(s)}, validation loss {format_number(s['best'])}"
-    picture = png_data(self.image.value if self.curves.last_row else b'')
-    return picture | {'text/html': key_value_table(self.result_table(s)), 'text/plain': text}
+    with self.lock:
+        s = self.state()
+        if self.curves.last_row: self._draw_picture(s)
+        picture = png_data(self.image.value if self.curves.last_row else b'')
+    return picture | {'text/html': key_value_table(self.result_table(s)), 'text/plain': self._about(s)}
+
+_GOES_ON = ('running', 'paused', 'stopping', 'comparing', 'watching')
 
 @patch
 def result_table(self: TrainingDashboard, s: dict) -> dict:  # label -> text
     "The table that stays, from `state()`."
-    rows = result_rows(s, _status_text(s))
+    status = _status_text(s) + (f", as of {time.strftime('%Y-%m-%d %H:%M:%S')}" if s['status'] in _GOES_ON else '')
+    report = getattr(self.result, 'tuning_report_', None) or self.run.info.get('report')
+    rows = dict(title=self.title) | result_rows(s, status, report)
+    if s['status'] == 'missing': rows['missing'] = self._missing_text()
     if s['error']: rows['error'] = s['error']
-    r = getattr(self.result, 'tuning_report_', None)
-    if r: rows['kept'] = (f"the {r['kept']} model; on {r.get('compared_rows', 0)} rows of their own: "
-                          f"{format_number(r.get('loss_untuned'))} untuned, {format_number(r.get('loss_tuned'))} tuned")
     return rows
 
 # %% ../../nbs/widgets/05_training_view.ipynb #98b8029d
@@ -268,8 +315,8 @@ def start(self: TrainingDashboard):
     if self.job is None or self.run.status in ('running', 'paused', 'stopping', 'comparing'): return
     if self.training_thread and self.training_thread.is_alive() and self.run.abandoned:
         self.show_message('what was stopped still ends its last call; try again in a moment'); return
-    self.run.reset('running'); self.show_message('')
-    self.image.layout.display = None  # hidden where an earlier run has ended
+    self.run.reset('running'); self.show_message(''); self.cost.start(); self.cost.expected = self.expected
+    self.result, self.pictured = None, None  # nothing of an earlier run is shown with this one
     if self.run.owns_history: self.run.history.rows = []
     self.training_thread = threading.Thread(target=self._work, name='tabtune-training', daemon=True)
     self.training_thread.start()
@@ -313,24 +360,22 @@ def save(
     self: TrainingDashboard,
     path=None,  # None: a new file in the current folder
 ) -> Path:
-    "Write the picture, on white, as PNG."
+    "Write the picture as PNG."
     path = Path(path or f"{time.strftime('training-%Y%m%d-%H%M%S')}.png")
-    with self.lock: path.write_bytes(TrainingFigure('light').draw(self.curves, self.run.n_steps))
+    with self.lock: path.write_bytes(TrainingFigure().draw(self.curves, self.run.n_steps))
     self.show_message(f'saved as {path}')
     return path
 
 @patch
 def _ipython_display_(self: TrainingDashboard):
-    self.image.layout.display = None
     self.enable_clicks_while_busy()
-    self.slots.show({'text/plain': f'{self.title}: a live view, shown while the kernel runs'} | widget_data(self.widget))
     self.refresh(force=True)
-    if self.run.done.is_set(): self.keep_output()
-    elif self.job is None: self.monitor()
+    self.cell_output = CellOutput(); self.cell_output.show(self.widget, self.static())
+    if self.job is None and not self.run.done.is_set(): self.monitor()
 
 # %% ../../nbs/widgets/05_training_view.ipynb #46336b90
-_INTERRUPT_HELP = 'Interrupt the kernel (■) to stop after this step; the best weights so far are kept.'
-_STOP_HELP = ('Stop ends after this step; the best weights so far are kept. '
+_INTERRUPT_HELP = 'Interrupt the kernel (■) to stop after this step, with the best weights until then.'
+_STOP_HELP = ('Stop ends after this step, with the best weights until then. '
               'Where the buttons do not answer, interrupt the kernel (■): it does the same.')
 
 class LiveRun(RunControl):

@@ -23,6 +23,7 @@ from .elements import button, faint, heat_table, named, scroll_box
 from .form_fields import note_html
 from .open_step import folder_files, read_upload
 from .session import AppSession
+from .take_home import TakeHomeView
 from .view import View, plain_data
 
 # %% ../../nbs/widgets/20_use_step.ipynb #b324e36a
@@ -72,9 +73,10 @@ class UseStep(View):
         self.about, self.model_note, self.model_link, self.message, self.links = (w.HTML() for _ in range(5))
         self.table, self.bar = scroll_box(max_height='360px'), w.FloatProgress(min=0, max=1, tooltip='share of the rows that is predicted', layout=w.Layout(width='300px', display='none'))
         self._make_model(); self._make_rows()
+        self.take_home = TakeHomeView(session)
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
         self.widget = w.VBox([head('The model'), self.about, self.model_row, self.open_row, self.model_note, self.model_link,
-                              head('New rows'), self.rows, self.bar, self.message, self.links, self.table])
+                              head('New rows'), self.rows, self.bar, self.message, self.links, self.table, head('The run, to take along'), self.take_home.widget])
         session.listen('model', self.show_model); session.listen('table', self.list_files); self.list_files(); self.show_model()
 
 @patch
@@ -253,5 +255,5 @@ def _show_predicted(self: UseStep, t: pd.DataFrame, n_own: int, name: str):
 @patch
 def state(self: UseStep) -> dict:
     "Whether there is a model, and what was predicted."
-    return plain_data(dict(model=self.session.pipe is not None, predicted=None if self.predicted is None else self.predicted.shape,
+    return plain_data(dict(model=self.session.pipe is not None, files=self.take_home.state()['files'], predicted=None if self.predicted is None else self.predicted.shape,
                            columns=[] if self.predicted is None else list(self.predicted.columns)))

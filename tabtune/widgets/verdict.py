@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ..leaderboard.evaluation import LOWER_IS_BETTER
-from .elements import TEXT_STYLE, format_number
+from .app_run import RunResult
 from .choose_step import METRICS
-from .session import RunResult
+from .elements import TEXT_STYLE, format_number
 
 # %% ../../nbs/widgets/18a_verdict.ipynb #b0dc93f8
 def _terms(r: RunResult, predicted, metric: str):  # (n,), or None: no mean over rows
@@ -75,9 +75,11 @@ def verdict_lines(
     "How good the run is, in words."
     t, name = score_table(r, metric), METRICS[r.choices.task][metric]
     out = [what_was_kept(r)]
-    out += [f"On {len(r.y_test):,} test rows that it did not see, its {name} is {format_number(t.score['Mitra'], 3)} ± {format_number(t.se['Mitra'], 3)}."]
+    rows = f'{len(r.y_test):,} test rows that it did not see'
+    if r.splits: rows = f'all {len(r.y_test):,} rows, each predicted by a model of the other {len(r.splits) - 1} of {len(r.splits)} parts'
+    out += [f"On {rows}, its {name} is {format_number(t.score['Mitra'], 3)} ± {format_number(t.se['Mitra'], 3)}."]
     out += [_compared(t, other, metric) for other in r.rivals]
-    if getattr(r, 'rival_error', None): out.append(f'The linear model could not be fitted: {r.rival_error}')
+    out += [f'{other} could not be fitted: {why}'.capitalize() for other, why in r.rival_errors.items()]
     if len(r.y_test) < 50: out.append(f'{len(r.y_test)} test rows are few: the score of other rows may be quite different.')
     return out
 
@@ -86,11 +88,11 @@ def verdict_html(
     r: RunResult,
     metric: str,
 ) -> str:  # HTML
-    "The card: the words, and the scores of the three models as a table."
+    "The card: the words, and the scores of all models as a table."
     t, name = score_table(r, metric), METRICS[r.choices.task][metric]
     cell = '<td style="text-align:left;padding:1px 18px 1px 0">{}</td>'
     better = 'smaller is better' if metric in LOWER_IS_BETTER else 'larger is better'
     rows = ''.join(f"<tr>{cell.format(html.escape(i))}{cell.format(f'{format_number(a, 3)} ± {format_number(b, 3)}')}</tr>" for i, a, b in zip(t.index, t.score, t.se))
     words = ''.join(f'<div style="margin:2px 0">{html.escape(line)}</div>' for line in verdict_lines(r, metric))
-    head = f'<tr>{cell.format("on the test rows")}{cell.format(html.escape(f"{name} ({better})"))}</tr>'
+    head = f'<tr>{cell.format("on the same rows")}{cell.format(html.escape(f"{name} ({better})"))}</tr>'
     return f'<div style="{TEXT_STYLE};max-width:860px">{words}<table>{head}{rows}</table></div>'

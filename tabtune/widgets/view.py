@@ -7,6 +7,7 @@ __all__ = ['View']
 
 # %% ../../nbs/widgets/01_view.ipynb #ba12c7d6
 import base64
+import html
 import weakref
 from numbers import Integral, Real
 
@@ -45,29 +46,53 @@ def png_data(png: bytes) -> dict:  # mime type -> data
     return {'image/png': base64.b64encode(png).decode()} if png else {}
 
 # %% ../../nbs/widgets/01_view.ipynb #4a767787
-class OutputSlots:
-    "Outputs of a cell that can be filled later: one for the widget, and one for each name."
-    def __init__(self, names=('picture', 'table')): self.names, self.handles = names, {}
+_STYLE = """<style>
+.jp-OutputArea-child:has(.tabtune-live) + .jp-OutputArea-child:has(.tabtune-copy) { display: none }
+.jp-OutputArea-child:has(> .jp-OutputArea-output:not([data-mime-type])):not(:has(.tabtune-live)):has(+ .jp-OutputArea-child .tabtune-copy) { display: none }
+.jp-OutputArea-child:has(.tabtune-over) { display: none }
+</style>"""
+_OVER = {'text/html': _STYLE + '<span class="tabtune-over"></span>'}  # instead of a live view: an empty place, and hidden
 
-    def show(
-        self,
-        data: dict,  # the live view: mime type -> data
-    ):
-        "Show the live view, and reserve the slots below it."
+def img_html(
+    png: str,  # base64
+    alt: str,  # what the picture shows
+) -> str:  # HTML
+    "A picture inside a page."
+    return f'<img src="data:image/png;base64,{png}" alt="{html.escape(alt)}" style="max-width:100%;height:auto">' if png else ''
+
+def durable_copy(
+    static: dict,  # of a view: mime type -> data
+) -> dict:  # mime type -> data
+    "Words and picture of a view as one piece of HTML that needs no kernel."
+    text = static['text/plain']
+    inside = static.get('text/html', '') + img_html(static.get('image/png'), text)
+    return {'text/html': f'{_STYLE}<div class="tabtune-copy">{inside}</div>', 'text/plain': text}
+
+# %% ../../nbs/widgets/01_view.ipynb #8af887fe
+class CellOutput:
+    "Two outputs of a cell: the live view, and below it the copy that stays."
+    def __init__(self): self.live = self.copy = None
+
+    def show(self, widget, static: dict):
+        "Show the live view, and its copy below."
         from IPython.display import display
-        new = lambda data: display(data, raw=True, display_id=True)
-        self.handles = dict(widget=new(data)) | {name: new({'text/plain': ''}) for name in self.names}
+        widget.add_class('tabtune-live')
+        self.live, self.copy = (display(data, raw=True, display_id=True) for data in (widget_data(widget) | _OVER, durable_copy(static)))
 
-    def fill(self, name: str, data: dict):
-        "Replace the output in a slot; nothing happens where the view has not been shown."
-        handle = self.handles.get(name)  # IPython gives none where nothing can be shown
-        if handle is not None: handle.update(data, raw=True)
+    def keep(self, static: dict):
+        "Bring the copy up to date; nothing happens where the view has not been shown."
+        if self.copy is not None: self.copy.update(durable_copy(static), raw=True)  # IPython gives none where nothing can be shown
+
+    def end(self):
+        "Take the live view away: the copy is left."
+        if self.live is not None: self.live.update(_OVER, raw=True)
 
 # %% ../../nbs/widgets/01_view.ipynb #18dd629e
 class View:
     "Base class of all views: `widget`, `state()`, `static()`, `stop()`."
     title = 'a view'
     widget = None  # made by the subclass
+    cell_output = None  # where it is shown
 
     def state(self) -> dict:
         "What is shown, as plain data."
@@ -80,14 +105,10 @@ class View:
     def stop(self):
         "End what goes on in the background; by default nothing does."
 
-    def output(self) -> dict:  # mime type -> data
-        "The live widget and the static picture as one output."
-        return {'text/plain': self.title} | self.static() | widget_data(self.widget)
-
     def update_output(self):
-        "Bring the static picture in the cell's output up to date, where the view has been shown."
-        if hasattr(self, 'slots'): self.slots.fill('widget', self.output())
+        "Bring the copy below the live view up to date, where the view has been shown."
+        if self.cell_output is not None: self.cell_output.keep(self.static())
 
     def _ipython_display_(self):
-        self.slots = OutputSlots(())
-        self.slots.show(self.output())
+        self.cell_output = CellOutput()
+        self.cell_output.show(self.widget, self.static())

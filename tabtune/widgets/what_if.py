@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.shapes import TabTuneError
+from ..core.shapes import InputError, TabTuneError
 from ..explain.importance import feature_importance
+from .app_run import RunResult
 from .elements import COLOURS, TEXT_STYLE, button, faint, format_number
 from .form_fields import note_html
-from .session import AppSession, RunResult
+from .session import AppSession
 from .view import View, plain_data
 
 # %% ../../nbs/widgets/18b_what_if.ipynb #adf0d823
@@ -34,32 +35,56 @@ def importance_html(
     more = f'and {len(importance) - top} more columns' if len(importance) > top else ''
     return f'<div style="{TEXT_STYLE}"><table style="font-size:12px">{rows}</table>{faint(more)}</div>'
 
+def stop_controls(stop, tooltip: str) -> tuple:  # button, bar; both hidden
+    "A Stop and a bar, for something that goes on in the background."
+    b = button('Stop', stop, 'danger', 'stop what goes on here')
+    bar = w.FloatProgress(min=0, max=1, tooltip=tooltip, layout=w.Layout(width='260px'))
+    for part in (b, bar): part.layout.display = 'none'
+    return b, bar
+
+class _Counted:
+    "A fitted pipeline that tells when it predicts; what `tell` raises ends the work."
+    def __init__(self, pipe, tell): self.pipe, self.tell = pipe, tell
+    def __getattr__(self, name): return getattr(self.pipe, name)
+    def predict_proba(self, X): self.tell(); return self.pipe.predict_proba(X)
+    def predict(self, X): self.tell(); return self.pipe.predict(X)
+
 class ImportanceView(View):
     "Which columns the predictions depend on."
     title = 'which columns matter'
     def __init__(self, session: AppSession):
-        self.session, self.thread, self.importance = session, None, None
+        self.session, self.thread, self.importance, self.stopping = session, None, None, False
+        self.stop_button, self.bar = stop_controls(self.stop, 'share of the columns that is done')
         self.button = button('Which columns matter?', self.compute, tooltip='shuffle each column among the test rows, and see how much the loss rises')
         self.text = w.HTML()
-        self.widget = w.VBox([w.HBox([self.button]), self.text])
+        self.widget = w.VBox([w.HBox([self.button, self.stop_button, self.bar], layout=w.Layout(align_items='center')), self.text])
 
-    def clear(self): self.importance, self.text.value = None, ''
+    def clear(self): self.importance, self.stopping, self.text.value = None, True, ''
+
+    def stop(self): self.stopping = True
+
+_REPEATS = 3  # of each column
 
 @patch
 def compute(self: ImportanceView):
     "Compute the importance in the background."
     r = self.session.result
     if r is None or self.thread is not None and self.thread.is_alive(): return
-    self.text.value = faint('shuffling one column after the other …')
+    self.text.value, self.stopping, self.bar.value = faint('shuffling one column after the other …'), False, 0
+    for part in (self.stop_button, self.bar): part.layout.display = None
     self.thread = threading.Thread(target=self._compute, args=[r], name='tabtune-importance', daemon=True); self.thread.start()
 
 @patch
 def _compute(self: ImportanceView, r: RunResult):
-    try: found = feature_importance(r.pipe, r.X_test, y=r.y_test, method='permutation', n_rows=200, n_repeats=3)
-    except (TabTuneError, ValueError) as e: self.text.value = note_html(str(e), error=True); return
+    def tell():
+        if self.stopping: raise InputError('stopped')
+        self.bar.value += 1 / (2 + _REPEATS * r.X_test.shape[1])
+    try: found = feature_importance(_Counted(r.pipe, tell), r.X_test, y=r.y_test, method='permutation', n_rows=200, n_repeats=_REPEATS)
+    except (TabTuneError, ValueError) as e: self.text.value = '' if r is not self.session.result else note_html(str(e), error=not self.stopping); return
+    finally: self.stop_button.layout.display = self.bar.layout.display = 'none'
     if r is not self.session.result: return  # another run has ended in the meantime
     loss = 'log loss' if r.is_classes else 'squared error'
-    self.importance, about = found, faint(f'how much the {loss} of {min(len(r.X_test), 200)} test rows rises when the column is shuffled')
+    self.importance, r.importance, about = found, found, faint(f'how much the {loss} of {min(len(r.X_test), 200)} test rows rises when the column is shuffled')
     self.text.value = importance_html(found) + about
 
 @patch

@@ -1,0 +1,100 @@
+// Curves of a run, drawn by uPlot (which stands above this text, see `live_plots` in nbs/widgets). Numbers arrive as float32.
+const numbers = v => Array.from(new Float32Array(v.buffer.slice(v.byteOffset, v.byteOffset + v.byteLength)), y => Number.isFinite(y) ? y : null);
+const ink = (el, name, fallback) => getComputedStyle(el).getPropertyValue(name).trim() || fallback;
+
+function smoothed(values, n) {
+  const out = [], last = [];
+  for (const v of values) {
+    if (v != null) last.push(v);
+    if (last.length > n) last.shift();
+    out.push(last.length ? last.reduce((a, b) => a + b) / last.length : null);
+  }
+  return out;
+}
+
+function short(v) {
+  if (v == null) return '–';
+  const a = Math.abs(v);
+  return v == 0 ? '0' : a >= 1e4 || a < 1e-3 ? v.toExponential(1) : String(+v.toPrecision(4));
+}
+
+// x and one column for each line of a panel: lines may have steps of their own
+function table(panel, data, smooth) {
+  const parts = panel.lines.filter(line => data[line.y]).map(line => {
+    const x = numbers(data[line.x]), y = numbers(data[line.y]);
+    return [x, line.smooth ? smoothed(y, smooth) : y];
+  });
+  return parts.length ? uPlot.join(parts) : [[], ...panel.lines.map(() => [])];
+}
+
+function draw(panel, lines, el, values, log, size) {
+  const text = () => ink(el, '--jp-ui-font-color1', '#333'), grid = () => ink(el, '--jp-border-color2', '#ddd');
+  const axis = (label, small) => ({ stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, font: '11px sans-serif', label: small ? undefined : label,
+                           labelFont: '12px sans-serif', labelSize: 18, labelGap: 0, size: label == 'step' ? 28 : 52, values: (u, s) => s.map(short) });
+  const series = lines.map(l => ({ label: l.label, stroke: l.colour, width: l.width || 1.5, dash: l.dash ? [5, 4] : undefined, spanGaps: true,
+                                   points: { show: !!l.points, size: 6 }, alpha: l.alpha || 1, value: (u, v) => short(v) }));
+  const plot = new uPlot({
+    ...size, series: [{ label: 'step', value: (u, v) => v == null ? '–' : Math.round(v) }, ...series],
+    scales: { x: { time: false }, y: log ? { distr: 3 } : panel.zero ? { range: (u, a, b) => [0, b > 0 ? 1.1 * b : 1] } : {} },
+    axes: [axis('step', panel.zero), axis(panel.label, panel.zero)], hooks: { setSelect: [u => { u.zoomed = u.select.width > 0; }] }, cursor: { sync: { key: el.dataset.sync }, drag: { x: true, y: true, uni: 20 } },
+  }, values, el);
+  plot.over.addEventListener('dblclick', () => { plot.zoomed = false; });
+  return plot;
+}
+
+
+// New numbers; what a reader has zoomed into stays.
+function renew(plot, values) {
+  plot.setData(values, !plot.zoomed);
+  if (plot.zoomed) plot.redraw();
+}
+
+// Says that this page can draw; a page that can't load this file never says so, and keeps its plain picture.
+function initialize({ model }) { model.set('ready', true); model.save_changes(); }
+
+function render({ model, el }) {
+  const id = 'tabtune' + Math.random().toString(36).slice(2), plots = [];
+  el.classList.add('tabtune-plots');
+  el.innerHTML = `<div class="tabtune-controls"><label><input type="checkbox"> log axis of the loss</label>
+    <label>smoothing <input type="range" min="1" max="100" step="1"> <output></output></label><button type="button">Reset zoom</button>
+    <span>drag to zoom, double click to reset</span></div><div class="tabtune-grid"></div>`;
+  const [log, smooth] = el.querySelectorAll('input'), told = el.querySelector('output'), grid = el.querySelector('.tabtune-grid');
+  smooth.value = model.get('smooth');
+  const shown = () => { told.textContent = smooth.value == 1 ? 'off' : `${smooth.value} points`; };
+  const lines = panel => panel.lines.filter(line => model.get('data')[line.y]);
+  const key = () => JSON.stringify(model.get('panels').map(p => [p.label, ...lines(p).map(l => l.y)])) + log.checked + model.get('width');
+
+  let made = '';
+  function make() {
+    plots.splice(0).forEach(p => p.destroy()); grid.replaceChildren(); made = key();
+    model.get('panels').forEach((panel, i) => {
+      const box = grid.appendChild(document.createElement('div')), wide = grid.clientWidth || 900;
+      box.className = i ? 'tabtune-small' : 'tabtune-large'; box.dataset.sync = id; box.setAttribute('role', 'group'); box.setAttribute('aria-label', `${panel.label} by step`);
+      const title = box.appendChild(document.createElement('div')); title.className = 'tabtune-title'; title.textContent = i ? panel.label : '';
+      const w = Math.max(150, Math.floor(i ? wide * 0.25 : wide * 0.5) - 6), size = { width: w, height: i ? 112 : 286 };
+      plots.push(draw(panel, lines(panel), box, table(panel, model.get('data'), +smooth.value), log.checked && i == 0, size));
+      const canvas = box.querySelector('canvas'); canvas.setAttribute('role', 'img'); canvas.setAttribute('aria-label', `${panel.label} by step`);
+    });
+    describe();
+  }
+  function describe() { grid.querySelectorAll('canvas').forEach((c, i) => c.setAttribute('aria-label', `${model.get('panels')[i].label} by step. ${i ? '' : model.get('description')}`.trim())); }
+  function update() {
+    shown();
+    if (made != key()) return make();
+    model.get('panels').forEach((panel, i) => renew(plots[i], table(panel, model.get('data'), +smooth.value)));
+    describe();
+  }
+  const redraw = () => plots.forEach(p => p.redraw(false, true));
+  model.on('change:data', update);
+  log.addEventListener('change', update);
+  smooth.addEventListener('input', update);
+  el.querySelector('button').addEventListener('click', () => plots.forEach(p => { p.zoomed = false; p.setData(p.data); }));
+  const themes = new MutationObserver(redraw), sizes = new ResizeObserver(() => { if (grid.clientWidth && Math.abs(grid.clientWidth - width) > 8) { width = grid.clientWidth; make(); } });
+  let width = 0;
+  themes.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-light', 'class'] });
+  sizes.observe(grid);
+  shown();
+  return () => { themes.disconnect(); sizes.disconnect(); model.off('change:data', update); plots.splice(0).forEach(p => p.destroy()); };
+}
+
+export default { initialize, render };
