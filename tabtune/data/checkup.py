@@ -405,8 +405,8 @@ def quick_findings(
     one_each = is_classes and 2 * len(np.unique(y)) > len(y)  # labels that are nearly unique are in order of anything
     if len(x) == n and len(sources) == x.shape[1] and not one_each:
         rows = slice(None) if n <= 2000 else np.sort(np.random.default_rng(0).choice(n, 2000, replace=False))
-        told = dict.fromkeys(names[i] for i in sources[_sorted_tells(x[rows], y[rows], is_classes)])
-        out += [_giveaway(name, 'sorted by it, the rows are sorted by the target') for name in told]
+        giveaways = dict.fromkeys(names[i] for i in sources[_sorted_tells(x[rows], y[rows], is_classes)])
+        out += [_giveaway(name, 'sorted by it, the rows are sorted by the target') for name in giveaways]
     for i, c in enumerate(encoder.columns_):
         s = df.iloc[:, i]
         if i not in used or c.name in chosen or str(i) in chosen: continue  # no longer there, or known

@@ -60,12 +60,12 @@ def _read(stream, answers):
     except (ValueError, OSError) as e: answers.put(e)
     answers.put(None)
 
-def _listen(stream, name, said):
+def _listen(stream, name, printed):
     "Log what the worker prints, and keep its last lines."
     for line in stream:
         if text := line.decode(errors='replace').rstrip():
-            said.append(text.split('\r')[-1])
-            _log.info('%s: %s', name, said[-1])
+            printed.append(text.split('\r')[-1])
+            _log.info('%s: %s', name, printed[-1])
 
 def _end(process):
     "End a worker and close its pipes."
@@ -84,8 +84,8 @@ class _Process:
         try: self.process = subprocess.Popen([str(python), '-c', _BOOT, worker.__file__, 'serve'], env=env, stdin=subprocess.PIPE,
                                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as e: raise ConfigError(f"python='{python}' of {name} can't be started ({e.strerror}): give the path of an interpreter") from e
-        self.name, self.python, self.answers, self.said = name, python, queue.Queue(), deque(maxlen=20)
-        for target, args in ((_read, (self.process.stdout, self.answers)), (_listen, (self.process.stderr, name, self.said))):
+        self.name, self.python, self.answers, self.printed = name, python, queue.Queue(), deque(maxlen=20)
+        for target, args in ((_read, (self.process.stdout, self.answers)), (_listen, (self.process.stderr, name, self.printed))):
             threading.Thread(target=target, args=args, daemon=True).start()
         self.close = weakref.finalize(self, _end, self.process)
 
@@ -117,9 +117,9 @@ def _obituary(self, do, what):
     try: code = self.process.wait(5)
     except subprocess.TimeoutExpired: code = None
     self.close()
-    said = f'; its last words: {" | ".join(list(self.said)[-3:])}' if self.said else ''
+    printed = f'; its last words: {" | ".join(list(self.printed)[-3:])}' if self.printed else ''
     how = f'the answers of its process are damaged ({what})' if what is not None else f'its process ended ({_code_in_words(code or 0)})'
-    return f"{self.name}: {how} before it answered '{do}'{said}"
+    return f"{self.name}: {how} before it answered '{do}'{printed}"
 
 def _error(self, error, classes, errno, traceback):
     "The exception for an error of the model."

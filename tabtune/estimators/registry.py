@@ -47,7 +47,7 @@ class ModelSpec:
     cpu_rows: int = None  # most training rows on a CPU
     columns: int = None  # most columns
     classes: int = None  # most classes
-    license: str = 'BSD-3-Clause'  # of code and weights
+    license: str = ''  # of code and weights; '': that of scikit-learn for its models, not stated for others
     source: str = None  # where the weights come from
     aliases: tuple[str, ...] = ()  # other names that a user may give; the name of the class is one in any case
     python: str = None  # interpreter or folder of the environment that it always runs in; a bare name: that of `make peers`, where `package` is not here
@@ -59,6 +59,7 @@ class ModelSpec:
     def __post_init__(self):
         check_choice('task', self.task, ['classification', 'regression'])
         check_choice('kind', self.kind, MODEL_KINDS)
+        if not self.license: object.__setattr__(self, 'license', 'BSD-3-Clause' if str(self.target).startswith('sklearn.') else 'not stated')
         if self.form is not None: check_choice('form', self.form, list(FORMS))
         if self.kind == 'peer' and not (self.install and self.source and self.weights):
             raise ConfigError(f'{self.name} is a peer: its record must say how to install it (install), where its weights come from (source) '
@@ -160,11 +161,13 @@ def _peers(task, suffix):  # such as 'regression', 'Regressor'
             peer_spec('TabDPT', f'tabtune.estimators.worker:TabDPT{suffix}', task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT', python='TabDPT', seen='random weights',
                       package='tabdpt', form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
 
+_ADAPTERS = next(name for name, s in STRATEGIES.items() if s.adapters)
+
 def _orion(name, folder, license, source):
     module = f'tabtune.models.{folder}'  # of the public package
     return peer_spec(name, f'{module}.sklearn.classifier:{name}Classifier', 'classification', 'tabtune==0.2.1', license, source,
                      package=module, python='Orion', seen='random weights', tuned_keys=_ORION_KEYS,
-                     tuned={DEFAULT_STRATEGY: f'tabtune.estimators.worker:{name}Tuned', 'peft': f'tabtune.estimators.worker:{name}Adapters'})
+                     tuned={DEFAULT_STRATEGY: f'tabtune.estimators.worker:{name}Tuned', _ADAPTERS: f'tabtune.estimators.worker:{name}Adapters'})
 
 register_model(*_peers('classification', 'Classifier'), *_peers('regression', 'Regressor'),
                _orion('OrionMSP', 'orion_msp', 'MIT', 'Lexsi/Orion-MSP'), _orion('OrionBix', 'orion_bix', 'MIT', 'Lexsi/Orion-BiX'))
