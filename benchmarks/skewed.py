@@ -1,6 +1,6 @@
 """Is the mean of a skewed target a mean? R² of the mean and of the median, and the coverage of 90 % intervals, on seven kinds of targets.
 
-    python benchmarks/skewed.py [--rows 300 2000] [--seeds 100 101 102 103 104] [--kinds ...] [--csv skewed.csv]
+    python benchmarks/skewed.py [--rows 300 2000 20000] [--seeds 100 101 102 103 104] [--kinds ...] [--csv skewed.csv]
 
 One thread. Each table has three to eight normal columns, a smooth function of them (linear, with an interaction, or a sum of waves: the seed
 decides), and a target drawn from it as `KINDS` says. The scores are those of 1,500 new rows. It prints a line for each table and a summary.
@@ -59,7 +59,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--rows', type=int, nargs='+', default=[300, 2000]); parser.add_argument('--seeds', type=int, nargs='+', default=range(100, 105))
+    parser.add_argument('--rows', type=int, nargs='+', default=[300, 2000, 20000]); parser.add_argument('--seeds', type=int, nargs='+', default=range(100, 105))
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=list(KINDS)); parser.add_argument('--csv')
     args = parser.parse_args()
     import torch

@@ -6,6 +6,12 @@ import json, sys
 from dataclasses import asdict
 from importlib import import_module
 
+def awake(model):
+    "Layers that start at zero would answer the same for every row."
+    for w in model.parameters():
+        if not w.any(): torch.nn.init.normal_(w, std=0.2)
+    return model
+
 def tabicl(path, task):
     from tabicl._model.tabicl import TabICL
     config = dict(max_classes=10 if task == 'classification' else 0, num_quantiles=9, embed_dim=16, col_num_blocks=1, col_nhead=2, col_num_inds=4,
@@ -31,7 +37,7 @@ def tabpfn(path, task):
     from tabpfn.architectures.shared.bar_distribution import FullSupportBarDistribution
     classes = dict(max_num_classes=10 if task == 'classification' else 0)
     config, _ = v.parse_config(dict(emsize=16, nlayers=1, nhead=2, num_thinking_rows=2, encoder_mlp_hidden_dim=16, num_buckets=20) | classes)
-    model = v.get_architecture(config)
+    model = awake(v.get_architecture(config))
     state = dict(model.state_dict())
     if task == 'regression':
         bars = FullSupportBarDistribution(torch.linspace(-3, 3, 21), ignore_nan_targets=True)
@@ -43,9 +49,7 @@ def orion(package, cls):
     def make(path, task):
         config = dict(max_classes=10, embed_dim=16, col_num_blocks=1, col_nhead=2, col_num_inds=4, row_num_blocks=1, row_nhead=2, row_num_cls=2,
                       icl_num_blocks=1, icl_nhead=2)
-        model = getattr(import_module(f'tabtune.models.{package}.model.{package}'), cls)(**config)
-        for w in model.parameters():  # layers that start at zero would answer the same for every row
-            if not w.any(): torch.nn.init.normal_(w, std=0.2)
+        model = awake(getattr(import_module(f'tabtune.models.{package}.model.{package}'), cls)(**config))
         torch.save(dict(config=config, state_dict=model.state_dict()), path)
         return model
     return make

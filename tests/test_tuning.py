@@ -201,6 +201,7 @@ def test_no_false_alarm(params, caplog):
 @pytest.mark.parametrize('strategy, params, unused', [
     pytest.param('inference', dict(epochs=3, device='cpu'), "'epochs' unused, since tuning_strategy='inference' trains nothing", id='epochs of inference'),
     pytest.param('inference', 'auto', "'auto' unused", id='auto of inference'),
+    pytest.param('inference', TuningConfig(epochs=3), "tuning_params: 'epochs' unused", id='a config of inference'),
     pytest.param('base-ft', LITTLE | dict(peft_config=dict(r=4)), "'peft_config' unused, since tuning_strategy='base-ft' has no use for it", id='peft_config of base-ft'),
     pytest.param('inference', dict(device='cpu'), None, id='device of inference'), pytest.param('inference', None, None, id='nothing'),
     pytest.param('peft', LITTLE | dict(peft_config=dict(r=4)), None, id='peft_config of peft')])
@@ -441,6 +442,13 @@ def test_a_small_table_is_repeated_while_a_gain_is_in_sight(monkeypatch, gains, 
     result = tune(tiny_model(), x, y, QUICK | dict(epochs=1, steps_per_epoch=2, callbacks=[counter]))
     assert (result.report['repeats'], result.report['kept'], result.report['compared_rows']) == (repeats, kept, 20 * repeats)
     assert counter.starts == 1 and result.report['steps'] == result.history.step.max() == 2  # a callback hears of the first run only
+
+@pytest.mark.parametrize('gains, mean', [((0.1,) * 5, 2.0), ((0.1, -0.3), None)], ids=['kept', 'not kept'])
+def test_weights_of_repeats_are_averaged_where_they_are_kept(monkeypatch, gains, mean):
+    gains_of_repeats(monkeypatch, *gains)
+    monkeypatch.setattr(tuning.Tuning, '_weights', lambda self: {n: torch.full_like(w, self.repeat) for n, w in self.tuned.named_parameters()})
+    result = tune(tiny_model(), *rings(150), QUICK | dict(epochs=1, steps_per_epoch=1))
+    assert {float(w.detach().mean()) for w in result.model.parameters()} == {mean} if mean else result.not_kept is not None
 
 def test_ctrl_c_in_a_later_repeat_ends_all_repeats(monkeypatch):
     gains_of_repeats(monkeypatch, 0.1, 0.1, 0.1)

@@ -18,7 +18,7 @@ from test_tuning import QUICK, rings, tiny_model
 
 def tuned(batch_size):
     x, y = rings(200)
-    config = TuningConfig(**QUICK | dict(batch_size=batch_size, gradient_accumulation_steps=1, optimizer='sgd', learning_rate=0.5))
+    config = TuningConfig(**QUICK | dict(keep='tuned', batch_size=batch_size, gradient_accumulation_steps=1, optimizer='sgd', learning_rate=0.5))
     run = Tuning(tiny_model(), x, y, config, 'base-ft', 0.0, 42)
     run.run()
     return run

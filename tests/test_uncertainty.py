@@ -150,3 +150,26 @@ def test_a_label_that_fit_never_saw_is_not_covered():
 def test_equally_unsure_rows_are_answered_together():
     assert abstain_above(np.array([0., 0, 1, 1]), np.array([0., 0, 0, 1]), 1., 0.35) == 0.
     assert abstain_above(np.zeros(0), np.zeros(0), 1., 0.5) == -np.inf
+
+def test_intervals_by_group_cover_the_group_with_more_noise():
+    found = {None: [], 'shift': []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        t = pd.DataFrame(rng.normal(size=(300 + N_TEST, 2)), columns=['a', 'b']).assign(shift=rng.choice(['day', 'night'], 300 + N_TEST, p=[0.7, 0.3]))
+        y = t.a + np.where(t['shift'] == 'day', 0.1, 1.) * rng.normal(size=len(t))
+        pipe = TabularPipeline(task_type='regression').fit(t[:300], y[:300])
+        for by, out in found.items():
+            low, high = pipe.predict_interval(t[300:], 0.9, by=by).T
+            out.append(pd.Series((low <= y[300:]) & (y[300:] <= high)).groupby(t['shift'][300:]).mean().to_dict() | dict(width=(high - low).mean()))
+    alone, each = (pd.DataFrame(out).mean() for out in found.values())
+    assert each.night > 0.83 > alone.night + 0.08 and each.day > 0.85 and each.width < alone.width, (alone, each)
+
+def test_groups_that_are_no_groups(tmp_path):
+    X, y = blobs(0, 260, 3)
+    t = pd.DataFrame(X, columns=list('abc')).assign(town=pd.Series(['Oslo'] * 200 + ['Rome'] * 4 + [None] * 56))
+    pipe = TabularPipeline(model_params=dict(pretrained='small')).fit(t[:230], y[:230])
+    sets = pipe.predict_set(t[230:].assign(town='Lima'), by='town', output='mask')  # a level that nobody knows shares the rest's
+    assert sets.any(1).all() and TabularPipeline.load(pipe.save(tmp_path/'p.tabtune')).predict_set(t[230:].assign(town='Lima'), by='town', output='mask').tolist() == sets.tolist()
+    for by, words in dict(a='must name a category', twn="did you mean 'town'").items():
+        with pytest.raises(ConfigError, match=words): pipe.predict_set(t, by=by)
+    with pytest.raises(InputError, match='give one of them'): pipe.predict_set(t, by='town', by_class=True)

@@ -367,6 +367,7 @@ def tuning_config(
 ) -> TuningConfig:  # checked
     "Check `tuning_params` and fill in defaults."
     if isinstance(params, TuningConfig): return params
+    if isinstance(params, str): raise ConfigError(f"tuning_params={params!r} must be a dict, or 'auto' for what is recommended")
     if params: params = our_names('tuning_params', params)
     check_keys(params, TUNING_KEYS, 'tuning_params')
     return TuningConfig(**defaults | dict(params or {}))

@@ -39,7 +39,6 @@ def command_table(
 ) -> pd.DataFrame:
     "The table that a command reads."
     sep = {'\\t': '\t', 'tab': '\t'}.get(sep, sep)
-    sheet = int(sheet) if sheet and sheet.lstrip('-').isdigit() else sheet
     return read_table(getattr(sys.stdin, 'buffer', sys.stdin) if path == '-' else path, sep, sheet=sheet, encoding=encoding, header=not no_header)
 
 def parse_types(

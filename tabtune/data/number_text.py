@@ -45,6 +45,7 @@ _FRACTION = re.compile(r'(?:(\d+)[ -])(\d+)/(2|4|8|16|32|64)(?!\d)')
 _VULGAR = re.compile('(\\d+)?\\s?([¼-¾⅐-⅞])')
 _POWER, _TO_SUPER = re.compile('10([⁺⁻]?[⁰¹²³⁴-⁹]+)'), str.maketrans('⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹', '+-0123456789')
 _HEX, _TOLERANCE = re.compile(r'0x[0-9a-f]{1,12}', re.I), re.compile(r'\s*(?:±|\+/-)\s*\d[\d.,]*')
+_UNIT_IN_BRACKETS = re.compile(r'(?<=\d)\s*\(([^\W\d_]{1,6}|%)\)$')
 _MINUS = re.compile(r'(?:minus|negative)\s+(?=\d)|([^\d\s()]{1,4})\s?\((?=\d)([^()]+)\)$', re.I)
 
 def _one_number(key):
@@ -55,6 +56,7 @@ def _one_number(key):
         key = _VULGAR.sub(lambda m: repr(int(m[1] or 0) + unicodedata.numeric(m[2])), key)
     if '/' in key: key = _FRACTION.sub(lambda m: repr(int(m[1]) + int(m[2]) / int(m[3])) if int(m[2]) <= int(m[3]) else m[0], key)
     if '±' in key or '+/-' in key: key = _TOLERANCE.sub('', key)
+    if key[-1:] == ')': key = _UNIT_IN_BRACKETS.sub(r' \1', key)
     if m := _MINUS.match(key): key = f'-{m[1] or ""}{m[2] or key[m.end():]}'
     return re.sub(r'(\d\.\d+)d([-+]\d\d)$', r'\1e\2', key, flags=re.I)
 
@@ -65,8 +67,9 @@ _BEFORE = set('us$ a$ c$ r$ nz$ hk$ s$ mx$ rs rs. kr kr. fr fr. sfr. zł kč ft 
               'usd eur gbp chf jpy cny inr cad aud nzd sek nok dkk pln czk huf ron bgn rub uah try '
               'brl mxn ars clp cop pen zar krw twd hkd sgd '
               'thb myr idr php vnd aed sar ils egp ngn kes btc eth'.split()) | set(_SYMBOLS)
-_BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than', 'under', 'below', 'up to', 'at most')),
-                                 (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least')))
+_BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than', 'under', 'below', 'up to', 'at most', 'max', 'max.')),
+                                 (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least',
+                                      'min', 'min.')))
            for m in marks}
 _PARTS = re.compile(
     rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*'

@@ -15,6 +15,7 @@ import logging
 import lzma
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -52,8 +53,9 @@ def _unpacked(data: bytes, name: str) -> tuple:  # content, name without the end
 def _sheet(file, sheet):
     "The name of the sheet to read."
     names = file.sheet_names
-    if sheet in names: return sheet
-    if isinstance(sheet, int) and -len(names) <= sheet < len(names): return names[sheet]
+    number = int(sheet) if str(sheet).lstrip('-').isdigit() else len(names)
+    if str(sheet) in names and (isinstance(sheet, str) or number >= len(names)): return str(sheet)  # a sheet may be called '2020'
+    if -len(names) <= number < len(names): return names[number]
     if sheet is not None: raise ValueError(f'it has no sheet {sheet!r}; there are {names}')
     cells = lambda name: (c for row in file.book[name].iter_rows(values_only=True, max_row=50) for c in row)
     filled = [n for n in names if hasattr(file.book[n], 'iter_rows') and any(c is not None for c in cells(n))]
@@ -62,6 +64,8 @@ def _sheet(file, sheet):
     if others: log.warning('the sheet %r was read; there are also %s: read_table(path, sheet=...)', first, ', '.join(map(repr, others)))
     return first
 
+def _is_code(v) -> bool: return isinstance(v, str) and v.strip()[:1] == '0' and v.strip()[1:].isdigit()
+
 def _read_excel(data: bytes, options: dict) -> pd.DataFrame:
     with pd.ExcelFile(io.BytesIO(data), engine='openpyxl') as file:
         name = _sheet(file, options['sheet'])
@@ -69,7 +73,10 @@ def _read_excel(data: bytes, options: dict) -> pd.DataFrame:
         rows, columns = cells.notna().any(axis=1), cells.notna().any()
         if not len(rows) or not rows.any(): raise ValueError(f'its sheet {name!r} is empty')
         top, used = int(rows.to_numpy().argmax()), [i for i, c in enumerate(columns) if c]
-        df = pd.read_excel(file, sheet_name=name, skiprows=top, usecols=used, header=0 if options['header'] else None)
+        read = partial(pd.read_excel, file, sheet_name=name, skiprows=top, usecols=used, header=0 if options['header'] else None)
+        df = read()
+        coded = [df.columns[i] for i, c in enumerate(used) if df.dtypes.iloc[i].kind in 'if' and cells.iloc[:, c].map(_is_code).any()]
+        if coded: df = read(dtype=dict.fromkeys(coded, str))  # a text such as 01067 is no number
     return df.dropna(how='all') if options['header'] else df.dropna(how='all').set_axis([f'x{i}' for i in range(df.shape[1])], axis=1)
 
 # %% ../../nbs/data/11_reading_files.ipynb #19f221dc

@@ -19,6 +19,7 @@ from .classifier import MitraClassifier
 from .other_models import other_estimator
 from .registry import find_model
 from .regressor import MitraRegressor
+from ..training.recommend import given_settings
 from ..training.strategies import TuningStrategy, find_strategy, unused_settings
 
 # %% ../../nbs/estimators/04a_settings.ipynb #ba2dc4e1
@@ -37,7 +38,9 @@ def _check_places(**given):  # each of the dictionaries, by name
             home = next((h for h, keys in _KEYS_OF.items() if key in keys), what)
             if key in _KEYS_OF[what] or home == what: continue
             if (what, key) == ('tuning_params', 'dropout'):
-                if params[key] is not None: warnings.warn("'dropout' belongs in model_params; it is taken as if it were there")
+                there = model.get('dropout') if isinstance(model := given.get('model_params'), Mapping) else None
+                used = f'that of model_params, {there}, is used' if there is not None else 'it is taken as if it were there'
+                if params[key] is not None: warnings.warn(f"'dropout' belongs in model_params; {used}")
             else: raise ConfigError(f"'{key}' belongs in {home}, not in {what}: TabularPipeline({home}={{'{key}': {params[key]!r}}})")
 
 # %% ../../nbs/estimators/04a_settings.ipynb #ec13d694
@@ -58,8 +61,10 @@ def _tuning_params(pipe):  # -> dict or `TuningConfig`
 
 def _report_unused(pipe, strategy: TuningStrategy):
     "Warn of tuning parameters that the strategy does not use."
-    params = vars(pipe.tuning_params) if isinstance(pipe.tuning_params, TuningConfig) else pipe.tuning_params
-    if not (unused := unused_settings(strategy, params)): return
+    params = given_settings(pipe.tuning_params) if isinstance(pipe.tuning_params, TuningConfig) else pipe.tuning_params
+    unused = unused_settings(strategy, params)
+    if not strategy.trains and also_known(MODE_ALIASES, pipe.finetune_mode) != 'meta-learning': unused.append('finetune_mode')
+    if not unused: return
     why = 'trains nothing' if not strategy.trains else 'has no use for it' if len(unused) == 1 else 'has no use for them'
     log.warning("tuning_params: %s unused, since tuning_strategy='%s' %s", ', '.join(map(repr, unused)), strategy.name, why)
 
@@ -77,7 +82,7 @@ def _model_params(pipe):
     "The `model_params`, with a dropout that was given among the `tuning_params`."
     tuning, model = pipe.tuning_params, pipe.model_params
     if not (isinstance(tuning, Mapping) and tuning.get('dropout') is not None and isinstance(model, Mapping | None)): return model
-    return {'dropout': tuning['dropout']} | dict(model or {})
+    return {'dropout': tuning['dropout']} | {k: v for k, v in (model or {}).items() if (k, v) != ('dropout', None)}
 
 def check_settings(pipe) -> CheckedSettings:  # anything with the parameters of `TabularPipeline`
     "Find wrong settings before any work."

@@ -99,6 +99,8 @@ class OrionMSPTuned:
 
     def fit(self, X, y):
         import pandas as pd
+        for size, usual, share in (('support_size', 48, 0.6), ('query_size', 32, 0.4)):  # theirs, which a small table can't fill
+            self.pipeline.tuning_params.setdefault(size, min(usual, int(share * len(y))))
         self.pipeline.fit(X, pd.Series(y))
         self.model_ = self.pipeline.model.model_
         if self.strategy == 'peft' and not any('lora' in name for name, _ in self.model_.named_parameters()):

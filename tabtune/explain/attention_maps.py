@@ -198,7 +198,8 @@ def encoded_member(
     m = Member(member, rows, est.selected_columns_, len(classes), est.seed_)
     def targets(): return est.scaled_targets(member, rows)[-1] if est.task == 'regression' else m.class_codes(est.y_support_), aside
     groups = codebook(len(classes), width, N_CODEWORDS, np.random.default_rng([est.seed_, member, 2]))[0] if len(classes) > width else None
-    return m, *est.encoded_support(key, m, targets, groups)
+    solved = next((s for k, s in est.solved_.items() if k in ((member, 0), (member, 0, 0))), None)  # by a prediction
+    return m, *est.encoded_support(key, m, targets, groups, solved)
 
 # %% ../../nbs/explain/00_attention_maps.ipynb #f8d5fd61
 def column_names_of(est):

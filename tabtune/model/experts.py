@@ -257,22 +257,20 @@ def _kernel_features(expert, marks, weights):
     "`Features` of a kernel, by its similarity to the landmarks."
     own = expert.kernel(marks.numbers, marks.numbers, weights) * marks.exists[..., None] * marks.exists[:, None]
     jitter = _jitter(own.diagonal(dim1=1, dim2=2), marks.exists)
+    if expert.smooth and len(own) == 1 and own.device.type == 'cpu': marks, root = _few_landmarks(own[0], jitter.amax().item(), marks)
+    else: root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - marks.exists)).transpose(1, 2)
     across = lambda numbers, real: expert.kernel(numbers, marks.numbers, weights).mul_(real[..., None]).mul_(marks.exists[:, None])
-    if expert.smooth and len(own) == 1 and own.device.type == 'cpu': return _pivot_features(expert, own[0], jitter[0, 0].item(), marks, weights)
-    root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - marks.exists)).transpose(1, 2)
     return Features(lambda numbers, real: torch.linalg.solve_triangular(root, across(numbers, real), upper=True, left=False), marks.numbers,
                     lambda coef: torch.linalg.solve_triangular(root, coef, upper=True) * marks.exists[..., None])
 
-def _pivot_features(expert, own, jitter, marks, weights):
-    "`Features` of a kernel on so many of the landmarks that the others follow from them, by a Cholesky factorisation with pivots."
+def _few_landmarks(own, jitter, marks):
+    "So many of one table's landmarks that the others follow from them, and the factor that takes the place of that of all."
     factor, pivots, r, _ = dpstrf(own.double().numpy(), tol=_NEGLIGIBLE * jitter, lower=1)
     factor, rows = torch.from_numpy(np.tril(factor)[:, :r]), torch.from_numpy(pivots[:r] - 1).long()[None]
-    d, axes = torch.linalg.eigh(factor.T @ factor)
-    d = d.clamp_min(0)
-    rotation = torch.linalg.solve_triangular(factor[:r].T, axes * (d / (d + jitter)).sqrt(), upper=True).to(own.dtype)[None]
-    numbers = gather_rows(marks.numbers, rows)
-    of = lambda x, real: expert.kernel(x, numbers, weights).mul_(real[..., None]) @ rotation
-    return Features(of, numbers, lambda coef: rotation @ coef)
+    top = factor[:r]
+    half = torch.linalg.solve_triangular(torch.linalg.cholesky(factor.T @ factor), top.T, upper=False)
+    root = torch.linalg.cholesky(top @ top.T + jitter * half.T @ half).T
+    return Landmarks(*(gather_rows(t, rows) for t in marks)), root.to(own.dtype)[None]
 
 def features_of(
     expert: KernelExpert,

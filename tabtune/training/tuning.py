@@ -275,11 +275,23 @@ def _repeat(self: Tuning, repeat: int) -> 'Tuning':
     return Tuning(self.untuned, self.x, self.y, config, self.strategy.name, self.dropout, self.seed,
                   [_StopWith(self.trainer.state), *followers], repeat)
 
+# %% ../../nbs/training/09_tuning.ipynb #soup0002
+@patch
+def _weights(self: Tuning) -> dict:  # name -> weights that train
+    "What this run alone would keep."
+    return {n: w.detach().clone() for n, w in self.best.trainable().items()} if self.best.improved else self.start
+
+@patch
+def _average(self: Tuning, weights: list):  # of each repeat
+    "Give the tuned model the mean of the weights of all repeats."
+    with torch.no_grad():
+        for n, w in self.best.trainable().items(): w.copy_(torch.stack([other[n].to(w) for other in weights]).mean(0))
+
 # %% ../../nbs/training/09_tuning.ipynb #96b31df5
 @patch
 def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
     "Repeat the run until it is clear which model is better, if that decides which one is kept."
-    pairs, stopped = [self._test_scores()], stopped_by_user(state)
+    pairs, weights, stopped = [self._test_scores()], [self._weights()], stopped_by_user(state)
     state.stopped = False  # from now on only a user stops, not the validation loss
     for repeat in range(1, MAX_REPEATS):
         report = compare_repeats(pairs, self.task.measure)
@@ -287,8 +299,10 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
         log.info('a gain of %.4f on %d rows: the run is repeated with other rows held out', report['gain'], report['compared_rows'])
         other = self._repeat(repeat)
         stopped = stopped_by_user(other.train())
-        if not stopped and other.test: pairs.append(other._test_scores())
-    return compare_repeats(pairs, self.task.measure)
+        if not stopped and other.test: pairs.append(other._test_scores()); weights.append(other._weights())
+    report = compare_repeats(pairs, self.task.measure)
+    if report['kept'] == 'tuned' and not self.strategy.adapters: self._average(weights)
+    return report
 
 # %% ../../nbs/training/09_tuning.ipynb #4f88f543
 @patch

@@ -66,7 +66,7 @@ class ChooseStep(View):
     def __init__(self, session: AppSession):
         self.session, self.seconds, self.key, self.thread, self.setting = session, {}, None, None, False
         wide = lambda text, **kw: dict(description=text, style=dict(description_width='90px'), layout=w.Layout(width='auto', max_width='480px'), **kw)
-        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', description='Time', tooltip='how much time may be spent', style=dict(description_width='90px', button_width='96px'), layout=w.Layout(width='440px'))
+        self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', tooltip='how much time may be spent', style=dict(button_width='96px'))
         self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is told first'))
         self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()
@@ -96,7 +96,8 @@ def show_table(self: ChooseStep):
         self.setting = True; self.level.value = 'Quick'; self.setting = False
     inside = w.Tab([f.tuning_tab, f.model_tab, f.processing_tab], titles=('Tuning', 'Model', 'Processing'))
     self.expert.children, self.key = [inside], None
-    right = w.VBox([self.level, self.about, self.metric, self.split, self.notes], layout=w.Layout(flex='1 1 440px', min_width='0'))
+    label = w.HTML('<div style="text-align:right">Time</div>', layout=w.Layout(width='90px', margin='2px 8px 2px 0'))
+    right = w.VBox([w.HBox([label, self.level]), self.about, self.metric, self.split, self.notes], layout=w.Layout(flex='1 1 440px', min_width='0'))
     top = w.HBox([f.left, right], layout=w.Layout(flex_flow='row wrap'))
     foot = w.HBox([*f.buttons.values(), f.cost], layout=w.Layout(align_items='center', min_height='40px'))
     self.body.children = [top, self.findings, self.expert, f.notes['columns'], foot, f.message, f.code_box]

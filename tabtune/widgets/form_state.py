@@ -134,7 +134,7 @@ def _table_mistakes(self: FormState, df) -> dict:
     if not self.columns: out['columns'] = 'choose at least one column'
     if self.is_stratified(y) and n_test < y.nunique():
         out['test_size'] = f'{n_test} test rows are too few for {y.nunique()} classes: take a larger share'
-    if y.nunique() < 2: out['target'] = f"'{self.target}' has {y.nunique()} value: nothing to predict"
+    if y.nunique() < 2: out['target'] = f"'{self.target}' has {y.nunique()} value{'s' * (y.nunique() != 1)}: nothing to predict"
     elif self.task == 'regression' and not pd.api.types.is_numeric_dtype(y):
         out['target'] = f"'{self.target}' holds no numbers: predict it as a class"
     return out

@@ -7,12 +7,12 @@ __all__ = []
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #dcb8c21a
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 
 from .elements import COLOURS
 from .plots import TrainingCurves
+from .view import anywidget_class, asset
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #5d56645e
 def _line(y, label, colour, x='step', **style): return dict(x=x, y=y, label=label, colour=COLOURS[colour], **style)
@@ -41,22 +41,22 @@ def training_arrays(curves: TrainingCurves) -> tuple:  # (panels, {column: float
     return _training_panels(unit, cuda), {k: np.asarray(v, np.float32) for k, v in out.items()}
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #3bb52d79
-def _asset(*names: str) -> str:
-    "Files of the folder `assets`, one after the other."
-    return '\n'.join((files('tabtune') / 'widgets' / 'assets' / name).read_text(encoding='utf-8') for name in names)
-
 @cache
 def _plot_class():  # None where anywidget is not installed
-    "The class of the widget; anywidget is imported when the first plot is made."
-    try: import anywidget
-    except ImportError: return
+    "The class of the widget."
+    if anywidget_class() is None: return
     from traitlets import Bool, Dict, Int, List, Unicode
 
-    class LivePlot(anywidget.AnyWidget):
+    class LivePlot(anywidget_class()):
         "Curves in panels, the first one large; `ready` says that the page can draw them."
-        _esm, _css = _asset('uplot.min.js', 'live_plot.js'), _asset('uplot.min.css', 'live_plot.css')
+        _esm, _css = asset('uplot.min.js', 'live_plot.js'), asset('uplot.min.css', 'live_plot.css')
         panels, data, ready = List().tag(sync=True), Dict().tag(sync=True), Bool(False).tag(sync=True)
         smooth, description = Int(20, help='points to average over').tag(sync=True), Unicode().tag(sync=True)
+        view_id, copy = Unicode().tag(sync=True), Dict().tag(sync=True)  # the view that it is a part of, and what stays of that
+
+        def __init__(self, **kw):
+            super().__init__(**kw)
+            self.on_msg(lambda _, said, __: said == 'ready' and setattr(self, 'ready', True))
     return LivePlot
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #7c5e48bb

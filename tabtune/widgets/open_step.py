@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/widgets/16_open_step.ipynb #b0457e85
 import io
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -28,13 +29,14 @@ MAX_UPLOAD = 9 * 2 ** 20  # bytes
 def read_upload(
     name: str,  # of the file, as its owner calls it
     content,  # bytes
+    encoding: str = None,  # of a text; None: it is found
 ) -> pd.DataFrame:
     "The table in an uploaded file; `InputError` where it can't be read."
     if len(content) > MAX_UPLOAD: raise InputError(f"'{name}' has {len(content) / 2 ** 20:.1f} MiB; an upload takes {MAX_UPLOAD // 2 ** 20}. "
                                                    'Put the file into the working folder and choose it there')
     file = io.BytesIO(content)
     file.name = Path(name.replace('\\', '/')).name or 'table'
-    return read_table(file)
+    return read_table(file, encoding=encoding)
 
 def folder_files(folder) -> list:  # names
     "The files of a folder that `read_table` reads."
@@ -61,9 +63,10 @@ class OpenStep(View):
     def __init__(self, session: AppSession):
         self.session, self.boxes, self.kinds = session, {}, {}
         self.message, self.about, self.preview = w.HTML(), w.HTML(), scroll_box(max_height='270px')
+        self.source = None  # how the present file is read, and its name
         self._make_sources(); self._make_columns()
         self.table = w.VBox([self.about, self.preview, self.column_head, self.column_note, self.column_list], layout=w.Layout(display='none'))
-        self.widget = w.VBox([self.sources, self.message, self.table])
+        self.widget = w.VBox([self.sources, w.HBox([self.encoding, self.message], layout=w.Layout(align_items='center', flex_flow='row wrap')), self.table])
         session.listen('table', self.show_table); session.listen('columns', self.show_columns)
         self.list_files()
 
@@ -81,9 +84,41 @@ def _make_sources(self: OpenStep):
     limit = w.HTML(faint(f'CSV, TSV, Excel, Parquet or JSON, at most {MAX_UPLOAD // 2 ** 20} MiB; a larger file goes into the working folder'))
     rows = [[label('<b>Your file</b>'), self.upload, limit], [label('<b>Working folder</b>'), self.files, self.open_button, self.list_button],
             [label('<b>An example</b>'), *self.examples.values()]]
+    self.encoding = named(w.Dropdown(options=[('encoding: as it was found', ''), *((e, e) for e in _ENCODINGS)], layout=w.Layout(width='260px', display='none')), 'encoding of the file')
+    self.encoding.observe(lambda _: self.reopen(), 'value')
     self.sources = w.VBox([w.HBox(r, layout=w.Layout(align_items='center', flex_flow='row wrap')) for r in rows])
 
 # %% ../../nbs/widgets/16_open_step.ipynb #ab653e02
+_ENCODINGS = ['utf-8', 'utf-16', 'cp1252', 'cp1250', 'cp1251', 'iso8859-15', 'shift_jis', 'gb18030', 'euc_kr']
+
+class _Hearing(logging.Handler):
+    "What TabTune logs as a warning while a file is read: it belongs on the page."
+    def __init__(self): super().__init__(logging.WARNING); self.texts = []
+    def emit(self, record): self.texts.append(record.getMessage())
+    def __enter__(self): logging.getLogger('tabtune').addHandler(self); return self
+    def __exit__(self, *error): logging.getLogger('tabtune').removeHandler(self)
+
+@patch
+def open_source(self: OpenStep, read, name: str, target=None):
+    "Open a file; `read` gives its table and takes the encoding. What was odd about it is said."
+    self.source, encoding = (read, name, target), self.encoding.value
+    self.encoding.layout.display = None
+    def act():
+        with _Hearing() as heard: df = read(encoding or None)
+        self.session.open_table(df, name, target, line=f'df = tabtune.read_table({name!r}{f", encoding={encoding!r}" * bool(encoding)})')
+        self.message.value = ''.join(note_html(t) for t in heard.texts)
+    self.attempt(act)
+
+@patch
+def reopen(self: OpenStep):
+    "Read the present file again, with another encoding."
+    if self.source: self.open_source(*self.source)
+
+@patch
+def forget(self: OpenStep):
+    "Another file is opened, or none: its encoding is found again."
+    self.source, self.encoding.value, self.encoding.layout.display = None, '', 'none'
+
 @patch
 def attempt(self: OpenStep, act):
     "Open something; what goes wrong is shown under the buttons, and the table before stays."
@@ -104,21 +139,22 @@ def list_files(self: OpenStep):
 @patch
 def open_file(self: OpenStep, name: str):
     "Open a file of the working folder."
-    if name: self.attempt(lambda: self.session.open_table(read_table(self.session.folder / name), name))
+    if name: self.forget(); self.open_source(lambda encoding: read_table(self.session.folder / name, encoding=encoding), name)
 
 @patch
 def open_example(self: OpenStep, name: str):
     "Open one of the examples."
     load, target = EXAMPLES[name]
-    self.attempt(lambda: self.session.open_table(load(), name, target, '\n'.join(load.args[0])))
+    self.forget(); self.attempt(lambda: self.session.open_table(load(), name, target, '\n'.join(load.args[0])))
 
 @patch
 def take_upload(self: OpenStep):
     "Open what was uploaded; the button is ready for the next file."
     if not self.upload.value: return
     f = self.upload.value[0]
-    self.attempt(lambda: self.session.open_table(read_upload(f['name'], bytes(f['content'])), f['name']))
-    self.upload.value = ()
+    name, content = f['name'], bytes(f['content'])
+    self.upload.value = (); self.forget()
+    self.open_source(lambda encoding: read_upload(name, content, encoding), name)
 
 # %% ../../nbs/widgets/16_open_step.ipynb #4c014fb1
 _SHOWN = 60  # columns in the list at most

@@ -54,7 +54,8 @@ def show(self: RivalsView):
     self.boxes = {n: w.Checkbox(value=False, description=n, indent=False, tooltip=f'compare with {n}', layout=w.Layout(width='auto', margin='2px 18px 2px 2px'))
                   for n, why in names.items() if not why}
     self.list.children = [*self.boxes.values()]
-    self.missing.value = '<br>'.join(faint(f'{n}: {why}') for n, why in names.items() if why)
+    lost = ''.join(f'<div style="font-size:12px;line-height:17px">{faint(f"{n}: {why}")}</div>' for n, why in names.items() if why)
+    self.missing.value = f'<details><summary>{faint("models that can not be used here")}</summary>{lost}</details>' * bool(lost)
 
 # %% ../../nbs/widgets/18c_rivals.ipynb #75955572
 @patch

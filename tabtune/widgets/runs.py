@@ -7,18 +7,16 @@ __all__ = []
 
 # %% ../../nbs/widgets/21_runs.ipynb #be2e2a31
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-import psutil
 from fastcore.basics import patch
 
 from ..core.files import remove, write_atomic
 from ..leaderboard.evaluation import hash_of, hash_table
-from ..training.callbacks import History
+from ..training.callbacks import History, is_alive, this_process
 from .choose_step import METRICS
 from .session import AppSession
 from .take_home import versions
@@ -29,15 +27,6 @@ from .view import plain_data
 def table_hash(df: pd.DataFrame) -> str:
     "By which a table is known again."
     return hash_of(hash_table(df))
-
-def _process() -> dict:
-    "This process, so that it can be told from one that got the same number later."
-    return dict(pid=os.getpid(), created=psutil.Process().create_time())
-
-def is_alive(process: dict) -> bool:
-    "Does a process still go on?"
-    try: return abs(psutil.Process(process['pid']).create_time() - process['created']) < 1
-    except (psutil.Error, KeyError, TypeError): return False
 
 # %% ../../nbs/widgets/21_runs.ipynb #8fea3656
 class RunStore:
@@ -68,7 +57,7 @@ def begin(self: RunStore):
     self.present, self.problem, self.begun = None, '', time.monotonic()
     resumed = self.read(s.resuming) if s.resuming else None
     path = self.folder / s.resuming if resumed else run_path(self.folder)
-    self.record = dict(status='running', started=(resumed or {}).get('started') or time.strftime('%Y-%m-%d %H:%M:%S'), process=_process(), choices=asdict(f.started),
+    self.record = dict(status='running', started=(resumed or {}).get('started') or time.strftime('%Y-%m-%d %H:%M:%S'), process=this_process(), choices=asdict(f.started),
                        arguments=f.started.arguments(), table=dict(name=s.name, rows=len(s.df), columns=len(s.df.columns), hash=table_hash(s.df)),
                        changes=s.changes, versions=versions())
     self.present = path
@@ -114,7 +103,7 @@ def read(self: RunStore, name: str):  # dict, or None where it is no run
     try: record = json.loads((self.folder / name / 'run.json').read_text(encoding='utf-8'))
     except (OSError, ValueError): return None
     if not isinstance(record, dict) or not isinstance(record.get('choices'), dict): return None
-    if record.get('status') == 'running' and not is_alive(record.get('process')): record['status'] = 'interrupted'
+    if record.get('status') == 'running' and not is_alive(record.get('process') or {}): record['status'] = 'interrupted'
     return record | dict(name=name)
 
 @patch

@@ -30,7 +30,7 @@ class SimilarView(View):
         self.session, self.what_if, self.thread, self.rows = session, what_if, None, None
         self.button = button('Similar training rows', self.compute, tooltip='the training rows with the largest votes for the row as it is set now')
         self.table, self.note = scroll_box(width='auto'), w.HTML()
-        self.widget = w.VBox([self.button, self.table, self.note])
+        self.widget = w.VBox([w.HBox([self.button]), self.table, self.note])
         what_if.number.observe(lambda _: self.clear(), 'value')
 
     def clear(self): self.rows, self.table.value, self.note.value = None, '', ''

@@ -24,7 +24,7 @@ from .live_plots import live_plot, send_curves
 from .plots import TrainingCurves, TrainingFigure, memory_pairs, result_rows, row_source
 from .run_control import RunControl, connect
 from .run_cost import RunCost, format_range
-from .view import CellOutput, View, plain_data, png_data
+from .view import CellOutput, View, durable_copy, plain_data, png_data
 
 # %% ../../nbs/widgets/05_training_view.ipynb #ae73ce90
 _ENABLED_BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'Stop'), stopping=(), comparing=(),
@@ -283,8 +283,11 @@ def end(self: TrainingDashboard):
 def update_output(self: TrainingDashboard):
     "Bring the copy up to date, where the run or the view that it is a part of has been shown."
     self.kept_time = time.monotonic()
-    if self.owner is not None: self.owner.update_output()
-    elif self.cell_output is not None: self.cell_output.keep(self.static())
+    shown = self.owner or self
+    if shown.cell_output is None: return
+    data = shown.static()
+    shown.cell_output.keep(data)
+    if self.plot is not None and self.plot.ready: self.plot.view_id, self.plot.copy = shown.widget.model_id, durable_copy(data)
 
 # %% ../../nbs/widgets/05_training_view.ipynb #57a71c00
 @patch

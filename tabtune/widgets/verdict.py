@@ -61,12 +61,14 @@ def _compared(t: pd.DataFrame, name: str, metric: str) -> str:
     if abs(gain) < 2 * se or gain == 0: return f'It is not clearly different from {name} (the difference is {size}).'
     return f'It is {"better" if gain > 0 else "worse"} than {name}, by {size}.'
 
+def _begun(sentence: str) -> str: return sentence[:1].upper() + sentence[1:]
+
 def what_was_kept(r: RunResult) -> str:
     "What predicts, and why."
     report, n = getattr(r.pipe, 'tuning_report_', None), len(r.X)
     if report is None: return f'Nothing was tuned: Mitra read {n:,} rows as they are.'
     how = dict(complete='', stopped=' It was stopped; the best weights until then were compared.').get(report.get('ended'), f" It ended by {report.get('ended')}.")
-    return f"Mitra was tuned on {n:,} rows.{how} {str(report.get('verdict', '')).capitalize()}"
+    return f"Mitra was tuned on {n:,} rows.{how} {_begun(str(report.get('verdict', '')))}"
 
 def verdict_lines(
     r: RunResult,
@@ -79,7 +81,7 @@ def verdict_lines(
     if r.splits: rows = f'all {len(r.y_test):,} rows, each predicted by a model of the other {len(r.splits) - 1} of {len(r.splits)} parts'
     out += [f"On {rows}, its {name} is {format_number(t.score['Mitra'], 3)} ± {format_number(t.se['Mitra'], 3)}."]
     out += [_compared(t, other, metric) for other in r.rivals]
-    out += [f'{other} could not be fitted: {why}'.capitalize() for other, why in r.rival_errors.items()]
+    out += [f'{_begun(other)} could not be fitted: {why}' for other, why in r.rival_errors.items()]
     if len(r.y_test) < 50: out.append(f'{len(r.y_test)} test rows are few: the score of other rows may be quite different.')
     return out
 

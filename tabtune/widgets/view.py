@@ -9,6 +9,8 @@ __all__ = ['View']
 import base64
 import html
 import weakref
+from functools import cache
+from importlib.resources import files
 from numbers import Integral, Real
 
 import numpy as np
@@ -68,6 +70,23 @@ def durable_copy(
     inside = static.get('text/html', '') + img_html(static.get('image/png'), text)
     return {'text/html': f'{_STYLE}<div class="tabtune-copy">{inside}</div>', 'text/plain': text}
 
+# %% ../../nbs/widgets/01_view.ipynb #2a01d71f
+def asset(*names: str) -> str:
+    "Files of the folder `assets`, one after the other."
+    return '\n'.join((files('tabtune') / 'widgets' / 'assets' / name).read_text(encoding='utf-8') for name in names)
+
+@cache
+def anywidget_class():  # None where anywidget is not installed
+    "The base class of widgets that bring JavaScript; imported when the first view is shown."
+    try: from anywidget import AnyWidget
+    except ImportError: return
+    return AnyWidget
+
+def _page_names():  # a widget, or None
+    "What completes the names of controls in the page."
+    kind = anywidget_class()
+    return kind and type('PageNames', (kind,), dict(_esm=asset('names.js')))()
+
 # %% ../../nbs/widgets/01_view.ipynb #8af887fe
 class CellOutput:
     "Two outputs of a cell: the live view, and below it the copy that stays."
@@ -76,7 +95,7 @@ class CellOutput:
     def show(self, widget, static: dict):
         "Show the live view, and its copy below."
         from IPython.display import display
-        widget.add_class('tabtune-live')
+        widget.add_class('tabtune-live'); self.names = _page_names()
         self.live, self.copy = (display(data, raw=True, display_id=True) for data in (widget_data(widget) | _OVER, durable_copy(static)))
 
     def keep(self, static: dict):

@@ -49,8 +49,27 @@ function renew(plot, values) {
   if (plot.zoomed) plot.redraw();
 }
 
-// Says that this page can draw; a page that can't load this file never says so, and keeps its plain picture.
-function initialize({ model }) { model.set('ready', true); model.save_changes(); }
+// After a reload the page knows the kernel's views again, but not the outputs of running cells: here the copy that stays gets there (JupyterLab).
+function deliver(model) {
+  const id = model.get('view_id'), copy = model.get('copy'), cells = model.widget_manager?.context?.model?.cells;
+  if (!id || !copy['text/html'] || !cells) return;
+  for (let i = 0; i < cells.length; i++) {
+    const outputs = cells.get(i).outputs;
+    for (let j = 0; outputs && j + 1 < outputs.length; j++) {
+      const view = outputs.get(j).data['application/vnd.jupyter.widget-view+json'], kept = String(outputs.get(j + 1).data['text/html']);
+      if (view?.model_id == id && kept.includes('tabtune-copy') && kept != copy['text/html'])
+        outputs.set(j + 1, { output_type: 'display_data', data: copy, metadata: {} });
+    }
+  }
+}
+
+// Says that this page can draw, until it is heard; a page that can't load this file never says so, and keeps its plain picture.
+function initialize({ model }) {
+  const announce = left => { if (left && !model.get('ready')) { model.send('ready'); setTimeout(announce, 1000, left - 1); } };
+  announce(60);
+  model.on('change:copy', () => deliver(model));
+  deliver(model);
+}
 
 function render({ model, el }) {
   const id = 'tabtune' + Math.random().toString(36).slice(2), plots = [];
