@@ -176,7 +176,7 @@ def _mixed_types(name, cells, keys, column, look) -> TableFinding:
     "Numbers or dates and other texts in one column; or None."
     if kind := dict(number='numbers', date='dates').get(column.kind):
         with warnings.catch_warnings(action='ignore'): lost = cells.isin(keys) & np.isnan(column.numbers(cells))
-        if lost.sum() < .1 * len(cells): return None
+        if lost.sum() < .1 * len(cells) or cells[lost].nunique() == 1: return None  # one mark stands for missing cells
         seen, other, read = f'{1 - lost.mean():.0%} of the cells', cells[lost].iloc[0], f'reads the {kind}, and others as missing cells'
     else:
         if len(keys) <= 10 or look != 'text': return None
