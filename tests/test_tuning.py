@@ -276,6 +276,14 @@ def test_tuned_weights_are_those_of_a_step_also_where_no_step_was_better(keep, b
     assert not all(torch.equal(a, b) for a, b in zip(tuned.parameters(), run.untuned.parameters()))
     assert ('no step made' in result.report['verdict']) == (keep == 'better')
 
+@pytest.mark.parametrize('keep', ['tuned', 'last'])
+def test_weights_that_are_asked_for_are_those_of_the_run_also_where_only_the_comparison_is_better(keep, monkeypatch):
+    monkeypatch.setattr(tuning, 'compare_repeats', lambda *args: comparison.compare_repeats(*args) | dict(kept='tuned'))
+    x, y = rings(150)
+    run = Tuning(tiny_model(), x, y, QUICK | dict(keep=keep, epochs=1, steps_per_epoch=4, optimizer='sgd', learning_rate=1.0, max_grad_norm=50.0), 'base-ft', 0.0)
+    result = run.run()
+    assert not run.best.improved and not all(torch.equal(a, b) for a, b in zip(result.model.parameters(), run.untuned.parameters()))
+
 def test_seconds_are_the_whole_wait_and_its_parts(monkeypatch):
     class Slow(Callback):
         def on_validate(self, state): time.sleep(0.1)

@@ -301,7 +301,7 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
         stopped = stopped_by_user(other.train())
         if not stopped and other.test: pairs.append(other._test_scores()); weights.append(other._weights())
     report = compare_repeats(pairs, self.task.measure)
-    if report['kept'] == 'tuned' and not self.strategy.adapters: self._average(weights)
+    if report['kept'] == 'tuned' and len(weights) > 1 and not self.strategy.adapters: self._average(weights)
     return report
 
 # %% ../../nbs/training/09_tuning.ipynb #4f88f543
