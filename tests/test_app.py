@@ -43,7 +43,7 @@ def test_names_and_cells_are_text_on_the_whole_way(page, tmp_path):
     page.session.form.target.value = 'label'
     s = run(page, strategy='base-ft', epochs=1, steps_per_epoch=2, batch_size=1, support_size=16, query_size=8)
     assert (s['step'], s['Watch']['status'], s['Watch']['error']) == ('Judge', 'finished', None)
-    page.steps['Judge'].importance.compute(); page.steps['Judge'].importance.thread.join(60)
+    page.steps['Judge'].importance.compute(); page.steps['Judge'].importance.wait(60)
     page.steps['Use'].test_button.click(); page.steps['Use'].wait(60); page.steps['Use'].download_button.click()
     page.steps['Remember'].compare_button.click(); page.session.form.show_code()
     everything = texts(page)

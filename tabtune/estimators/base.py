@@ -302,6 +302,13 @@ def rows_read(self: InContextEstimator, member: Member) -> dict:  # positions am
     sample = lambda n: stratified_rows(strata, max(n, self.n_codes_), order)
     return dict(landmarks=sample(n_landmarks)) | (dict(memory=sample(N_MEMORY)) if len(rows) > N_MEMORY else {})
 
+# %% ../../nbs/estimators/01_base.ipynb #5e1ec7ed
+def map_nested(f, x):
+    "`f` of each value in nested dictionaries, lists and tuples."
+    if isinstance(x, dict): return {k: map_nested(f, v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [map_nested(f, v) for v in x]
+    return f(x)
+
 # %% ../../nbs/estimators/01_base.ipynb #5367215b
 @patch
 def encoded_support(
@@ -325,11 +332,7 @@ def encoded_support(
     if cache.nbytes() + sum(c.nbytes() for c, _ in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache, aside
     return cache, aside
 
-def _on_device(x, device):
-    "Arrays in nested dictionaries and lists as tensors."
-    if isinstance(x, dict): return {k: _on_device(v, device) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return [_on_device(v, device) for v in x]
-    return torch.as_tensor(x, device=device) if isinstance(x, np.ndarray) else x
+def _on_device(x, device): return map_nested(lambda v: torch.as_tensor(v, device=device) if isinstance(v, np.ndarray) else v, x)  # arrays as tensors
 
 @patch
 def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs), and what is kept aside

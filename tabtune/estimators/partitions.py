@@ -20,7 +20,7 @@ from ..core.shapes import InputError
 from ..data.encode import TableEncoder
 from ..data.frames import check_target, encode_labels, match_labels
 from ..data.targets import TargetScale
-from .base import ENCODE_ROWS, InContextEstimator, Member, is_dask, seed_from
+from .base import ENCODE_ROWS, InContextEstimator, Member, is_dask, map_nested, seed_from
 from ..model.partitions import added, can_add_up, support_statistics
 
 # %% ../../nbs/estimators/01a_partitions.ipynb #46ec69d6
@@ -147,11 +147,7 @@ def sum_over(
     return _sum_of_sums([here, *dask.compute(*sums)])
 
 # %% ../../nbs/estimators/01a_partitions.ipynb #e6ad24f5
-def _plain(x):
-    "Tensors in nested dictionaries, lists and tuples as arrays."
-    if isinstance(x, dict): return {k: _plain(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
-    return x.contiguous().numpy() if isinstance(x, torch.Tensor) else x
+def _plain(x): return map_nested(lambda v: v.contiguous().numpy() if isinstance(v, torch.Tensor) else v, x)  # tensors as arrays
 
 @patch
 def _member_statistics(self: InContextEstimator, parts, i, n_rows, *drawn) -> dict:

@@ -182,8 +182,7 @@ def support_statistics(
     weights = weights_from_sums(ranks.float(), squares.float(), count.float(), (by_class > 0).sum(-1, keepdim=True), torch.ones(1, x.shape[2]))
     numbers = rows.numbers(x)
     marks = landmarks_of(numbers, torch.ones(numbers.shape[:2]), model.experts.max_landmarks)
-    solved = dict(rows=rows, features=[features_of(e, marks, weights) for e in KERNEL_EXPERTS.values()], centre=(by_class if n_classes else y_sum) / n)
-    solved['centre'] = solved['centre'].float() if n_classes else solved['centre']
+    solved = dict(rows=rows, features=[features_of(e, marks, weights) for e in KERNEL_EXPERTS.values()], centre=(by_class / n).float() if n_classes else y_sum / n)
     sums = total(partial(_experts_sums, **solved))
     solved['spectra'] = [spectrum(*(s.float() for s in pair)) for pair in sums]
     return found | dict(experts=model.experts.from_sums(total, x, y, weights, n, **solved))

@@ -48,6 +48,9 @@ class RunResult:
     @property
     def classes(self): return self.pipe.classes_ if self.is_classes else None
 
+    @property
+    def all_scores(self) -> dict: return dict(Mitra=self.scores) | self.rivals  # name -> scores on the same rows
+
     def metrics(self, predicted, intervals=None) -> dict:
         "Scores of some predictions of the test rows."
         if not self.is_classes: return regression_metrics(self.y_test, predicted, interval=intervals)

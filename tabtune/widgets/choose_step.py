@@ -60,6 +60,10 @@ def level_seconds(
 METRICS = dict(classification=dict(accuracy='accuracy', roc_auc_score='ROC AUC', log_loss='log loss', f1_score='F1', mcc='MCC', brier_score='Brier score'),
                regression=dict(r2='R²', rmse='root mean squared error', mae='mean absolute error', median_absolute_error='median absolute error'))
 
+def metric_for(task: str, wanted) -> str:
+    "The score by which a run is judged: the one that is wanted where the task has it, else the first of the task."
+    return wanted if wanted in METRICS[task] else next(iter(METRICS[task]))
+
 class ChooseStep(View):
     "Choose what is predicted, and how much time may be spent."
     title = 'choose what is predicted'

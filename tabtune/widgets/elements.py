@@ -15,7 +15,7 @@ import pandas as pd
 
 # %% ../../nbs/widgets/00_elements.ipynb #84ae9668
 COLOURS = dict(blue='#1780C2', orange='#E69F00', green='#009E73', red='#D55E00', pink='#CC79A7', sky='#56B4E9')
-INK = dict(auto='#333333')  # colour of axes and text in a picture, whose ground is white
+INK = '#333333'  # colour of axes and text in a picture, whose ground is white
 ERROR_STYLE = 'color:var(--jp-error-color1,#b3261e)'
 TEXT_STYLE = 'color:var(--jp-ui-font-color1,inherit)'
 

@@ -12,7 +12,7 @@ import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
 
-from .choose_step import METRICS
+from .choose_step import METRICS, metric_for
 from .elements import TABLE_STYLE, faint, format_number, tiles
 from .rivals import RivalsView
 from .session import AppSession
@@ -119,7 +119,7 @@ def show(self: JudgeStep):
     if r is None or r.choices is not s.form.started: return  # stopped before there was a result, or failed
     names = METRICS[r.choices.task]
     self.metric.options = [(text, name) for name, text in names.items()]
-    self.metric.value = s.metric if s.metric in names else next(iter(names))
+    self.metric.value = metric_for(r.choices.task, s.metric)
     self.show_card()
     self.image.value = result_picture(r)
     self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
@@ -131,7 +131,7 @@ def state(self: JudgeStep) -> dict:
     "The scores of all models, and the threshold."
     r = self.session.result
     if r is None: return dict(scores=None)
-    return plain_data(dict(metric=self.metric.value, scores=dict(Mitra=r.scores) | r.rivals, importance=self.importance.state(), rivals=self.rivals.state(), similar=self.similar.state(),
+    return plain_data(dict(metric=self.metric.value, scores=r.all_scores, importance=self.importance.state(), rivals=self.rivals.state(), similar=self.similar.state(),
                            threshold=self.threshold.state() if self.threshold.widget.layout.display is None else None))
 
 @patch

@@ -35,7 +35,7 @@ def _leaderboard_png(
     metric: str,  # a column of t
 ) -> bytes:  # PNG
     "Bars of a score beside bars of time."
-    fig, ink = new_figure(10, 0.9 + 0.32 * max(len(t), 1)), INK['auto']
+    fig, ink = new_figure(10, 0.9 + 0.32 * max(len(t), 1)), INK
     a, b = fig.subplots(1, 2, sharey=True)
     seconds = t.reindex(columns=['fit_seconds', 'predict_seconds']).astype(float).sum(axis=1)
     _bars(a, t[metric].astype(float), COLOURS['blue'], f"{metric.replace('_', ' ')} ({_UNITS.get(metric, 'no unit')})", ink)

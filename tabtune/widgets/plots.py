@@ -163,7 +163,7 @@ _SMALL_AXES = [('lr', 'learning rate'), ('grad_norm', 'gradient norm (L2)'), ('s
 class TrainingFigure:
     "Loss large; learning rate, gradient norm, speed and memory small."
     def __init__(self):
-        self.fig, self.ink, self.moving_lines, self.background, self.axes_state = new_figure(), INK['auto'], [], None, {}
+        self.fig, self.ink, self.moving_lines, self.background, self.axes_state = new_figure(), INK, [], None, {}
         grid = self.fig.add_gridspec(2, 4, left=0.06, right=0.99, top=0.9, bottom=0.14, wspace=0.5, hspace=0.3)
         self.loss_axes = self.fig.add_subplot(grid[:, :2])
         self.small_axes = {k: self.fig.add_subplot(grid[i // 2, 2 + i % 2]) for i, (k, _) in enumerate(_SMALL_AXES)}

@@ -31,7 +31,7 @@ def _tables_png(
     "Up to eight tables, two columns of each."
     fig = new_figure(10, 4.6)
     axes = fig.subplots(2, 4).ravel()
-    for ax, *table in zip(axes, tables.x.numpy(), tables.y.numpy(), tables.prior.tolist()): _scatter(ax, *table, INK['auto'])
+    for ax, *table in zip(axes, tables.x.numpy(), tables.y.numpy(), tables.prior.tolist()): _scatter(ax, *table, INK)
     fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)
 

@@ -45,12 +45,12 @@ def curves_png(curves: dict) -> bytes:  # PNG; nothing where no run has curves
     curves = {name: c for name, c in curves.items() if len(c) and 'loss' in c}
     if not curves: return b''
     fig = new_figure(10, 3.4); ax = fig.subplots()
-    style_axes(ax, INK['auto'], 'step', 'loss (nats per row)')
+    style_axes(ax, INK, 'step', 'loss (nats per row)')
     for (name, c), colour in zip(curves.items(), list(COLOURS.values()) * 4):
         ax.plot(c.step, c.loss, color=colour, lw=1, alpha=.5)
         if 'val_loss' in c: v = c.dropna(subset='val_loss'); ax.plot(v.step, v.val_loss, 'o-', color=colour, ms=4, label=plain_name(name))
         else: ax.plot([], [], color=colour, label=plain_name(name))
-    ax.legend(fontsize=8, frameon=False, labelcolor=INK['auto']); fig.tight_layout(); fig.canvas.draw()
+    ax.legend(fontsize=8, frameon=False, labelcolor=INK); fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)
 
 # %% ../../nbs/widgets/22_remember_step.ipynb #7e365438

@@ -64,11 +64,11 @@ def class_results_png(
     plot_confusion(y, proba, classes, ax=a); _count_colours(a)
     for ax, plot in ((b, plot_roc), (c, plot_precision_recall)):
         try: plot(y, proba, classes, ax=ax)
-        except InputError as e: ax.text(0.5, 0.5, str(e)[:60], ha='center', color=INK['auto'])
+        except InputError as e: ax.text(0.5, 0.5, str(e)[:60], ha='center', color=INK)
     plot_reliability(y, proba, classes, ax=d)
     a.set(xlabel='predicted class', ylabel='true class')
     titles = 'confusion (rows)', 'ROC', 'precision and recall', 'calibration'
-    for ax, title in zip((a, b, c, d), titles): _style_result_axes(ax, title, INK['auto'])
+    for ax, title in zip((a, b, c, d), titles): _style_result_axes(ax, title, INK)
     fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)
 
@@ -96,6 +96,6 @@ def number_results_png(
     for ax, plot in zip(axes, (plot_predicted, plot_residuals, plot_intervals)):
         ax.set_prop_cycle(color=[*COLOURS.values()]); plot(y, pred, interval, ax=ax)
     t, (low, high), order = np.asarray(y, float), np.asarray(interval, float).T, np.argsort(pred)
-    _label_axes(axes, name, ((low <= t) & (t <= high))[order], INK['auto'])
+    _label_axes(axes, name, ((low <= t) & (t <= high))[order], INK)
     fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)

@@ -6,8 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/widgets/18c_rivals.ipynb #df057176
-import threading
-
 import ipywidgets as w
 from fastcore.basics import patch
 
@@ -19,7 +17,7 @@ from .elements import button, faint
 from .form_fields import note_html
 from .session import AppSession
 from .side_process import SideStopped
-from .view import View, plain_data
+from .view import BackgroundView, plain_data
 from .what_if import stop_controls
 
 # %% ../../nbs/widgets/18c_rivals.ipynb #4abceb68
@@ -30,11 +28,11 @@ def rival_names(r: RunResult) -> dict:  # name -> why it can't be used; '' if it
     return {n: why_not(find_model(n, r.choices.task), *r.X.shape, classes) for n in names}
 
 # %% ../../nbs/widgets/18c_rivals.ipynb #e7d1fc20
-class RivalsView(View):
+class RivalsView(BackgroundView):
     "Other models on the same rows, as check boxes."
     title = 'other models'
     def __init__(self, session: AppSession):
-        self.session, self.thread, self.stopping, self.boxes = session, None, False, {}
+        self.session, self.stopping, self.boxes = session, False, {}
         self.list, self.note, self.missing = w.Box(layout=w.Layout(flex_flow='row wrap')), w.HTML(), w.HTML()
         self.button = button('Compare', self.start, tooltip='fit the ticked models on the same training rows, and predict the same rows')
         self.stop_button, self.bar = stop_controls(self.stop, 'share of the chosen models that is done')
@@ -62,12 +60,12 @@ def show(self: RivalsView):
 def start(self: RivalsView):
     "Compare with the ticked models, in the background."
     r = self.session.result
-    if r is None or self.thread is not None and self.thread.is_alive(): return
+    if r is None or self.is_busy(): return
     names = self.chosen()
     if not names: self.note.value = note_html('tick a model first', error=True); return
     self.stopping, self.bar.value, self.button.disabled = False, 0, True
     for part in (self.stop_button, self.bar): part.layout.display = None
-    self.thread = threading.Thread(target=self._work, args=[r, names], name='tabtune-rivals', daemon=True); self.thread.start()
+    self.begin(self._work, r, names)
 
 @patch
 def _work(self: RivalsView, r: RunResult, names: list):
@@ -101,12 +99,6 @@ def _fit(self: RivalsView, r: RunResult, name: str, progress):
 def stop(self: RivalsView):
     "End the model that is fitted, and fit no other."
     self.stopping = True
-
-@patch
-def wait(self: RivalsView, seconds: float = None):
-    "Wait for the end; return the view."
-    if self.thread: self.thread.join(seconds)
-    return self
 
 @patch
 def state(self: RivalsView) -> dict:

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from ..core.files import remove, write_atomic
 from ..leaderboard.evaluation import hash_of, hash_table
 from ..training.callbacks import History, is_alive, this_process
-from .choose_step import METRICS
+from .choose_step import metric_for
 from .session import AppSession
 from .take_home import versions
 from .verdict import score_table
@@ -61,7 +61,7 @@ def begin(self: RunStore):
                        arguments=f.started.arguments(), table=dict(name=s.name, rows=len(s.df), columns=len(s.df.columns), hash=table_hash(s.df)),
                        changes=s.changes, versions=versions())
     self.present = path
-    self._write()
+    self._write(path)
     f.dashboard.run.history.path = path / 'metrics.jsonl'
     if f.started.record().trains and not f.started.tuning.get('checkpoint_dir'):
         f.fitting.tuning_params = f.started.tuning_params() | dict(checkpoint_dir=str(path / 'checkpoints'), resume=resumed is not None)
@@ -75,12 +75,12 @@ def finish(self: RunStore):
                         seconds=round(time.monotonic() - self.begun, 1))
     r = s.result
     if r is not None and r.choices is s.form.started:
-        metric = s.metric if s.metric in METRICS[r.choices.task] else next(iter(METRICS[r.choices.task]))
+        metric = metric_for(r.choices.task, s.metric)
         t = score_table(r, metric)
         report = getattr(r.pipe, 'tuning_report_', {})
-        self.record |= dict(metric=metric, score=t.score['Mitra'], score_se=t.se['Mitra'], scores=dict(Mitra=r.scores) | r.rivals, test_rows=len(r.y_test),
+        self.record |= dict(metric=metric, score=t.score['Mitra'], score_se=t.se['Mitra'], scores=r.all_scores, test_rows=len(r.y_test),
                             kept=report.get('kept'), verdict=report.get('verdict'))
-    self._write(); self.judged, self.present = (self.present, r), None
+    self._write(self.present); self.judged, self.present = (self.present, r), None
     if d['status'] != 'failed': remove(self.judged[0] / 'checkpoints')
 
 @patch
@@ -88,13 +88,13 @@ def add_rivals(self: RunStore):
     "Other models have joined the run: their scores are kept with it."
     path, r = self.judged
     if path is None or r is not self.session.result: return
-    self.record |= dict(scores=dict(Mitra=r.scores) | r.rivals); self.present = path
-    self._write(); self.present = None
+    self.record |= dict(scores=r.all_scores)
+    self._write(path)
 
 @patch
-def _write(self: RunStore):
+def _write(self: RunStore, path: Path):
     text = json.dumps(plain_data(self.record), indent=1)
-    write_atomic(self.present / 'run.json', lambda p: p.write_text(text, encoding='utf-8'))
+    write_atomic(path / 'run.json', lambda p: p.write_text(text, encoding='utf-8'))
 
 # %% ../../nbs/widgets/21_runs.ipynb #228ccc1d
 @patch

@@ -6,8 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/widgets/18d_similar.ipynb #7bc0ffd6
-import threading
-
 import ipywidgets as w
 import pandas as pd
 from fastcore.basics import patch
@@ -17,17 +15,17 @@ from ..explain.importance import similar_rows
 from .elements import button, faint, heat_table, scroll_box
 from .form_fields import note_html
 from .session import AppSession
-from .view import View, plain_data
+from .view import BackgroundView, plain_data
 from .what_if import WhatIfView
 
 # %% ../../nbs/widgets/18d_similar.ipynb #dd7ee6df
 _ROWS = 5  # to show
 
-class SimilarView(View):
+class SimilarView(BackgroundView):
     "The training rows with the largest votes for the row of `WhatIfView`."
     title = 'similar rows'
     def __init__(self, session: AppSession, what_if: WhatIfView):
-        self.session, self.what_if, self.thread, self.rows = session, what_if, None, None
+        self.session, self.what_if, self.rows = session, what_if, None
         self.button = button('Similar training rows', self.compute, tooltip='the training rows with the largest votes for the row as it is set now')
         self.table, self.note = scroll_box(width='auto'), w.HTML()
         self.widget = w.VBox([w.HBox([self.button]), self.table, self.note])
@@ -39,9 +37,9 @@ class SimilarView(View):
 def compute(self: SimilarView):
     "Look for them in the background."
     r = self.session.result
-    if r is None or self.what_if.row is None or self.thread is not None and self.thread.is_alive(): return
+    if r is None or self.what_if.row is None or self.is_busy(): return
     self.note.value = faint('looking at the votes …')
-    self.thread = threading.Thread(target=self._compute, args=[r, self.what_if.present_row()], name='tabtune-similar', daemon=True); self.thread.start()
+    self.begin(self._compute, r, self.what_if.present_row())
 
 @patch
 def _compute(self: SimilarView, r, row: pd.DataFrame):
@@ -54,12 +52,6 @@ def _compute(self: SimilarView, r, row: pd.DataFrame):
     shown = found.rename(columns=dict(weight='share of the vote', label=str(r.y.name)))
     self.table.value = heat_table(shown.set_axis([f'row {i}' for i in found.index]), [[v, *[0] * (shown.shape[1] - 1)] for v in found.weight / found.weight.max()], 14)
     self.note.value = faint('numbers of the rows are those among the training rows; experts beside Mitra have no part in these votes')
-
-@patch
-def wait(self: SimilarView, seconds: float = None):
-    "Wait for the rows; return the view."
-    if self.thread: self.thread.join(seconds)
-    return self
 
 @patch
 def state(self: SimilarView) -> dict:

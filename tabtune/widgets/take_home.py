@@ -18,7 +18,7 @@ import ipywidgets as w
 from fastcore.basics import patch
 
 from .app_run import RunResult
-from .choose_step import METRICS
+from .choose_step import metric_for
 from .downloads import download_link
 from .elements import button, key_value_table
 from .result_plots import class_results_png, number_results_png
@@ -83,7 +83,7 @@ def report_html(
 
 def _score_rows(r: RunResult) -> str:
     "All scores of all models."
-    models, cell = dict(Mitra=r.scores) | r.rivals, '<td style="padding:1px 14px 1px 0">{}</td>'
+    models, cell = r.all_scores, '<td style="padding:1px 14px 1px 0">{}</td>'
     row = lambda name, values: f'<tr>{cell.format(html.escape(name))}{"".join(cell.format(v) for v in values)}</tr>'
     head = row('', [html.escape(m) for m in models])
     return f'<table>{head}' + ''.join(row(k.replace('_', ' '), [f'{s[k]:.4g}' if s.get(k) is not None else '' for s in models.values()]) for k in r.scores) + '</table>'
@@ -107,8 +107,8 @@ class TakeHomeView(View):
 
     def content(self, name: str) -> bytes:
         "The content of a file."
-        r, metric = self.session.result, self.session.metric
-        make = dict(Report=lambda: report_html(r, metric if metric in METRICS[r.choices.task] else next(iter(METRICS[r.choices.task]))).encode(),
+        r = self.session.result
+        make = dict(Report=lambda: report_html(r, metric_for(r.choices.task, self.session.metric)).encode(),
                     Script=lambda: script(r), Notebook=lambda: notebook(r))
         return make[name]()
 

@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/widgets/20_use_step.ipynb #93dced17
 import tempfile
-import threading
 from pathlib import Path
 
 import ipywidgets as w
@@ -24,7 +23,7 @@ from .form_fields import note_html
 from .open_step import folder_files, read_upload
 from .session import AppSession
 from .take_home import TakeHomeView
-from .view import View, plain_data
+from .view import BackgroundView, plain_data
 
 # %% ../../nbs/widgets/20_use_step.ipynb #b324e36a
 _AT_ONCE = 2000  # rows
@@ -65,11 +64,11 @@ def open_saved(
         except TabTuneError as e: raise CheckpointError(str(e).replace(str(path), name)) from e
 
 # %% ../../nbs/widgets/20_use_step.ipynb #ae5fff36
-class UseStep(View):
+class UseStep(BackgroundView):
     "Save the model, open a saved one, predict a file of new rows."
     title = 'use the model'
     def __init__(self, session: AppSession):
-        self.session, self.predicted, self.thread, self.stopping = session, None, None, False
+        self.session, self.predicted, self.stopping = session, None, False
         self.about, self.model_note, self.model_link, self.message, self.links = (w.HTML() for _ in range(5))
         self.table, self.bar = scroll_box(max_height='360px'), w.FloatProgress(min=0, max=1, tooltip='share of the rows that is predicted', layout=w.Layout(width='300px', display='none'))
         self._make_model(); self._make_rows()
@@ -203,7 +202,7 @@ def predict(
 ):
     "Predict rows in the background."
     pipe = self.session.pipe
-    if self.thread is not None and self.thread.is_alive(): return
+    if self.is_busy(): return
     self.message.value = self.links.value = self.table.value = ''
     if pipe is None: self.message.value = note_html('there is no model yet: start a run, or open a saved model', error=True); return
     self.stopping, self.bar.value, self.bar.layout.display, self.stop_button.disabled = False, 0, None, False
@@ -211,7 +210,7 @@ def predict(
         def act(): X = read(); self._show_predicted(predicted_table(pipe, X, self.coverage.value, self._progress), X.shape[1], name)
         try: self.attempt(self.message, act)
         finally: self.bar.layout.display, self.stop_button.disabled = 'none', True
-    self.thread = threading.Thread(target=work, name='tabtune-predict', daemon=True); self.thread.start()
+    self.begin(work)
 
 @patch
 def _progress(self: UseStep, share: float):
@@ -222,12 +221,6 @@ def _progress(self: UseStep, share: float):
 def stop(self: UseStep):
     "Stop after the rows in hand."
     self.stopping = True
-
-@patch
-def wait(self: UseStep, seconds: float = None):
-    "Wait for the predictions; return the step."
-    if self.thread: self.thread.join(seconds)
-    return self
 
 @patch
 def predict_file(self: UseStep, name: str):

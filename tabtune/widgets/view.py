@@ -8,6 +8,7 @@ __all__ = ['View']
 # %% ../../nbs/widgets/01_view.ipynb #ba12c7d6
 import base64
 import html
+import threading
 import weakref
 from functools import cache
 from importlib.resources import files
@@ -131,3 +132,20 @@ class View:
     def _ipython_display_(self):
         self.cell_output = CellOutput()
         self.cell_output.show(self.widget, self.static())
+
+# %% ../../nbs/widgets/01_view.ipynb #c5680625
+class BackgroundView(View):
+    "A view with work of its own in the background."
+    thread = None
+
+    def is_busy(self) -> bool: return self.thread is not None and self.thread.is_alive()
+
+    def begin(self, work, *args):
+        "Do some work in a thread."
+        self.thread = threading.Thread(target=work, args=args, name=f'tabtune-{type(self).__name__}', daemon=True)
+        self.thread.start()
+
+    def wait(self, seconds: float = None):
+        "Wait for the end of the work; return the view."
+        if self.thread: self.thread.join(seconds)
+        return self

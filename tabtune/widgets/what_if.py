@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/widgets/18b_what_if.ipynb #f4636af5
 import html
-import threading
 
 import ipywidgets as w
 import numpy as np
@@ -20,7 +19,7 @@ from .app_run import RunResult
 from .elements import COLOURS, TEXT_STYLE, button, faint, format_number
 from .form_fields import note_html
 from .session import AppSession
-from .view import View, plain_data
+from .view import BackgroundView, View, plain_data
 
 # %% ../../nbs/widgets/18b_what_if.ipynb #adf0d823
 def importance_html(
@@ -49,11 +48,11 @@ class _Counted:
     def predict_proba(self, X): self.tell(); return self.pipe.predict_proba(X)
     def predict(self, X): self.tell(); return self.pipe.predict(X)
 
-class ImportanceView(View):
+class ImportanceView(BackgroundView):
     "Which columns the predictions depend on."
     title = 'which columns matter'
     def __init__(self, session: AppSession):
-        self.session, self.thread, self.importance, self.stopping = session, None, None, False
+        self.session, self.importance, self.stopping = session, None, False
         self.stop_button, self.bar = stop_controls(self.stop, 'share of the columns that is done')
         self.button = button('Which columns matter?', self.compute, tooltip='shuffle each column among the test rows, and see how much the loss rises')
         self.text = w.HTML()
@@ -69,10 +68,10 @@ _REPEATS = 3  # of each column
 def compute(self: ImportanceView):
     "Compute the importance in the background."
     r = self.session.result
-    if r is None or self.thread is not None and self.thread.is_alive(): return
+    if r is None or self.is_busy(): return
     self.text.value, self.stopping, self.bar.value = faint('shuffling one column after the other …'), False, 0
     for part in (self.stop_button, self.bar): part.layout.display = None
-    self.thread = threading.Thread(target=self._compute, args=[r], name='tabtune-importance', daemon=True); self.thread.start()
+    self.begin(self._compute, r)
 
 @patch
 def _compute(self: ImportanceView, r: RunResult):
