@@ -80,7 +80,7 @@ def test_a_new_table_starts_with_quick_and_says_so(tmp_path, caplog):
     page = tabtune.app(folder=tmp_path); form = lambda: page.session.form
     page.session.open_table(X.assign(y=LABELS), 't'); page.steps['Choose'].level.value = 'Better'
     assert form().form_state().strategy != 'inference'
-    page.session.change(page.session.df[:70], 'less'); assert page.steps['Choose'].level.value == 'Better'
+    page.session.change(page.session.df[:70], 'less', ['df = df[:70]']); assert page.steps['Choose'].level.value == 'Better'
     page.session.open_table(X.assign(y=LABELS), 'u')
     assert (page.steps['Choose'].level.value, form().form_state().strategy) == ('Quick', 'inference')
     with caplog.at_level(logging.WARNING): form().set(d_model=32, num_layers=1); form().start(); form().wait(60)

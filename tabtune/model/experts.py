@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -255,22 +254,28 @@ _NEGLIGIBLE = 0.1  # of the jitter: what a landmark may differ from what follows
 
 def _kernel_features(expert, marks, weights):
     "`Features` of a kernel, by its similarity to the landmarks."
-    own = expert.kernel(marks.numbers, marks.numbers, weights) * marks.exists[..., None] * marks.exists[:, None]
+    kernel_of = lambda w: expert.kernel(marks.numbers, marks.numbers, w) * marks.exists[..., None] * marks.exists[:, None]
+    own = kernel_of(weights)
     jitter = _jitter(own.diagonal(dim1=1, dim2=2), marks.exists)
-    if expert.smooth and len(own) == 1 and own.device.type == 'cpu': marks, root = _few_landmarks(own[0], jitter.amax().item(), marks)
+    if expert.smooth and len(own) == 1 and own.device.type == 'cpu':
+        marks, root = _few_landmarks(own[0], kernel_of(weights.half().to(weights.dtype))[0], jitter.amax().item(), marks)
     else: root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - marks.exists)).transpose(1, 2)
     across = lambda numbers, real: expert.kernel(numbers, marks.numbers, weights).mul_(real[..., None]).mul_(marks.exists[:, None])
     return Features(lambda numbers, real: torch.linalg.solve_triangular(root, across(numbers, real), upper=True, left=False), marks.numbers,
                     lambda coef: torch.linalg.solve_triangular(root, coef, upper=True) * marks.exists[..., None])
 
-def _few_landmarks(own, jitter, marks):
-    "So many of one table's landmarks that the others follow from them, and the factor that takes the place of that of all."
-    factor, pivots, r, _ = dpstrf(own.double().numpy(), tol=_NEGLIGIBLE * jitter, lower=1)
-    factor, rows = torch.from_numpy(np.tril(factor)[:, :r]), torch.from_numpy(pivots[:r] - 1).long()[None]
-    top = factor[:r]
+def _few_landmarks(own, coarse, jitter, marks):
+    """So many of one table's landmarks that the others follow from them, and the factor that takes the place of that of all.
+    They are chosen by a kernel of rounded weights, `coarse`, so that the last digits of a sum over the rows do not choose others."""
+    tol = _NEGLIGIBLE * _jitter(coarse.diagonal()[None], marks.exists).item()
+    _, pivots, r, _ = dpstrf(coarse.double().numpy(), tol=tol, lower=1)
+    order = torch.from_numpy(pivots - 1).long()
+    own, rows = own.double()[order][:, order], order[None, :r]
+    top = torch.linalg.cholesky(own[:r, :r])
+    factor = torch.linalg.solve_triangular(top, own[:r], upper=False).T
     half = torch.linalg.solve_triangular(torch.linalg.cholesky(factor.T @ factor), top.T, upper=False)
     root = torch.linalg.cholesky(top @ top.T + jitter * half.T @ half).T
-    return Landmarks(*(gather_rows(t, rows) for t in marks)), root.to(own.dtype)[None]
+    return Landmarks(*(gather_rows(t, rows) for t in marks)), root.to(coarse.dtype)[None]
 
 def features_of(
     expert: KernelExpert,

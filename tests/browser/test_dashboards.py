@@ -59,6 +59,9 @@ def save(page, path):
 
 def image_bytes(view): return view.evaluate("i => fetch(i.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)).join())")
 
+def drawn(canvas): return canvas.evaluate("c => c.toDataURL()")
+def pictures(outputs): return sum(''.join(o.get('data', {}).get('text/html', '')).count('src="data:image/png') for o in outputs)
+
 def test_builder_in_lab(page, lab, home):
     open_notebook(page, lab, 'dashboards.ipynb')
     run_cell(page, 'load_wine'); run_cell(page, 'builder = PipelineBuilder')
@@ -74,9 +77,9 @@ def test_builder_in_lab(page, lab, home):
     run_new(page, "builder.set(epochs=20, steps_per_epoch=100, n_episodes=100000, batch_size=1, learning_rate=1e-4); 'set'")
     form.scroll_into_view_if_needed()
     button('Start').click()
-    view = form.locator('img.widget-image').locator('visible=true')
-    first = until(lambda: view.count() and image_bytes(view), 'a picture')
-    until(lambda: image_bytes(view) != first, 'another picture')
+    view = form.locator('.tabtune-large canvas').locator('visible=true')
+    first = until(lambda: view.count() and drawn(view), 'a picture')
+    until(lambda: drawn(view) != first, 'another picture')
     time.sleep(6); shot(page, 'training')
     assert run_new(page, '6 * 7') == '42'  # the kernel is free
     assert run_new(page, "builder.state()['status']") == "'running'"
@@ -90,7 +93,7 @@ def test_builder_in_lab(page, lab, home):
     tab('Training'); time.sleep(0.5); shot(page, 'training-dark'); tab('Data'); time.sleep(0.5); shot(page, 'builder-data-dark')
     command(page, 'apputils:change-theme', theme='JupyterLab Light')
     kept = [o for c in save(page, home/'dashboards.ipynb')['cells'] for o in c.get('outputs', [])]
-    assert sum('image/png' in o.get('data', {}) for o in kept) >= 2, 'curves and results stay in the saved notebook'
+    assert pictures(kept) >= 2, 'curves and results stay in the saved notebook'
     assert len(json.dumps(kept)) < 400_000
 
 def write_notebook(path, *cells):
@@ -153,16 +156,16 @@ def test_fit_shows_itself(page, lab, home):
     run_cell(page, 'load_wine')
     page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[0].innerText.trim() == '[1]:'")
     run_cell(page, 'pipe = TabularPipeline')
-    page.locator('img.widget-image').wait_for(); time.sleep(3); shot(page, 'fit')
+    page.locator('.tabtune-large canvas').wait_for(); time.sleep(3); shot(page, 'fit')
     button = lambda name: page.locator(OUT).get_by_role('button', name=name, exact=True)
     button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()  # fit holds the kernel, and yet
     button('Resume').click(); page.locator(OUT).get_by_text('· training').wait_for()
     button('Stop').click()
     page.locator(OUT).get_by_text("'stopped'").wait_for()
-    page.locator('.jp-RenderedImage img').wait_for(); shot(page, 'fit-done')
+    page.locator('.tabtune-copy img').wait_for(); shot(page, 'fit-done')
     outputs = save(page, home/'fit.ipynb')['cells'][1]['outputs']
     kinds = {k for o in outputs for k in o.get('data', {})}
-    assert {'image/png', 'text/html'} <= kinds
+    assert pictures(outputs) and 'text/html' in kinds
     assert 'application/vnd.jupyter.widget-view+json' not in kinds, 'the picture takes the place of the widget'
     assert (home/'fit.ipynb').stat().st_size < 200_000
 
