@@ -1,12 +1,9 @@
 "What a saved notebook keeps, and what the form finds wrong, without a browser."
 import json, os, subprocess, sys, time
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 
 from tabtune.dashboard import PipelineBuilder, TrainingDashboard
 from tabtune import TabularPipeline
@@ -19,9 +16,16 @@ X, y = load_iris(return_X_y=True)
 pipe = TabularPipeline(tuning_strategy='base-ft', model_params=dict(d_model=32, num_layers=1),
                        tuning_params=dict(epochs=1, steps_per_epoch=3, batch_size=1)).fit(X, y)"""
 
+def executed(cells, folder):
+    "A notebook of these cells, after a kernel ran it."
+    import nbformat  # takes seconds: not while tests are collected
+    from nbclient import NotebookClient
+    nb = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    NotebookClient(nb, timeout=1200, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder)))).execute()
+    return nb
+
 def test_fit_leaves_picture_and_table_in_a_notebook(tmp_path):
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(FIT)])
-    NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
+    nb = executed([FIT], tmp_path)
     outputs = nb.cells[0].outputs
     kinds = {kind for o in outputs for kind in o.get('data', {})}
     assert kinds == {'text/html', 'text/plain'} and sum('<img src="data:image/png' in str(o) for o in outputs) == 1
@@ -168,12 +172,12 @@ def test_a_notebook_shows_every_view_without_a_kernel(tmp_path):
 from tabtune import TabularLeaderboard, TabularPipeline
 from tabtune.dashboard import AttentionView, EpisodeView, LeaderboardView, PipelineBuilder, PriorView, TrainingDashboard
 X, y = load_iris(return_X_y=True, as_frame=True)"""
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in (load, *VIEWS.values())])
-    NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
+    nb = executed([load, *VIEWS.values()], tmp_path)
     for name, cell in zip(VIEWS, nb.cells[1:]):
         kinds = [k for o in cell.outputs for k in o.get('data', {})]
         assert kinds == ['application/vnd.jupyter.widget-view+json', 'text/html', 'text/html', 'text/plain'], name
         assert HOLDS[name] in cell.outputs[1].data['text/html'] and '<script' not in cell.outputs[1].data['text/html'], name
+    from nbconvert import HTMLExporter
     page, _ = HTMLExporter().from_notebook_node(nb)
     body = page[page.index('<body'):]
     assert body.count('tabtune-copy">') == len(VIEWS) and 'model not found' not in body and 'widget-view+json"}' not in body
