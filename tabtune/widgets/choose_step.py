@@ -79,7 +79,7 @@ class ChooseStep(View):
         self.level.observe(lambda _: self.apply_level(), 'value')
         self.metric.observe(lambda change: setattr(session, 'metric', change.new), 'value')
         self.split.observe(lambda change: self.choose_split(change.new), 'value')
-        session.listen('table', self.show_table); session.listen('choices', self.show_choices); session.listen('columns', self.show_choices)
+        session.subscribe('table', self.show_table); session.subscribe('choices', self.show_choices); session.subscribe('columns', self.show_choices)
 
 _NOTHING = 'Open a table first, in the step Open.'
 

@@ -99,7 +99,7 @@ class JudgeStep(View):
                            layout=w.Layout(display='none'))
         self.widget = w.VBox([self.card, self.more])
         self.metric.observe(lambda _: self.show_card(), 'value')
-        session.listen('ended', self.show); session.listen('table', self.clear); session.listen('rivals', self.show_card)
+        session.subscribe('ended', self.show); session.subscribe('table', self.clear); session.subscribe('rivals', self.show_card)
 
 @patch
 def clear(self: JudgeStep):

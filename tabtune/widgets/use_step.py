@@ -76,7 +76,7 @@ class UseStep(BackgroundView):
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
         self.widget = w.VBox([head('The model'), self.about, self.model_row, self.open_row, self.model_note, self.model_link,
                               head('New rows'), self.rows, self.bar, self.message, self.links, self.table, head('The run, to take along'), self.take_home.widget])
-        session.listen('model', self.show_model); session.listen('table', self.list_files); self.list_files(); self.show_model()
+        session.subscribe('model', self.show_model); session.subscribe('table', self.list_files); self.list_files(); self.show_model()
 
 @patch
 def _make_model(self: UseStep):
@@ -182,7 +182,7 @@ def write(self: UseStep):
 def open_model(self: UseStep, name: str, content: bytes):
     "Predict with a saved model from now on."
     def act():
-        self.session.pipe = open_saved(name, content); self.session.tell('model')
+        self.session.pipe = open_saved(name, content); self.session.notify('model')
         self.model_note.value = note_html(f"opened '{name}'")
     self.attempt(self.model_note, act)
 
