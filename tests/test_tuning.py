@@ -543,12 +543,12 @@ def test_an_error_in_a_callback_is_passed_on_and_the_pipeline_can_predict():
 def test_stop_and_pause_from_another_thread():
     X, y = rings(150)
     go, states = threading.Event(), []
-    listen = At(3, lambda state: (states.append(state), go.wait(200)))
+    listen = At(3, lambda state: (states.append(state), go.wait(600)))
     pipe = pipeline(tuning_params=QUICK | dict(epochs=50, callbacks=[listen]))
     worker = threading.Thread(target=pipe.fit, args=(X, y)); worker.start()
     while not states and worker.is_alive(): time.sleep(0.01)
     time.sleep(0.2); assert listen.steps == [1, 2, 3]  # paused
-    states[0].stop(); go.set(); worker.join(200)
+    states[0].stop(); go.set(); worker.join(600)
     assert not worker.is_alive() and listen.steps == [1, 2, 3] and pipe.predict(X).shape == (150,)
 
 # killed
