@@ -1,10 +1,11 @@
 "The registry of priors: every record is complete, one decorated function is enough for a new prior, and it changes nothing for the others."
-import importlib.util
+import importlib.util, inspect, pkgutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+import tabtune.training
 from tabtune import MitraConfig, load_checkpoint
 from tabtune.core.shapes import ConfigError, InputError
 from tabtune.model.checkpoints import read_card
@@ -49,6 +50,13 @@ def test_a_record_is_complete(name):
     assert 10 < len(p.description) < 100 and '\n' not in p.description, f'the description of {name}, {p.description!r}, is no line of 10 to 100 characters'
     assert p.weight >= 0
     assert p.pinned == (name in FIRST)  # only the first four share a stream; a new prior has its own
+
+def test_no_prior_or_trait_is_left_without_its_decorator():
+    registered = {r.draw for r in PRIORS.values()} | {t.change for t in TRAITS.values()}
+    modules = [importlib.import_module(f'tabtune.training.{m.name}') for m in pkgutil.iter_modules(tabtune.training.__path__)]
+    functions = {f for m in modules for f in vars(m).values() if inspect.isfunction(f) and f.__module__ == m.__name__}
+    like_a_record = {f for f in functions if [*inspect.signature(f).parameters] in (['rng', 'n', 'f', 'c', 'c_B'], ['rng', 'draft', 'chosen'])}
+    assert like_a_record >= registered and [f'{f.__module__}.{f.__name__}' for f in like_a_record - registered] == []
 
 @pytest.mark.parametrize('rows, columns, classes', [(50, 1, 2), (200, 7, 10), (12, 40, 3)], ids=['one column', 'ten classes', 'wide'])
 @pytest.mark.parametrize('name', PRIORS)

@@ -1,10 +1,10 @@
 "Every view of the registry is complete, and a new one takes two places: a class and a record."
-import dataclasses, json, re
+import dataclasses, importlib, inspect, json, pkgutil, re
 
 import ipywidgets as w
 import pytest
 
-import tabtune.dashboard
+import tabtune.dashboard, tabtune.widgets
 from tabtune.core.shapes import InputError
 from tabtune.widgets.elements import button
 from tabtune.widgets.registry import WIDGETS, WidgetRecord, register_widget
@@ -33,6 +33,11 @@ def test_a_record_is_complete(name):
     assert record.description.endswith('.') and len(record.description) <= 120
     assert getattr(tabtune.dashboard, name) is record.view and name in tabtune.dashboard.__all__ and name in dir(tabtune.dashboard)
     with pytest.raises(dataclasses.FrozenInstanceError): record.view = View
+
+def test_no_public_view_is_left_without_a_record():
+    modules = [importlib.import_module(f'tabtune.widgets.{m.name}') for m in pkgutil.iter_modules(tabtune.widgets.__path__)]
+    public = {name for m in modules for name in m.__all__ if inspect.isclass(c := getattr(m, name)) and issubclass(c, View)}
+    assert public - {'View', *WIDGETS} == set()
 
 def test_a_view_has_a_widget_and_a_plain_state(example):
     assert isinstance(example, View) and isinstance(example.widget, w.Widget)
