@@ -415,7 +415,7 @@ def quick_findings(
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #e7dcd13f
-_SAID = set()  # (columns of the table, column, kind) of what was logged in this process
+_LOGGED = set()  # (columns of the table, column, kind) of what was logged in this process
 
 def say_findings(
     findings: list,  # from `quick_findings`
@@ -423,6 +423,6 @@ def say_findings(
 ):
     "Log one warning with the findings that were not logged for a table with these columns before."
     key = lambda f: (tuple(map(str, columns)), f.column, f.kind)
-    new = [f for f in findings if key(f) not in _SAID]
-    _SAID.update(map(key, new))
+    new = [f for f in findings if key(f) not in _LOGGED]
+    _LOGGED.update(map(key, new))
     if new: log.warning('%s. check_table(X, y) says what to do about it', '; '.join(map(str, new)))

@@ -302,7 +302,7 @@ def _learn_effects(self: TableEncoder,
     z: np.ndarray,  # (n, n_outputs) the encoded training rows
     y,  # (n,) class codes, or numbers
     task: str,  # 'classification' or 'regression'
-) -> np.ndarray:  # the same with an output beside the code of each column whose levels tell something
+) -> np.ndarray:  # the same with an output beside the code of each column whose levels are informative
     "Learn what levels say about the target, and add it to the training rows, cross-fitted."
     at = [i for i, c in enumerate(self.columns_) if isinstance(c, CategoryColumn) and c.missing < 1]
     if not at: return z

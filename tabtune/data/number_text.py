@@ -107,7 +107,7 @@ _TIME = _family(y_yr_year=31557600., mo_month_mth=2629800., w_wk_week=604800., d
 _COMPOUNDS = [_family(y_yr_year=12., m_mo_mth_month=1., w_wk_week=7 / 30.44, d_day=1 / 30.44), _TIME, {"'": 12., '"': 1.},
               {'°': 3600., "'": 60., '"': 1.},
               {'ft': 12., 'foot': 12., 'feet': 12., 'in': 1., 'inche': 1., 'inch': 1.}, dict(st=224., lb=16., oz=1.)]
-_PIECE = re.compile(r"""(\d+(?:[.,]\d+)?)\s*(°|''|'|"|[^\W\d_]{1,8}\.?)?[\s,]*(?:(?:and|und|et|&)\s+)?""")
+_QUANTITY = re.compile(r"""(\d+(?:[.,]\d+)?)\s*(°|''|'|"|[^\W\d_]{1,8}\.?)?[\s,]*(?:(?:and|und|et|&)\s+)?""")
 _SPAN = re.compile(r'P(?=[\dT])((?:\d+[YMWD])*)T?((?:\d+(?:\.\d+)?[HMS])*)')
 
 def _split_compound(key):
@@ -116,7 +116,7 @@ def _split_compound(key):
     if span := _SPAN.fullmatch(key): key = (span[1] + span[2]) if span[2] else span[1].replace('M', 'mo')
     elif key[-2:-1] in ('"', "'", ' ') and key[-1] in 'NSEWnsew': sign, key = (-1 if key[-1] in 'SWsw' else 1), key[:-1].strip()
     at, pieces = 0, []
-    while m := _PIECE.match(key, at): at = m.end(); pieces.append((m[1], _unit(m[2] or '').replace("''", '"')))
+    while m := _QUANTITY.match(key, at): at = m.end(); pieces.append((m[1], _unit(m[2] or '').replace("''", '"')))
     if at < len(key) or not pieces or (len(pieces) < 2 and not span and pieces[0][1] != "'"): return None
     if not all(n.isdigit() for n, _ in pieces[:-1]): return None
     for i, family in enumerate(_COMPOUNDS):

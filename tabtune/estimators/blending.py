@@ -56,7 +56,7 @@ def level_regression(
     return make_pipeline(ColumnTransformer(parts), LogisticRegression(max_iter=1000) if task == 'classification' else Ridge())
 
 def has_many_levels(x, categorical, effects) -> bool:
-    "Whether a column of many levels tells something about the target."
+    "Whether a column of many levels is informative about the target."
     return bool(effects.any() and categorical.any() and np.nanmax(x[:, categorical], initial=-1) >= MANY_LEVELS - 1)
 
 # %% ../../nbs/estimators/00a_blending.ipynb #1e26b679

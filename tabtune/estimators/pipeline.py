@@ -226,7 +226,7 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
 
 @patch
 def _add_seconds(self: TabularPipeline, **parts: float):
-    "Add what `fit` did before and after the tuning to the wait that the report tells."
+    "Add what `fit` did before and after the tuning to the waiting time in the report."
     r = self.tuning_report_
     if 'seconds' not in r: return
     r |= dict(seconds=round(r['seconds'] + sum(parts.values()), 2)) | {f'seconds_{k}': round(v, 2) for k, v in parts.items()}
@@ -381,7 +381,7 @@ def _write(self: TabularPipeline, path):
     e = self.estimator_
     manifest = dict(pipeline=self._plain_params(), estimator=plain(settings), findings=[asdict(f) for f in self.findings_],
                     **self._plain_tuning(),
-                    device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it was told
+                    device_missing=not str(e.device).startswith(('auto', e.device_.type)))  # whoever fitted it saw a warning
     adapters = self.adapted_.peft_config if hasattr(self, 'adapted_') else ()
     with tempfile.TemporaryDirectory() as tmp:
         folders = dict(model=save_checkpoint(self._with_adapter(None), f'{tmp}/model'))

@@ -88,12 +88,12 @@ def model_names(
     return [name for t, name in MODELS if t == task]
 
 # %% ../../nbs/estimators/00f_registry.ipynb #6f43a55f
-def _squeezed(name) -> str: return re.sub(r'[^a-z0-9]', '', str(name).lower())
+def _normalised(name) -> str: return re.sub(r'[^a-z0-9]', '', str(name).lower())
 
 def _names_of(spec) -> set:
-    "All that a user may call a model, squeezed."
+    "All names that a user may write for a model, without case and punctuation."
     own = [] if spec.form is None else [str(getattr(spec.target, '__name__', spec.target)).split(':')[-1]]
-    return {_squeezed(n) for n in (spec.name, *spec.aliases, *own)}
+    return {_normalised(n) for n in (spec.name, *spec.aliases, *own)}
 
 def find_model(
     name: str,  # such as 'RandomForest', in any case, or an alias
@@ -102,7 +102,7 @@ def find_model(
     "A model's record; `ConfigError` with the nearest name for an unknown one."
     if (task, name) in MODELS: return MODELS[task, name]
     check_choice('task_type', task, list(dict.fromkeys(t for t, _ in MODELS)))
-    found = [s for s in MODELS.values() if isinstance(name, str) and _squeezed(name) in _names_of(s)]
+    found = [s for s in MODELS.values() if isinstance(name, str) and _normalised(name) in _names_of(s)]
     for s in found:
         if s.task == task: return s
     if found: raise ConfigError(f"model_name={name!r} has no {task}; for that there are {', '.join(model_names(task))}")

@@ -147,7 +147,7 @@ def version_of(
     try: return metadata.version({'sklearn': 'scikit-learn'}.get(package, package))
     except metadata.PackageNotFoundError: return ''
 
-def memory_mb():  # MiB, None where the system does not tell
+def memory_mb():  # MiB, None where the system does not report it
     "The most memory that this process has used."
     try: import resource
     except ImportError: return None

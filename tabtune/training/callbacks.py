@@ -34,7 +34,7 @@ def _memory_usage() -> dict:  # MiB
 
 # %% ../../nbs/training/03_callbacks.ipynb #ad3cdc61
 def this_process() -> dict:
-    "This process, so that it can be told from one that gets the same number later."
+    "This process, so that it can be distinguished from one that gets the same number later."
     return dict(pid=os.getpid(), created=psutil.Process().create_time(), host=platform.node())
 
 def is_alive(process: dict):  # bool, or None: of another machine, so nobody knows

@@ -137,7 +137,7 @@ def encode_levels(
     n_support: int,  # rows of the support
     n_classes: int = None,  # None: a regression
 ) -> Tensor:  # (B, N, F)
-    "Tables with what their levels tell about the target in place of some other columns; a level that the support lacks is missing."
+    "Tables with effects of levels on the target in place of some other columns; a level that the support lacks is missing."
     b, n, f = x.shape
     chosen = (levels + rng.uniform(0, 1, b, f)).argsort(1, descending=True)[:, :min(_SHOWN, f)]  # (B, J)
     size = levels.gather(1, chosen)
@@ -175,7 +175,7 @@ def _effects_of_rows(effects_BJGLT, code_BNJ, part_BS):
     return effects_BJGLT.flatten(2, 3).gather(2, at)
 
 def _narrow(rng, x, informative, f):
-    "`f` of the columns: effects that tell something (no more than half of all), then others by chance."
+    "`f` of the columns: informative effects (no more than half of all), then others by chance."
     b, _, wide = x.shape
     u = rng.uniform(0, 1, b, wide)
     u[:, f:] = torch.where(informative, u[:, f:] - 2, u[:, f:] + 2)

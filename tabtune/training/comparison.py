@@ -115,7 +115,7 @@ def class_scores(
     model: nn.Module,
     episodes: list,  # from `held_out_episodes`
 ) -> Scores:  # with the mean one-against-rest AUC
-    "Log loss of each held-out row in nats, and how well the classes are told apart."
+    "Log loss of each held-out row in nats, and how well the classes are separated."
     device, losses, aucs = next(model.parameters()).device, [], []
     log_proba = lambda ep: mask_classes(model(**ep.inputs()).float(), ep.n_classes).log_softmax(-1)[0].cpu()
     with torch.inference_mode():

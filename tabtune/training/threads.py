@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from .loop import Callback
 
 # %% ../../nbs/training/08_threads.ipynb #4799f863
-def _seconds_of_pieces(
+def _seconds_of_passes(
     threads: int,
     limit: float = math.inf,  # seconds after which it is clear that another number is better
-    pieces: int = 6,  # of which each is a forward and a backward pass
+    passes: int = 6,  # each forward and backward
 ) -> float:  # infinite where the limit was reached
-    "Time that some pieces of a training step take with a number of threads, which stays set."
+    "Time that some passes through layers of a training step take with a number of threads, which stays set."
     torch.set_num_threads(threads)
     x, w = torch.ones(8192, 64), torch.full((64, 64), 0.01, requires_grad=True)
     start = time.perf_counter()
     with torch.enable_grad():
-        for _ in range(pieces):
+        for _ in range(passes):
             F.layer_norm(F.gelu(x @ w), (64,)).square().mean().backward()
             if (seconds := time.perf_counter() - start) > limit: return math.inf
     return seconds
@@ -46,9 +46,9 @@ class FastestThreads(Callback):
         "Measure, and set the number of threads."
         start, best = time.monotonic(), 1
         if not self.on_cpu or self.before == 1: return
-        fastest = min(_seconds_of_pieces(1) for _ in range(2))
+        fastest = min(_seconds_of_passes(1) for _ in range(2))
         for n in {self.before, self.before // 2} - {0, 1}:
-            seconds = _seconds_of_pieces(n, _CLEARLY * fastest)
+            seconds = _seconds_of_passes(n, _CLEARLY * fastest)
             if seconds < _CLEARLY * fastest: best, fastest = n, seconds
         torch.set_num_threads(best)
         self.due = (end := time.monotonic()) + max(self.every, 19 * (end - start))

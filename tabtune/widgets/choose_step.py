@@ -71,7 +71,7 @@ class ChooseStep(View):
         self.session, self.seconds, self.key, self.thread, self.setting = session, {}, None, None, False
         wide = lambda text, **kw: dict(description=text, style=dict(description_width='90px'), layout=w.Layout(width='auto', max_width='480px'), **kw)
         self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', tooltip='how much time may be spent', style=dict(button_width='96px'))
-        self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is told first'))
+        self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is shown first'))
         self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()
         self.expert, self.body = w.Accordion([w.VBox()], titles=('Expert: every setting',), selected_index=None), w.VBox([w.HTML(faint(_NOTHING))])

@@ -84,11 +84,11 @@ def find_fix(finding):  # a `Fix`, or None
 # %% ../../nbs/widgets/15_fixes.ipynb #54f2afca
 def finding_row(session: AppSession, finding):  # widget
     "A finding in words, with the button that fixes it where there is one."
-    fix, said = find_fix(finding), w.HTML()
+    fix, note = find_fix(finding), w.HTML()
     def apply():
         try: fix.apply(session, finding)
-        except (TabTuneError, ValueError) as e: said.value = note_html(str(e), error=True)
+        except (TabTuneError, ValueError) as e: note.value = note_html(str(e), error=True)
     text = f'<b style="color:{COLOURS["red"]}">⚠ {html.escape(finding.kind)}</b>: {html.escape(finding.reason)}. By itself: {html.escape(finding.treatment)}.'
     words = w.HTML(f'<div style="font-size:12px;line-height:16px;{TEXT_STYLE}">{text}</div>', layout=w.Layout(flex='1 1 0', min_width='240px'))
     click = [button(fix.text, apply, tooltip=f'{finding.column}: {fix.text}')] if fix else []
-    return w.VBox([w.HBox([*click, words], layout=w.Layout(align_items='center')), said])
+    return w.VBox([w.HBox([*click, words], layout=w.Layout(align_items='center')), note])

@@ -29,8 +29,8 @@ def counts_at(
     threshold: float,  # from which on a row is predicted as the class
 ) -> dict:  # true and false positives and negatives
     "How many rows are right and wrong at a threshold."
-    truth, said = np.asarray(truth, bool), np.asarray(p) >= threshold
-    return dict(tp=int((truth & said).sum()), fp=int((~truth & said).sum()), fn=int((truth & ~said).sum()), tn=int((~truth & ~said).sum()))
+    truth, predicted = np.asarray(truth, bool), np.asarray(p) >= threshold
+    return dict(tp=int((truth & predicted).sum()), fp=int((~truth & predicted).sum()), fn=int((truth & ~predicted).sum()), tn=int((~truth & ~predicted).sum()))
 
 def _shares(c: dict) -> list:  # (label, text)
     "Accuracy, precision and recall from the counts; a dash where there is nothing to divide by."
@@ -90,7 +90,7 @@ class JudgeStep(View):
     title = 'judge the run'
     def __init__(self, session: AppSession):
         self.session = session
-        self.card, self.metric = w.HTML(faint('No run yet.')), w.Dropdown(description='Judge by', tooltip='the score that is told', layout=w.Layout(width='320px'))
+        self.card, self.metric = w.HTML(faint('No run yet.')), w.Dropdown(description='Judge by', tooltip='the score that is shown', layout=w.Layout(width='320px'))
         self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1300px', object_fit='contain', margin='8px 0'))
         self.threshold, self.importance, self.what_if = ThresholdView(session), ImportanceView(session), WhatIfView(session)
         self.rivals, self.similar = RivalsView(session), SimilarView(session, self.what_if)

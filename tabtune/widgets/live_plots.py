@@ -56,7 +56,7 @@ def _plot_class():  # None where anywidget is not installed
 
         def __init__(self, **kw):
             super().__init__(**kw)
-            self.on_msg(lambda _, said, __: said == 'ready' and setattr(self, 'ready', True))
+            self.on_msg(lambda _, message, __: message == 'ready' and setattr(self, 'ready', True))
     return LivePlot
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #7c5e48bb

@@ -100,7 +100,7 @@ class _LoggedWarnings(logging.Handler):
 
 @patch
 def open_source(self: OpenStep, read, name: str, target=None):
-    "Open a file; `read` gives its table and takes the encoding. What was odd about it is said."
+    "Open a file; `read` gives its table and takes the encoding. What was odd about it is shown."
     self.source, encoding = (read, name, target), self.encoding.value
     self.encoding.layout.display = None
     def act():

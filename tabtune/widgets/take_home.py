@@ -65,7 +65,7 @@ _HEAD = ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
 
 def report_html(
     r: RunResult,
-    metric: str,  # of `METRICS`, told first
+    metric: str,  # of `METRICS`, shown first
 ) -> str:  # HTML
     "A run as one page that needs no network and runs nothing."
     c, png = r.choices, base64.b64encode(result_picture(r)).decode()

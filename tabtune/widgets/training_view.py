@@ -153,7 +153,7 @@ def _with_cost(self: TrainingDashboard, n: dict) -> dict:
 
 @patch
 def silence(self: TrainingDashboard) -> float:  # seconds
-    "How long nothing was heard of the run; of one that writes a file, since the file was written."
+    "Seconds since the last news of the run; of one that writes a file, since the file was written."
     try: return time.time() - self.rows.path.stat().st_mtime
     except (AttributeError, OSError): return time.monotonic() - self.last_step_time
 

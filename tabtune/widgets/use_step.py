@@ -240,8 +240,8 @@ def _show_predicted(self: UseStep, t: pd.DataFrame, n_own: int, name: str):
     self.predicted, stem = t, Path(name).name.partition('.')[0] or 'rows'
     files = [download_link(csv_file(t), f'{stem}-predicted.csv')]
     if has_excel(): files.append(download_link(excel_file(t), f'{stem}-predicted.xlsx'))
-    said = 'A text cell that begins with = + - @ has an apostrophe in front in the files, so that no spreadsheet takes it for a formula.'
-    self.links.value = '<br>'.join([' &nbsp; '.join(files), faint(said)])
+    note = 'A text cell that begins with = + - @ has an apostrophe in front in the files, so that no spreadsheet takes it for a formula.'
+    self.links.value = '<br>'.join([' &nbsp; '.join(files), faint(note)])
     self.table.value = heat_table(t.iloc[:100, [*range(n_own, t.shape[1]), *range(n_own)]], max_columns=24)
     self.message.value = note_html(f"{len(t):,} rows of '{name}' are predicted; the first {min(len(t), 100)} are shown")
 
