@@ -123,6 +123,7 @@ def show(self: JudgeStep):
     self.show_card()
     self.image.value = result_picture(r)
     self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
+    self.similar.widget.layout.display = None if r.choices.is_mitra else 'none'  # the votes are Mitra's
     self.more.layout.display = None
 
 # %% ../../nbs/widgets/19_judge_step.ipynb #394b1221

@@ -121,7 +121,7 @@ def change(
     before = self.form
     self.df, self.changes, self.lines = df, [*self.changes, what], [*self.lines, *lines]
     c = before.form_state()
-    keep = dict(target=c.target, task=c.task, strategy=c.strategy, device=c.device, test_size=c.test_size)
+    keep = dict(target=c.target, task=c.task, model_name=c.model_name, weights=c.weights, strategy=c.strategy, device=c.device, test_size=c.test_size)
     self.form = AppForm(self, c.target)
     self.form.split_by, self.form.folds = before.split_by, before.folds
     self.form.set(**keep | c.model | c.tuning | c.lora | c.processing | choices)
