@@ -25,7 +25,7 @@ from ..data.columns import KINDS
 from ..data.processing import ProcessorSettings, check_processor_params
 from ..training.recommend import RuleInputs, apply_rules, complete_tuning, memory_needed, tokens_per_second
 from ..training.strategies import TuningStrategy, find_strategy
-from ..core.shapes import ConfigError, TabTuneError
+from ..core.shapes import ConfigError, TabTuneError, counted
 from ..training.loop import select_device
 from ..training.tuning import loop_settings
 
@@ -148,8 +148,8 @@ def _table_mistakes(self: FormState, df) -> dict:
     n_test = math.ceil(self.test_size * len(y))
     if not self.columns: out['columns'] = 'choose at least one column'
     if self.is_stratified(y) and n_test < y.nunique():
-        out['test_size'] = f'{n_test} test rows are too few for {y.nunique()} classes: take a larger share'
-    if y.nunique() < 2: out['target'] = f"'{self.target}' has {y.nunique()} value{'s' * (y.nunique() != 1)}: nothing to predict"
+        out['test_size'] = f"{counted(n_test, 'test row')} {'is' if n_test == 1 else 'are'} too few for {counted(y.nunique(), 'class', 'classes')}: take a larger share"
+    if y.nunique() < 2: out['target'] = f"'{self.target}' has {counted(y.nunique(), 'value')}: nothing to predict"
     elif self.task == 'regression' and not pd.api.types.is_numeric_dtype(y):
         out['target'] = f"'{self.target}' holds no numbers: predict it as a class"
     return out

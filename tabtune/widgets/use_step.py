@@ -13,7 +13,7 @@ import ipywidgets as w
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.shapes import CheckpointError, InputError, TabTuneError
+from ..core.shapes import CheckpointError, InputError, TabTuneError, counted
 from ..data.reading_files import READERS, read_table
 from ..estimators.commands import predictions
 from ..estimators.pipeline import TabularPipeline
@@ -148,8 +148,8 @@ def show_model(self: UseStep):
     self.coverage.layout.display = None if pipe is not None and pipe.task_type == 'regression' and pipe.predicts_quantiles else 'none'
     if pipe is None: self.about.value = faint('No model yet: start a run in the step Choose, or open a saved model.'); return
     columns = list(getattr(pipe, 'feature_names_in_', range(pipe.n_features_in_)))
-    what = f'one of {len(pipe.classes_)} classes' if pipe.task_type != 'regression' else 'a number' if pipe.predicts_quantiles else 'a number, without an interval,'
-    self.about.value = note_html(f'It predicts {what} from {len(columns)} columns: ' + ', '.join(map(str, columns[:30])) + (' …' if len(columns) > 30 else ''))
+    what = f"one of {counted(len(pipe.classes_), 'class', 'classes')}" if pipe.task_type != 'regression' else 'a number' if pipe.predicts_quantiles else 'a number, without an interval,'
+    self.about.value = note_html(f'It predicts {what} from {counted(len(columns), "column")}: ' + ', '.join(map(str, columns[:30])) + (' …' if len(columns) > 30 else ''))
 
 # %% ../../nbs/widgets/20_use_step.ipynb #f2e20582
 _LARGEST_LINK = 30 * 2 ** 20  # bytes
