@@ -22,7 +22,7 @@ from ..data.encode import check_column_types
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
 from .elements import COLOURS, TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
-from .form_fields import Field, class_bars, column_svg, describe_column, kind_menu, note_html, value_histogram
+from .form_fields import SIZE_NAMES, Field, SizeChoice, class_bars, column_svg, describe_column, kind_menu, note_html, value_histogram
 from .form_state import FormState, lora_table, model_table, processing_table, record_speed, tuning_table
 from .result_plots import class_results_png, number_results_png
 from .run_control import fit_job
@@ -120,8 +120,6 @@ def _make_data_tab(self: PipelineBuilder, target):
     self.data_tab = w.HBox([self.left, right])
 
 # %% ../../nbs/widgets/08_builder.ipynb #93eb8bfa
-_PRESETS = dict(small=dict(d_model=32, num_layers=1), medium=dict(d_model=64, num_layers=2), large=dict(d_model=128, num_layers=4))
-
 @patch
 def _make_fields(self: PipelineBuilder):
     "All fields, and the boxes above them."
@@ -144,9 +142,8 @@ _NO_TUNING = ('With inference nothing is trained: the model reads the table as i
 def _make_tabs(self: PipelineBuilder):
     "The tabs of processing, model and tuning."
     box = lambda fields: [f.widget for f in fields.values()]
-    sizes = [button(k, lambda k=k: self.set(**_PRESETS[k]), tooltip=f'the bundled weights {k!r}') for k in _PRESETS]
-    bundled = w.HBox([w.Label('bundled weights', layout=w.Layout(width='200px')), *sizes])
-    self.processing_tab, self.model_tab = w.VBox(box(self.processing)), w.VBox([bundled, *box(self.model)])
+    self.size = SizeChoice(self.model, lambda **settings: self.set(**settings))
+    self.processing_tab, self.model_tab = w.VBox(box(self.processing)), w.VBox([self.size.widget, *box({k: f for k, f in self.model.items() if k not in SIZE_NAMES})])
     self.no_tuning, self.tuning_box = w.HTML(faint(_NO_TUNING)), w.VBox(box(self.tuning))
     self.lora_box = w.VBox([w.HTML('<b>Adapters</b>'), *box(self.lora)])
     head = w.HBox([self.strategy, self.device, self.recommend_button], layout=w.Layout(margin='0 0 6px 0'))
@@ -241,6 +238,7 @@ def _show_notes(self: PipelineBuilder, c: FormState, wrong: dict):
     "Show mistakes and recommendations, each beside its field."
     recommended = {} if wrong else self._recommended_changes(c)
     for name, f in self.fields().items(): f.show_note(wrong.get(name), recommended.get(name))
+    self.size.show(c.task, recommended)
     for name, note in self.notes.items(): note.value = note_html(wrong.get(name, ''), error=True)
 
 # %% ../../nbs/widgets/08_builder.ipynb #7d794572
@@ -323,7 +321,7 @@ def _update_code(self: PipelineBuilder):
     text = self.code()
     copy = ('<button class="jupyter-button widget-button" style="width:auto" '
             f'onclick="{html.escape(_COPY_SCRIPT)}">copy to clipboard</button>')
-    area = (f'<textarea class="tabtune-code" readonly rows="{text.count(chr(10)) + 3}" '
+    area = (f'<textarea class="tabtune-code" aria-label="code" readonly rows="{text.count(chr(10)) + 3}" '
             f'style="{_CODE_STYLE}">{html.escape(text)}</textarea>')
     self.code_box.value = f'<div style="{TEXT_STYLE}">{copy}{area}</div>'
 

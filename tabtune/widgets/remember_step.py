@@ -66,7 +66,7 @@ class RememberStep(View):
         self.restore_button = button('Restore these settings', self.restore, tooltip='put the settings of the chosen run into the form')
         self.resume_button = button('Go on', self.resume, tooltip='go on with the chosen run, which was interrupted, from its last checkpoint')
         self.note, self.table = w.HTML(), w.HTML(layout=w.Layout(overflow='auto'))
-        self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', display='none'))
+        self.image = w.Image(format='png', tooltip='losses of the chosen runs by step', layout=w.Layout(width='auto', max_width='1000px', display='none'))
         buttons = w.HBox([self.compare_button, self.restore_button, self.resume_button, button('Look again', self.refresh, tooltip='read runs/ again')])
         self.widget = w.VBox([w.HTML(faint("Settings, curves and scores of each run are in the folder 'runs'; rows of the table are not.")), self.list, buttons, self.note, self.table, self.image])
         for event in ('started', 'ended'): session.listen(event, self.refresh)
