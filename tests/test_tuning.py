@@ -303,7 +303,7 @@ def test_early_stopping_reports_itself_only_when_it_stopped_early():
     ends = [tune(tiny_model(), x, y, wrong | dict(epochs=e, patience=2)).report for e in (2, 9)]
     assert [r['ended'] for r in ends] == ['complete', 'early stopping'] and ends[1]['steps'] < 9
 
-@pytest.mark.parametrize('head, classes', [('retrieval', {26}), ('linear', {8, 9, 10})])
+@pytest.mark.parametrize('head, classes', [pytest.param('retrieval', {26}, id='retrieval'), pytest.param('linear', {8, 9, 10}, id='linear')])
 def test_an_episode_has_all_classes_where_the_head_tells_them_apart(head, classes):
     r = np.random.default_rng(0)
     y, x = np.arange(520) % 26, r.normal(size=(520, 3)).astype(np.float32)
