@@ -15,7 +15,7 @@ import ipywidgets as w
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.shapes import InputError, TabTuneError
+from ..core.shapes import InputError, TabTuneError, counted
 from ..data.reading_files import READERS, read_table
 from .elements import button, faint, heat_table, named, scroll_box
 from .fixes import finding_row
@@ -206,7 +206,7 @@ def _column_row(self: OpenStep, c: str, part: pd.DataFrame):
     box.observe(ticked, 'value')
     self.kinds[c] = _kind_menu(s, c, part[c])
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
-    text = w.HTML(faint(f"{d['distinct']} value{'s' * (d['distinct'] != 1)}, {missing}"), layout=w.Layout(width='170px'))
+    text = w.HTML(faint(f"{counted(d['distinct'], 'value')}, {missing}"), layout=w.Layout(width='170px'))
     findings = [] if c in s.left_out else [finding_row(s, f) for f in s.findings if f.column == c]
     return w.HBox([box, self.kinds[c], text, w.HTML(column_svg(part[c])), w.VBox(findings, layout=w.Layout(flex='1 1 0'))],
                   layout=w.Layout(align_items='center', min_height='32px', flex='0 0 auto'))

@@ -12,7 +12,7 @@ import ipywidgets as w
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.shapes import InputError, TabTuneError
+from ..core.shapes import InputError, TabTuneError, counted
 from ..data.checkup import check_with_target
 from ..data.frames import column_names
 from .app_choices import AppState
@@ -87,7 +87,7 @@ def open_table(
     "Work on another table from now on."
     self._refuse_while_running()
     if len(df.columns) < 2: raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
-    if len(df) < MIN_ROWS: raise InputError(f'the table has {len(df)} row{"s" * (len(df) != 1)}; a model needs some to learn from and some to be tested on')
+    if len(df) < MIN_ROWS: raise InputError(f'the table has {counted(len(df), "row")}; a model needs some to learn from and some to be tested on')
     names = list(df)
     self.lines = [line or f'df = tabtune.read_table({name!r})']
     df = df.set_axis(column_names(df), axis=1).reset_index(drop=True)
@@ -117,11 +117,11 @@ def change(
 ):
     "Change cells or rows of the table; the choices stay."
     self._refuse_while_running()
-    if len(df) < MIN_ROWS: raise InputError(f'{len(df)} rows would be left of the table: nothing was changed')
+    if len(df) < MIN_ROWS: raise InputError(f'{counted(len(df), "row")} would be left of the table: nothing was changed')
     before = self.form
     self.df, self.changes, self.lines = df, [*self.changes, what], [*self.lines, *lines]
     c = before.form_state()
-    keep = dict(target=c.target, task=c.task, strategy=c.strategy, device=c.device, test_size=c.test_size)
+    keep = dict(target=c.target, task=c.task, model_name=c.model_name, weights=c.weights, strategy=c.strategy, device=c.device, test_size=c.test_size)
     self.form = AppForm(self, c.target)
     self.form.split_by, self.form.folds = before.split_by, before.folds
     self.form.set(**keep | c.model | c.tuning | c.lora | c.processing | choices)

@@ -171,8 +171,9 @@ def predict(self: WhatIfView):
 def _prediction_html(r: RunResult, row: pd.DataFrame) -> str:
     "The prediction of one row: probabilities as bars, or a number with its interval."
     if not r.is_classes:
-        low, high = r.pipe.predict_interval(row)[0]
-        return f'<div style="font-size:15px;{TEXT_STYLE}">predicted {format_number(float(r.pipe.predict(row)[0]))}, nine times in ten from {format_number(float(low))} to {format_number(float(high))}</div>'
+        low, high = r.pipe.predict_interval(row)[0] if r.pipe.predicts_quantiles else (None, None)
+        span = '' if low is None else f', nine times in ten from {format_number(float(low))} to {format_number(float(high))}'
+        return f'<div style="font-size:15px;{TEXT_STYLE}">predicted {format_number(float(r.pipe.predict(row)[0]))}{span}</div>'
     p = pd.Series(r.pipe.predict_proba(row)[0], r.pipe.classes_).sort_values(ascending=False)
     return importance_html(p, 6).replace('more columns', 'more classes')
 
