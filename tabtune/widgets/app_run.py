@@ -107,7 +107,7 @@ def constant_prediction(r: RunResult) -> np.ndarray:
     return out
 
 # %% ../../nbs/widgets/14a_app_run.ipynb #ce118d14
-YARDSTICKS = dict(classification=('always the most frequent class', 'logistic regression', 'LogisticRegression'),
+APP_BASELINES = dict(classification=('always the most frequent class', 'logistic regression', 'LogisticRegression'),
                   regression=('always the mean', 'ridge regression', 'Ridge'))
 _AT_ONCE = 2000  # rows
 
@@ -132,9 +132,9 @@ def _predict_held_out(self: AppForm, r: RunResult):
 
 # %% ../../nbs/widgets/14a_app_run.ipynb #d583af41
 @patch
-def _add_yardsticks(self: AppForm, r: RunResult):
+def _add_baselines(self: AppForm, r: RunResult):
     "The two models that every run is compared with."
-    run, (lazy, linear, spec) = self.dashboard.run, YARDSTICKS[r.choices.task]
+    run, (lazy, linear, spec) = self.dashboard.run, APP_BASELINES[r.choices.task]
     r.rival_predictions[lazy] = constant_prediction(r)
     small = r.X.size <= _SMALL
     try: r.rival_predictions[linear], _ = self.session.predict_by(Candidate(linear, spec), r, run.enter, lambda: run.abandoned, apart=not small)
@@ -153,7 +153,7 @@ def _evaluate(self: AppForm, pipe, X_test, y_test):
     if r.splits: r.predicted, r.intervals = s.predict_by(chosen_candidate(c), r, run.enter, lambda: run.abandoned)
     else: self._predict_held_out(r)
     r.scores = r.metrics(r.predicted, r.intervals)
-    self._add_yardsticks(r)
+    self._add_baselines(r)
     run.enter('')
     self.pipe, self.scores, s.result, s.pipe = pipe, r.scores, r, pipe
 

@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from ..core.shapes import TabTuneError
 from ..estimators.registry import find_model, list_models, why_not
 from ..leaderboard.evaluation import Candidate
-from .app_run import YARDSTICKS, RunResult
+from .app_run import APP_BASELINES, RunResult
 from .elements import button, faint
 from .form_fields import note_html
 from .session import AppSession
@@ -24,7 +24,7 @@ from .what_if import stop_controls
 def rival_names(r: RunResult) -> dict:  # name -> why it can't be used; '' if it can
     "The models that can stand beside the chosen one for the table of a run."
     t, classes = list_models(r.choices.task), len(r.classes) if r.is_classes else None
-    names = [n for n in t.index if n not in (r.model, YARDSTICKS[r.choices.task][2])]
+    names = [n for n in t.index if n not in (r.model, APP_BASELINES[r.choices.task][2])]
     return {n: why_not(find_model(n, r.choices.task), *r.X.shape, classes) for n in names}
 
 # %% ../../nbs/widgets/18c_rivals.ipynb #e7d1fc20
