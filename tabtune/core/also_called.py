@@ -26,7 +26,7 @@ def our_name(
     where: str,  # a key of `ALSO_CALLED`
     name: str,  # one of its names
 ) -> str:  # the name here; '' where there is none
-    "Tell once what a name is called here."
+    "Log once what a name is called here."
     ours = ALSO_CALLED[where][name]
     if (where, name) not in _notified: _log.warning("%s: '%s' is %s", where, name, ours if ' ' in ours else f"called '{ours}' here")
     _notified.add((where, name))

@@ -228,12 +228,12 @@ def column_findings(
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #9c7e8ea0
-def _sorted_tells(
+def _gives_away_sorted(
     x: np.ndarray,  # (n, F) encoded rows
     y: np.ndarray,  # (n,) class codes, or numbers
     is_classes: bool,
 ) -> np.ndarray:  # (F,) bool
-    "Which encoded columns, sorted, tell the target nearly without a mistake."
+    "Which encoded columns, when rows are sorted by them, give the target nearly without a mistake."
     n = len(y)
     if n < 50: return np.zeros(x.shape[1], dtype=bool)
     if not is_classes: y = np.argsort(np.argsort(y, kind='stable'), kind='stable')
@@ -265,7 +265,7 @@ def _alone_scores(x, y, sources, is_classes) -> dict:
     return {i: cross_val_score(tree, x[:, sources == i], y, cv=folds, scoring=scoring).mean() for i in np.unique(sources)}
 
 def giveaway_findings(df, x, y, encoder, is_classes) -> list:
-    "Columns from which the target can be told alone."
+    "Columns from which alone the target can be predicted."
     names, limit, what = column_names(df), .99 if is_classes else .98, 'AUC' if is_classes else 'R²'
     if len(y) < 50: return []
     return [_giveaway(names[i], f'from this column alone, held-out rows are predicted with an {what} of {v:.3f}')
@@ -405,7 +405,7 @@ def quick_findings(
     one_each = is_classes and 2 * len(np.unique(y)) > len(y)  # labels that are nearly unique are in order of anything
     if len(x) == n and len(sources) == x.shape[1] and not one_each:
         rows = slice(None) if n <= 2000 else np.sort(np.random.default_rng(0).choice(n, 2000, replace=False))
-        giveaways = dict.fromkeys(names[i] for i in sources[_sorted_tells(x[rows], y[rows], is_classes)])
+        giveaways = dict.fromkeys(names[i] for i in sources[_gives_away_sorted(x[rows], y[rows], is_classes)])
         out += [_giveaway(name, 'sorted by it, the rows are sorted by the target') for name in giveaways]
     for i, c in enumerate(encoder.columns_):
         s = df.iloc[:, i]

@@ -79,7 +79,7 @@ def fidelity(
     same = teacher.argmax(1) == student.argmax(1)
     return dict(same_label=float(same.mean()), mean_difference=float(np.abs(teacher - student).mean()))
 
-def rehearsal(est: InContextEstimator, classes, student: str, extra, n_rows: int, seed: int) -> dict:
+def report_of_trial(est: InContextEstimator, classes, student: str, extra, n_rows: int, seed: int) -> dict:
     "Fidelity, and the scores of teacher and student, on rows that neither has seen; empty for tables too small for it."
     held = est.held_out_folds()[0][0]
     if len(held) < 10: return {}
@@ -108,7 +108,7 @@ def distill(
     classes = getattr(self, 'classes_', None)
     if classes is not None and len(classes) == 1: raise InputError(f'y had one class only, {str(classes[0])!r}: there is nothing to imitate')
     start, extra = time.perf_counter(), est.x_support_[:0] if X_extra is None else est.encoder_.transform(X_extra)
-    found = rehearsal(est, classes, student, extra, n_rows, random_state) if report else {}
+    found = report_of_trial(est, classes, student, extra, n_rows, random_state) if report else {}
     model = taught(est, student, extra, n_rows, random_state)
     made = Student(est.encoder_, model, classes, dict(kind=student, rows=n_rows + len(est.x_support_) + len(extra), **found))
     made.report['seconds'] = round(time.perf_counter() - start, 2)

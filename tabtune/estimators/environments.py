@@ -101,7 +101,7 @@ class _Process:
             self.close()
             raise PeerError(f"{self.name}: no answer to '{header['do']}' after {seconds:g} s (time_limit); its process was ended") from None
         except BaseException: self.close(); raise  # Ctrl-C
-        if not isinstance(answer, tuple): raise PeerError(self._obituary(header['do'], answer))
+        if not isinstance(answer, tuple): raise PeerError(self._why_no_answer(header['do'], answer))
         if 'error' in answer[0]: raise self._error(**answer[0])
         return answer
 
@@ -112,7 +112,7 @@ def _code_in_words(code: int) -> str:
     name = signal.Signals(-code).name if -code in {*signal.Signals} else str(-code)
     return f'signal {name}' + (': memory may have run out' if name == 'SIGKILL' else '')
 
-def _obituary(self, do, what):
+def _why_no_answer(self, do, what):
     "Why there is no answer."
     try: code = self.process.wait(5)
     except subprocess.TimeoutExpired: code = None
@@ -130,7 +130,7 @@ def _error(self, error, classes, errno, traceback):
     if cls is PeerIOError: out.errno = errno
     return out
 
-_Process._obituary, _Process._error = _obituary, _error
+_Process._why_no_answer, _Process._error = _why_no_answer, _error
 
 # %% ../../nbs/estimators/00e_environments.ipynb #8526d58b
 def _checked(name, out, n_rows, n_classes=None):

@@ -124,7 +124,7 @@ def other_from_state(
     if classes is not None: est.classes_ = classes
     return est.fit_plain(plain, unpack_table(state['columns'], x), y)
 
-def say_other_version(
+def warn_of_other_version(
     est: Adapted,  # fitted again
     spec: ModelSpec,
     version: str,  # with which it was saved

@@ -38,7 +38,7 @@ from .base import N_MEMORY, InContextEstimator, accept_any_table, is_dask, landm
 from .diagnostics import DiagnosticsMixin
 from .metrics import axes_for
 from .partitions import fit_partitions
-from .other_models import describe_other, model_version, other_estimator, other_from_state, other_state, say_other_version
+from .other_models import describe_other, model_version, other_estimator, other_from_state, other_state, warn_of_other_version
 from .registry import find_model
 from .saving import load_joblib, opened, plain, read_contents, read_estimator, state_of, write_parts
 from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
@@ -422,7 +422,7 @@ def _read(cls: TabularPipeline, z, path: Path):
     check_choices(pipe)  # not the strategy: prediction needs none, and the one in the file need not be registered here
     if (other := other_estimator(pipe)) is not None:
         again = other_from_state(other, state, path)
-        say_other_version(again, find_model(pipe.model_name, pipe.task_type), manifest.get('model_version', ''), path)
+        warn_of_other_version(again, find_model(pipe.model_name, pipe.task_type), manifest.get('model_version', ''), path)
         return pipe._adopt(again)
     est = read_estimator(z, path, ESTIMATORS[pipe.task_type], manifest['estimator'], state, not manifest.get('device_missing'))
     est.findings_ = [TableFinding(**f) for f in manifest.get('findings', [])]

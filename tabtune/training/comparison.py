@@ -164,7 +164,7 @@ def target_scores(
 
 # %% ../../nbs/training/07_comparison.ipynb #e41a2906
 def _most_classes(model) -> int:
-    "Classes of an episode at most: a head that reads the support tells more apart than there are label tokens."
+    "Classes of an episode at most: a head that reads the support separates more classes than there are label tokens."
     return max(MANY_CLASSES, model.config.n_classes) if model.final_layer.reads_support else model.config.n_classes
 
 @dataclass(frozen=True)

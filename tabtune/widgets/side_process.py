@@ -93,11 +93,11 @@ def call(
         if stopped(): self.end(); raise SideStopped('stopped')
         try: answer = answers.get(timeout=.1); break
         except queue.Empty: pass
-    if answer is None: raise SideError(_obituary(process))
+    if answer is None: raise SideError(_why_no_answer(process))
     if answer[0]: return answer[1]
     raise SideError(answer[2] if answer[3] else f'{answer[1]}: {answer[2]}')
 
-def _obituary(process) -> str:
+def _why_no_answer(process) -> str:
     "Why there is no answer."
     try: code = process.wait(5)
     except subprocess.TimeoutExpired: return 'its process gave an answer that can not be read'
