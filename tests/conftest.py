@@ -11,8 +11,9 @@ sys.path.insert(0, str(ROOT/'tools'))
 
 def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes minutes')
 
-LONGEST = ('dashboards app_lab app_page '  # in a browser: they wait most of the time, beside the others
-           'tuning leaderboard dashboard guide columns wheel pretrain long_tables tables regression trust encode explain kernel pipeline student two_processes fuzz lora').split()
+# dashboards, app_lab and app_page click in a browser and wait most of the time: one after the other, beside those that compute
+LONGEST = ('dashboards tuning leaderboard app_lab dashboard guide app_page columns wheel pretrain long_tables tables regression trust '
+           'encode explain kernel pipeline student two_processes fuzz lora').split()
 
 def pytest_collection_modifyitems(items):
     "The longest files first, so that all workers end at about the same time; `make test` keeps this order."
