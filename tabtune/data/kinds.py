@@ -418,7 +418,7 @@ def column_kind(
 def _are_days(s) -> bool:
     "Whether numbers are days such as 20240314."
     x = s.to_numpy()
-    if x.dtype.kind not in 'iuf' or not len(x): return False
+    if x.dtype.kind not in 'iuf' or x.dtype.itemsize < 4 or not len(x): return False
     if x[0] == x[0] and not 19e6 < x[0] < 21e6: return False  # as a rule the first cell says no
     x = x[~np.isnan(x)] if x.dtype.kind == 'f' else x
     if not len(x) or not 19e6 < x.min() <= x.max() < 21e6 or (x % 1).any(): return False
