@@ -24,12 +24,12 @@ def content_order(
 # %% ../../nbs/data/01a_content.ipynb #59df3d78
 N_PARTS = 10
 
-def content_parts(
+def content_hash(
     x: np.ndarray,  # (n, F) numbers, NaN = missing
     codes: list,  # of (n,) integer codes for each column
     y: np.ndarray,  # (n,) class codes, or numbers
-) -> np.ndarray:  # (n,) 0, 1, ..., 9
-    "A part for each row that depends on what the row holds, not on where it stands."
+) -> np.ndarray:  # (n,) uint64
+    "A number for each row that depends on what the row holds, not on where it stands."
     h = pd.util.hash_array(np.asarray(y))
     for c in codes: h = h * np.uint64(1000003) ^ pd.util.hash_array(c)
     along = np.nan_to_num(x.astype(np.float64), posinf=0, neginf=0) @ np.random.default_rng(0).normal(size=x.shape[1])
@@ -37,7 +37,9 @@ def content_parts(
     first = np.flatnonzero(np.r_[True, h[order][1:] != h[order][:-1]])
     nth = np.empty(len(h), dtype=np.int64)  # of the rows with the same levels and target
     nth[order] = np.arange(len(h)) - np.repeat(first, np.diff(np.r_[first, len(h)]))
-    return (pd.util.hash_array(h ^ pd.util.hash_array(nth)) % np.uint64(N_PARTS)).astype(np.int64)
+    return pd.util.hash_array(h ^ pd.util.hash_array(nth))
+
+def content_parts(x, codes, y) -> np.ndarray: return (content_hash(x, codes, y) % np.uint64(N_PARTS)).astype(np.int64)  # 0, 1, ..., 9
 
 # %% ../../nbs/data/01a_content.ipynb #62010ffe
 def text_parts_of(

@@ -413,12 +413,12 @@ def column_kind(
 ) -> str:  # a name in `KINDS`
     "What a column holds, by its dtype or else by its contents."
     kind = _dtype_kind(s.dtype) or _content_kind(s)
-    return 'date' if kind == 'number' and isinstance(s.dtype, np.dtype) and _are_days(s) else kind
+    return 'date' if kind == 'number' and pt.is_numeric_dtype(s.dtype) and _are_days(s) else kind
 
 def _are_days(s) -> bool:
     "Whether numbers are days such as 20240314."
-    x = s.to_numpy()
-    if x.dtype.kind not in 'iuf' or not len(x): return False
+    x = s.to_numpy() if isinstance(s.dtype, np.dtype) else s.to_numpy(np.float64, na_value=np.nan)
+    if x.dtype.kind not in 'iuf' or x.dtype.itemsize < 4 or not len(x): return False
     if x[0] == x[0] and not 19e6 < x[0] < 21e6: return False  # as a rule the first cell says no
     x = x[~np.isnan(x)] if x.dtype.kind == 'f' else x
     if not len(x) or not 19e6 < x.min() <= x.max() < 21e6 or (x % 1).any(): return False
@@ -430,5 +430,5 @@ def column_kinds(
     "What each column holds; each NumPy dtype is looked up once for the whole table."
     by_dtype = {t: _dtype_kind(t) for t in {t for t in df.dtypes if isinstance(t, np.dtype)}}
     found = [(by_dtype[t] if isinstance(t, np.dtype) else _dtype_kind(t)) or _content_kind(s) for t, (_, s) in zip(df.dtypes, df.items())]
-    days = [k == 'number' and isinstance(t, np.dtype) and _are_days(df.iloc[:, i]) for i, (k, t) in enumerate(zip(found, df.dtypes))]
+    days = [k == 'number' and pt.is_numeric_dtype(t) and _are_days(df.iloc[:, i]) for i, (k, t) in enumerate(zip(found, df.dtypes))]
     return ['date' if d else k for k, d in zip(found, days)]

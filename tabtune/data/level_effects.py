@@ -9,7 +9,7 @@ __all__ = []
 import numpy as np
 from scipy.special import ndtri
 
-from .content import N_PARTS, content_parts
+from .content import N_PARTS, content_hash, content_parts
 
 # %% ../../nbs/data/03a_level_effects.ipynb #36ee7a08
 STRENGTHS = 2. ** np.arange(-2, 13)
@@ -88,6 +88,23 @@ def cross_fitted(
         for o, c, e in zip(out, codes, model.effects): o[own] = e[c[own]]
     return out
 
+# %% ../../nbs/data/03a_level_effects.ipynb #73953ff7
+def ordered_effects(
+    model: LevelModel,  # fitted
+    y: np.ndarray,  # (n,) targets
+    j: int,  # position of a column
+    rank: np.ndarray,  # (n,) what the rows are ordered by
+) -> np.ndarray:  # (n,) effects of the rows' levels, by the rows before them
+    "What the levels of each row say about the target by the rows that stand before it."
+    others = y - sum(e[c] for e, c in zip(model.effects, model.codes))
+    rest, c = others - model.line(others) + model.effects[j][model.codes[j]], model.codes[j]
+    at = np.lexsort((rank, c))
+    first = np.searchsorted(c[at], c[at])  # of the level
+    before = np.cumsum(rest[at]) - rest[at]
+    out = np.empty(len(y))
+    out[at] = (before - before[first]) / (np.arange(len(y)) - first + model.strengths[j])
+    return out
+
 # %% ../../nbs/data/03a_level_effects.ipynb #d977f2ca
 _DIRECTIONS = 3
 
@@ -123,6 +140,7 @@ def level_targets(
 
 # %% ../../nbs/data/03a_level_effects.ipynb #80f7cbb1
 LEAST_LEVELS, LEAST_GAIN, _LEAST_ROWS, _MOST = 4, 2., 20, 50
+MANY_LEVELS = 12
 
 def _best_numbers(x, t):
     "A column of ones, and the numbers that go best with the target: standardised, 0 where missing."
@@ -138,14 +156,16 @@ def _best_columns(codes, sizes, t):
     return sorted(np.argsort(-np.array(gains), kind='stable')[:_MOST].tolist())
 
 # %% ../../nbs/data/03a_level_effects.ipynb #54996de1
-def _effects_on(x, codes, sizes, t, part):
-    "For each column with an effect on a target: position -> (effect of each level, cross-fitted effect of each row)."
+def _effects_on(x, codes, sizes, t, rank, part):
+    "For each column with an effect on a target: position -> (effect of each level, honest effect of each row)."
     at = _best_columns(codes, sizes, t)
     z, codes, sizes = _best_numbers(x, t), [codes[j] for j in at], [sizes[j] for j in at]
     model = fit_effects(LevelModel(z, codes, sizes), t)
     informative = [i for i, (k, g) in enumerate(zip(sizes, model.gains)) if k >= LEAST_LEVELS and g >= LEAST_GAIN]
     if not informative: return {}
-    rows = cross_fitted(z, codes, sizes, t, model.strengths, part)
+    few = any(sizes[i] < MANY_LEVELS for i in informative)
+    rows = cross_fitted(z, codes, sizes, t, model.strengths, part) if few else [None] * len(codes)
+    rows = [r if k < MANY_LEVELS else ordered_effects(model, t, i, rank) for i, (r, k) in enumerate(zip(rows, sizes))]
     return {at[i]: (model.effects[i][:-1], np.where(codes[i] == sizes[i], np.nan, rows[i])) for i in informative}
 
 # %% ../../nbs/data/03a_level_effects.ipynb #4d1017ad
@@ -155,14 +175,14 @@ def level_effects(
     sizes: list,  # number of levels of each of the C columns
     y: np.ndarray,  # (n,) class codes, or numbers
     task: str,  # 'classification' or 'regression'
-) -> list:  # for each column a list of pairs: effect of each level (L,), cross-fitted effect of each row (n,)
+) -> list:  # for each column a list of pairs: effect of each level (L,), effect of each row (n,) without its own label
     "What the levels of each category column say about the target; an empty list where that is nothing."
     out = [[] for _ in sizes]
     use = [j for j, k in enumerate(sizes) if k >= 2]
     if len(y) < _LEAST_ROWS or max(sizes, default=0) < LEAST_LEVELS: return out
     c = [np.where(np.isnan(codes[:, j]), sizes[j], codes[:, j]).astype(np.int64) for j in use]
     s = [sizes[j] for j in use]
-    part = content_parts(x, c, y)
+    rank, part = content_hash(x, c, y), content_parts(x, c, y)
     for t in level_targets(c, s, y, task).T:
-        for i, found in _effects_on(x, c, s, t, part).items(): out[use[i]].append(found)
+        for i, found in _effects_on(x, c, s, t, rank, part).items(): out[use[i]].append(found)
     return out
