@@ -34,8 +34,9 @@ def boosted_trees(
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     few = np.array([bool(c) and np.nanmax(x[:, i], initial=-1) < 255 for i, c in enumerate(categorical)], dtype=bool)
     make = HistGradientBoostingClassifier if task == 'classification' else HistGradientBoostingRegressor
+    smaller = dict(max_leaf_nodes=15, tol=5e-4) if n_classes > 10 else {}
     return make(learning_rate=0.05 if n_classes <= 2 else 0.1, max_iter=500, early_stopping=True, n_iter_no_change=15, l2_regularization=1.,
-                validation_fraction=0.1, categorical_features=few if few.any() else None, random_state=seed)
+                validation_fraction=0.1, categorical_features=few if few.any() else None, random_state=seed, **smaller)
 
 # %% ../../nbs/estimators/00a_blending.ipynb #5a92046c
 MANY_LEVELS = 20

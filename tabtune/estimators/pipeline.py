@@ -304,7 +304,7 @@ def show_processing_summary(self: TabularPipeline) -> pd.DataFrame:  # one row p
 def _rows_used(est) -> dict:
     "How many rows of the table are support, are attended to, and vote."
     n, few, reads = len(est.member_rows_[0]), est.n_codes_, est.model_.final_layer.reads_support
-    landmarks = landmark_rows(n, est.n_landmarks, reads)
+    landmarks = landmark_rows(n, est.n_landmarks, reads, est.several_passes())
     return dict(rows=est.statistics_[0]['rows'] if est.statistics_ else len(est.x_support_), support_rows=n, landmark_rows=max(landmarks, few) if landmarks else None,
                 voting_rows=0 if not reads else min(n, max(N_MEMORY, few)) if landmarks else n)
 
