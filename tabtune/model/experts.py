@@ -266,10 +266,9 @@ def _kernel_features(expert, marks, weights):
 
 def _root(kernel, step):
     "Cholesky factor (r, r); where rounding left a kernel matrix not quite positive definite, with as little as helps on its diagonal."
-    for add in (0, step, 10 * step, 100 * step):
-        root, failed = torch.linalg.cholesky_ex(kernel + add * torch.eye(len(kernel), dtype=kernel.dtype))
+    for steps in (0, 1, 10, 100):
+        root, failed = torch.linalg.cholesky_ex(kernel + steps * step * torch.eye(len(kernel), dtype=kernel.dtype), check_errors=steps == 100)
         if not failed: return root
-    return torch.linalg.cholesky(kernel + 1000 * step * torch.eye(len(kernel), dtype=kernel.dtype))
 
 def _few_landmarks(own, coarse, jitter, marks):
     """So many of one table's landmarks that the others follow from them, and the factor that takes the place of that of all.
