@@ -402,7 +402,8 @@ def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator;
     codes = self.encoder_.categorical_mask_[at]
     sources = self.encoder_.sources_[at] if codes.any() else np.full(len(at), -1)
     effects = ~codes & (sources >= 0) & np.isin(sources, sources[codes])  # what was learnt of levels stands beside their code
-    return expert_estimators(experts, self.task, x, codes, self.n_codes_, self.seed_, effects), x, at
+    doubled = codes & np.isin(sources, sources[effects])
+    return expert_estimators(experts, self.task, x, codes, self.n_codes_, self.seed_, effects, doubled), x, at
 
 @patch
 def fit_blend(
