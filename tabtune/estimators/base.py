@@ -87,9 +87,11 @@ def landmark_rows(
     n: int,  # rows of the support
     n_landmarks: int,  # as the user gave it, or None
     reads_support: bool,  # the head remembers support rows
+    several_passes: bool = False,  # more classes than label tokens
 ) -> int:  # how many landmarks, 0: all rows attend
     "How many landmark rows a support of `n` rows is read through."
-    if n_landmarks is None: return N_LANDMARKS if reads_support and n > 2 * N_LANDMARKS else 0
+    usual = N_LANDMARKS // 2 if several_passes else N_LANDMARKS
+    if n_landmarks is None: return usual if reads_support and n > 2 * N_LANDMARKS else 0
     return n_landmarks if n > n_landmarks else 0
 
 # %% ../../nbs/estimators/01_base.ipynb #e7a5eec6
@@ -144,6 +146,7 @@ class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     def __sklearn_tags__(self): return accept_any_table(super().__sklearn_tags__())
     def _strata(self) -> np.ndarray: return self.y_support_  # (n,) codes
     def reset_calibration(self): "Forget, or measure again, what depends on the model in use."
+    def several_passes(self) -> bool: return self.n_codes_ > self.model_.config.n_classes  # one for each division of the classes
     def _can_blend(self) -> bool: return False  # whether there is anything that experts could help with
     def _keep_held_out(self, held, own, answers): "What is known of held-out rows, for a calibration."
 
@@ -296,7 +299,7 @@ def _sample_support(self: InContextEstimator):
 def rows_read(self: InContextEstimator, member: Member) -> dict:  # positions among the member's rows; empty: all rows attend
     "Which of a member's rows are landmarks, and which the head remembers."
     rows = member.rows
-    n_landmarks = landmark_rows(len(rows), self.n_landmarks, self.model_.final_layer.reads_support)
+    n_landmarks = landmark_rows(len(rows), self.n_landmarks, self.model_.final_layer.reads_support, self.several_passes())
     if not n_landmarks: return {}
     strata, order = self._strata()[rows], content_order(self.x_support_[rows], self.y_support_[rows], self.seed_, member.index, 5)
     sample = lambda n: stratified_rows(strata, max(n, self.n_codes_), order)
@@ -399,7 +402,8 @@ def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator;
     codes = self.encoder_.categorical_mask_[at]
     sources = self.encoder_.sources_[at] if codes.any() else np.full(len(at), -1)
     effects = ~codes & (sources >= 0) & np.isin(sources, sources[codes])  # what was learnt of levels stands beside their code
-    return expert_estimators(experts, self.task, x, codes, self.n_codes_, self.seed_, effects), x, at
+    doubled = codes & np.isin(sources, sources[effects])
+    return expert_estimators(experts, self.task, x, codes, self.n_codes_, self.seed_, effects, doubled), x, at
 
 @patch
 def fit_blend(

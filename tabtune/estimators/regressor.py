@@ -109,7 +109,8 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
         for something else, e.g. {'zip': 'category'}
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows
-    experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on), None, or a list of
+    experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on, where there
+        are categories also on what was learnt of their levels), None, or a list of
         'trees', 'levels' and scikit-learn regressors
 
     Attributes

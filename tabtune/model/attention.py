@@ -25,9 +25,10 @@ def attend(
 
     On a CPU it is computed in float32 or wider, also under autocast. Source: Vaswani et al., 2017, section 3.2.1."""
     if q.device.type != 'cpu': return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    wide = torch.promote_types(q.dtype, torch.float32)
+    wide, scale, width = torch.promote_types(q.dtype, torch.float32), q.shape[-1] ** -0.5, v.shape[-1]
+    if width > q.shape[-1]: q, k, v = (F.pad(t, (0, -width % 16 + width - t.shape[-1])) for t in (q, k, v))  # the fused one takes equal widths
     with torch.autocast('cpu', enabled=False):
-        return F.scaled_dot_product_attention(q.to(wide), k.to(wide), v.to(wide), attn_mask=mask)
+        return F.scaled_dot_product_attention(q.to(wide), k.to(wide), v.to(wide), attn_mask=mask, scale=scale)[..., :width]
 
 # %% ../../nbs/model/02_attention.ipynb #b782d45d
 @computed_by_kernel

@@ -264,6 +264,12 @@ def _kernel_features(expert, marks, weights):
     return Features(lambda numbers, real: torch.linalg.solve_triangular(root, across(numbers, real), upper=True, left=False), marks.numbers,
                     lambda coef: torch.linalg.solve_triangular(root, coef, upper=True) * marks.exists[..., None])
 
+def _root(kernel, step):
+    "Cholesky factor (r, r); where rounding left a kernel matrix not quite positive definite, with as little as helps on its diagonal."
+    for steps in (0, 1, 10, 100):
+        root, failed = torch.linalg.cholesky_ex(kernel + steps * step * torch.eye(len(kernel), dtype=kernel.dtype), check_errors=steps == 100)
+        if not failed: return root
+
 def _few_landmarks(own, coarse, jitter, marks):
     """So many of one table's landmarks that the others follow from them, and the factor that takes the place of that of all.
     They are chosen by a kernel of rounded weights, `coarse`, so that the last digits of a sum over the rows do not choose others."""
@@ -271,7 +277,7 @@ def _few_landmarks(own, coarse, jitter, marks):
     _, pivots, r, _ = dpstrf(coarse.double().numpy(), tol=tol, lower=1)
     order = torch.from_numpy(pivots - 1).long()
     own, rows = own.double()[order][:, order], order[None, :r]
-    top = torch.linalg.cholesky(own[:r, :r])
+    top = _root(own[:r, :r], tol)
     factor = torch.linalg.solve_triangular(top, own[:r], upper=False).T
     half = torch.linalg.solve_triangular(torch.linalg.cholesky(factor.T @ factor), top.T, upper=False)
     root = torch.linalg.cholesky(top @ top.T + jitter * half.T @ half).T
