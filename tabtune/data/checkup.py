@@ -205,6 +205,7 @@ def _about_text(name, s, column, y=None) -> list:
     what, serious = ('near-unique text', False) if free else ('identifier', True)
     return [TableFinding(name, what, f'{len(keys)} different texts in {len(cells)} rows, such as {keys[0]!r}', read, _drop(name), serious)]
 
+# %% ../../nbs/data/12_checkup.ipynb #15249b57
 def _hashable(s):
     "A column; lists, sets and arrays in its cells as texts."
     try: pd.factorize(s)
