@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..core.also_called import AlsoCalled
 from ..core.late_methods import LateMethods, attach_late_methods
 from ..core.config import LoraSettings, TuningConfig, check_keys
-from ..core.files import write_atomic
+from ..core.files import existing_file, write_atomic
 from ..core.nested_params import NestedParams
 from ..core.shapes import CheckpointError, InputError
 from ..data.checkup import TableFinding
@@ -408,9 +408,7 @@ def load(
     path,  # a file that `save` wrote
 ):  # `TabularPipeline`
     "Load what `save` wrote. A .joblib file is a pickle: load it only if you trust where it came from."
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"'{path}' is a folder; give the saved file" if path.is_dir() else f"no file '{path}'")
+    path = existing_file(path, CheckpointError, 'saved file')
     if path.suffix == '.joblib': return load_joblib(path, cls)
     with opened(path) as z: return cls._read(z, path)
 
