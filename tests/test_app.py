@@ -31,7 +31,7 @@ def page(tmp_path): return tabtune.app(folder=tmp_path)
 
 def run(page, **settings):
     page.session.form.set(**SMALL | settings)
-    page.session.form.buttons['Start'].click(); page.session.form.wait(120)
+    page.session.form.buttons['Start'].click(); page.session.form.wait(600)
     return page.state()
 
 def test_names_and_cells_are_text_on_the_whole_way(page, tmp_path):
@@ -43,8 +43,8 @@ def test_names_and_cells_are_text_on_the_whole_way(page, tmp_path):
     page.session.form.target.value = 'label'
     s = run(page, strategy='base-ft', epochs=1, steps_per_epoch=2, batch_size=1, support_size=16, query_size=8)
     assert (s['step'], s['Watch']['status'], s['Watch']['error']) == ('Judge', 'finished', None)
-    page.steps['Judge'].importance.compute(); page.steps['Judge'].importance.wait(60)
-    page.steps['Use'].test_button.click(); page.steps['Use'].wait(60); page.steps['Use'].download_button.click()
+    page.steps['Judge'].importance.compute(); page.steps['Judge'].importance.wait(600)
+    page.steps['Use'].test_button.click(); page.steps['Use'].wait(600); page.steps['Use'].download_button.click()
     page.steps['Remember'].compare_button.click(); page.session.form.show_code()
     everything = texts(page)
     assert said(page, HOSTILE) and said(page, 'rows of \'test rows\' are predicted') and said(page, 'is shuffled')

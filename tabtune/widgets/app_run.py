@@ -117,7 +117,7 @@ def _make_dashboard(self: AppForm, c: AppState, pipe, X, X_test, y, y_test):
     self.training, self.fitting = (X, y), pipe
     PipelineBuilder._make_dashboard(self, c, pipe, X, X_test, y, y_test)
     self.dashboard.expected = (self.estimate or {}).get('seconds')
-    self.session.tell('started')
+    self.session.notify('started')
 
 @patch
 def _predict_held_out(self: AppForm, r: RunResult):
@@ -163,5 +163,5 @@ def _ended(self: AppForm):
     self.session.side.end()
     fresh = self.session.result is not None and self.session.result.choices is self.started
     if fresh: record_speed(self.dashboard.curves.last_row, self.started.architecture(), self.started.device)
-    self.changed(); self.session.tell('ended')
-    if fresh: self.session.tell('model')
+    self.changed(); self.session.notify('ended')
+    if fresh: self.session.notify('model')

@@ -23,7 +23,7 @@ from ..estimators.registry import find_model, list_models, strategies_of, why_no
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
 from .elements import COLOURS, TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
-from .form_fields import Field, class_bars, column_svg, describe_column, kind_menu, note_html, value_histogram
+from .form_fields import SIZE_NAMES, Field, SizeChoice, class_bars, column_svg, describe_column, kind_menu, note_html, value_histogram
 from .form_state import FormState, lora_table, model_table, processing_table, record_speed, tuning_table
 from .result_plots import class_results_png, number_results_png
 from .run_control import fit_job
@@ -121,8 +121,6 @@ def _make_data_tab(self: PipelineBuilder, target):
     self.data_tab = w.HBox([self.left, right])
 
 # %% ../../nbs/widgets/08_builder.ipynb #93eb8bfa
-_PRESETS = dict(small=dict(d_model=32, num_layers=1), medium=dict(d_model=64, num_layers=2), large=dict(d_model=128, num_layers=4))
-
 def _strategy_options(names) -> list: return [(f'{n}: {STRATEGIES[n].label}', n) for n in names]
 
 @patch
@@ -150,9 +148,9 @@ _NOT_MITRA = 'These settings are for Mitra. Another model has its own: give them
 def _make_tabs(self: PipelineBuilder):
     "The tabs of processing, model and tuning."
     box = lambda fields: [f.widget for f in fields.values()]
-    sizes = [button(k, lambda k=k: self.set(**_PRESETS[k]), tooltip=f'the bundled weights {k!r}') for k in _PRESETS]
-    bundled = w.HBox([w.Label('bundled weights', layout=w.Layout(width='200px')), *sizes])
-    self.of_mitra, self.of_another = {'processing': w.VBox(box(self.processing)), 'model': w.VBox([bundled, *box(self.model)])}, [w.HTML(faint(_NOT_MITRA)) for _ in range(3)]
+    self.size = SizeChoice(self.model, lambda **settings: self.set(**settings))
+    settings = box({k: f for k, f in self.model.items() if k not in SIZE_NAMES})
+    self.of_mitra, self.of_another = {'processing': w.VBox(box(self.processing)), 'model': w.VBox([self.size.widget, *settings])}, [w.HTML(faint(_NOT_MITRA)) for _ in range(3)]
     choice = w.HBox([self.model_name, self.weights], layout=w.Layout(margin='0 0 6px 0', flex_flow='row wrap'))
     self.processing_tab = w.VBox([self.of_mitra['processing'], self.of_another[0]])
     self.model_tab = w.VBox([choice, self.notes['model_name'], self.of_mitra['model'], self.of_another[1]])
@@ -280,6 +278,7 @@ def _show_notes(self: PipelineBuilder, c: FormState, wrong: dict):
     "Show mistakes and recommendations, each beside its field."
     recommended = {} if wrong else self._recommended_changes(c)
     for name, f in self.fields().items(): f.show_note(wrong.get(name), recommended.get(name))
+    self.size.show(c.task, recommended)
     for name, note in self.notes.items(): note.value = note_html(wrong.get(name, ''), error=True)
 
 # %% ../../nbs/widgets/08_builder.ipynb #7d794572
@@ -366,7 +365,7 @@ def _update_code(self: PipelineBuilder):
     text = self.code()
     copy = ('<button class="jupyter-button widget-button" style="width:auto" '
             f'onclick="{html.escape(_COPY_SCRIPT)}">copy to clipboard</button>')
-    area = (f'<textarea class="tabtune-code" readonly rows="{text.count(chr(10)) + 3}" '
+    area = (f'<textarea class="tabtune-code" aria-label="code" readonly rows="{text.count(chr(10)) + 3}" '
             f'style="{_CODE_STYLE}">{html.escape(text)}</textarea>')
     self.code_box.value = f'<div style="{TEXT_STYLE}">{copy}{area}</div>'
 

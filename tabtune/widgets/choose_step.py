@@ -20,7 +20,7 @@ from ..training.loop import select_device
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, UNTUNED
 from .app_choices import AppState
-from .elements import faint
+from .elements import FoldedBox, faint
 from .fixes import finding_row
 from .form_fields import note_html
 from .session import AppSession
@@ -75,12 +75,12 @@ class ChooseStep(View):
         self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is told first'))
         self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()
-        self.expert, self.body = w.Accordion([w.VBox()], titles=('Expert: another model, and every setting',), selected_index=None), w.VBox([w.HTML(faint(_NOTHING))])
+        self.expert, self.body = FoldedBox('Expert: another model, and every setting', 'another model, and every setting of tuning, model and processing'), w.VBox([w.HTML(faint(_NOTHING))])
         self.widget = w.VBox([self.body])
         self.level.observe(lambda _: self.apply_level(), 'value')
         self.metric.observe(lambda change: setattr(session, 'metric', change.new), 'value')
         self.split.observe(lambda change: self.choose_split(change.new), 'value')
-        session.listen('table', self.show_table); session.listen('choices', self.show_choices); session.listen('columns', self.show_choices)
+        session.subscribe('table', self.show_table); session.subscribe('choices', self.show_choices); session.subscribe('columns', self.show_choices)
 
 _NOTHING = 'Open a table first, in the step Open.'
 
@@ -100,12 +100,12 @@ def show_table(self: ChooseStep):
     if f.form_state().strategy == UNTUNED:
         self.setting = True; self.level.value = 'Quick'; self.setting = False
     inside = w.Tab([f.model_tab, f.tuning_tab, f.processing_tab], titles=('Model', 'Tuning', 'Processing'))
-    self.expert.children, self.key = [inside], None
+    self.expert.inside.children, self.key = [inside], None
     label = w.HTML('<div style="text-align:right">Time</div>', layout=w.Layout(width='90px', margin='2px 8px 2px 0'))
     right = w.VBox([w.HBox([label, self.level]), self.about, self.metric, self.split, self.notes], layout=w.Layout(flex='1 1 440px', min_width='0'))
     top = w.HBox([f.left, right], layout=w.Layout(flex_flow='row wrap'))
     foot = w.HBox([*f.buttons.values(), f.cost], layout=w.Layout(align_items='center', min_height='40px'))
-    self.body.children = [top, self.findings, self.expert, f.notes['columns'], foot, f.message, f.code_box]
+    self.body.children = [top, self.findings, self.expert.widget, f.notes['columns'], foot, f.message, f.code_box]
     self.split_options = [*_SPLITS, *((f'the last ones by {c}', ('time', c)) for c in _time_columns(s.df, s.column_types))]
     self.show_choices()
 

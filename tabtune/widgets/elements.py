@@ -183,6 +183,19 @@ def named(
     control.description, control.tooltip, control.style.description_width = name, name, '0px'
     return control
 
+# %% ../../nbs/widgets/00_elements.ipynb #ad5a45da
+class FoldedBox:
+    "A box that a button shows and hides; it begins hidden."
+    def __init__(self, text: str, tooltip: str):
+        self.text, self.inside = text, w.VBox(layout=w.Layout(display='none'))
+        self.button = button(text, lambda: self.fold(self.inside.layout.display is None), tooltip=tooltip)
+        self.widget = w.VBox([self.button, self.inside], layout=w.Layout(margin='4px 0'))
+        self.fold(True)
+
+    def fold(self, folded: bool):
+        "Hide the box, or show it."
+        self.inside.layout.display, self.button.icon = ('none', 'caret-right') if folded else (None, 'caret-down')
+
 # %% ../../nbs/widgets/00_elements.ipynb #d5aece55
 def html_line(height: str):  # such as '24px'
     "HTML in a line of fixed height."

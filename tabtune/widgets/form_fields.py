@@ -17,7 +17,8 @@ from ..core.config import MODEL_RANGES
 from ..core.shapes import TabTuneError, counted
 from ..data.columns import KINDS
 from ..data.kinds import column_kind
-from .elements import COLOURS, TEXT_STYLE, bar_svg, named
+from ..model.checkpoints import bundled, read_config
+from .elements import COLOURS, TEXT_STYLE, bar_svg, button, named
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #1d78bd3e
 def column_svg(s: pd.Series) -> str:  # SVG
@@ -42,7 +43,7 @@ def kind_menu(
     "A menu of the kinds that a column can be read as; first the one that was found."
     d = describe_column(s)
     menu = w.Dropdown(options=[(f"{d['kind']} (found)", ''), *((k, k) for k in KINDS if k != d['kind'])],
-                      tooltip=d['about'], layout=w.Layout(width='140px', flex='0 0 140px'))
+                      tooltip=d['about'], layout=w.Layout(width='160px', flex='0 0 160px'))
     menu.observe(lambda _: on_change(), 'value')
     return menu
 
@@ -87,7 +88,7 @@ def _slider(kind, s, value):
     low, high = (min(low, value), max(high, value))
     kw = dict(value=value, layout=w.Layout(**_WIDE), continuous_update=False)
     if s['log']: return w.FloatLogSlider(min=np.log10(low), max=np.log10(high), step=0.05, readout_format='.1e', **kw)
-    if kind is int: return w.IntSlider(min=low, max=high, step=16 if low % 16 == 0 and high % 16 == 0 and low else 1, **kw)
+    if kind is int: return w.IntSlider(min=low, max=high, step=16 if s['low'] and s['low'] % 16 == 0 else 1, **kw)
     return w.FloatSlider(min=low, max=high, step=10 ** np.floor(np.log10((high - low) / 20)), readout_format='.3g', **kw)
 
 def _make_control(
@@ -110,23 +111,31 @@ def _range_text(s: dict) -> str:
     return f" ({text(s['low'])} to {text(s['high'])})" if s['high'] is not None else f" ({text(s['low'])} or more)"
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #ee6ad7ee
-_RECOMMENDATION = '<span style="background:#00795a;color:white;border-radius:3px;padding:0 5px;white-space:nowrap">recommended {}</span> {}'
-
 def note_html(
     text: str,
     error: bool = False,
-    recommended=None,  # (value, reason)
 ) -> str:  # HTML
-    "The note beside a field: an explanation or an error, and a recommendation."
+    "The note beside a field: an explanation or an error."
     style, sign = (f'color:{COLOURS["red"]};font-weight:600', '⚠ ') if error else (f'{TEXT_STYLE};opacity:.8', '')
-    label = _RECOMMENDATION.format(*(html.escape(str(a)) for a in recommended)) if recommended else ''
-    more = f'<div style="{TEXT_STYLE};margin:1px 0 2px">{label}</div>' if recommended else ''
-    inside = f'<span style="{style}">{sign}{html.escape(text)}</span>{more}'
+    inside = f'<span style="{style}">{sign}{html.escape(text)}</span>'
     return f'<div style="line-height:16px;font-size:12px">{inside}</div>' if text else ''
+
+class Recommendation:
+    "A recommended value as a button that sets it, and the reason; nothing as long as nothing is recommended."
+    def __init__(self, name: str, set): self.name, self.set, self.shown, self.widget = name, set, None, w.HBox()
+
+    def show(self, recommended):  # (value, reason), or None
+        if recommended == self.shown: return
+        self.shown = recommended
+        if recommended is None: self.widget.children = (); return
+        value, reason = recommended
+        chip = button(f'recommended {value}', lambda: self.set(value), tooltip=f'set {self.name} to {value}')
+        chip.style.button_color, chip.style.text_color, chip.style.font_size, chip.layout.height, chip.layout.flex = '#00795a', 'white', '12px', '24px', 'none'
+        self.chip, self.widget.children = chip, [chip, w.HTML(note_html(reason))]
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #a7ebd50e
 class Field:
-    "A setting as a row: name, control, explanation or error."
+    "A setting as a row: name, control, explanation or error, and what is recommended."
     def __init__(
         self,
         name: str,
@@ -135,11 +144,8 @@ class Field:
     ):
         self.name, self.setting, self.control = name, setting, _make_control(setting)
         if hasattr(self.control, 'continuous_update') and name not in MODEL_RANGES: self.control.continuous_update = True
-        self.note = w.HTML(layout=w.Layout(flex='1 1 auto', min_width='200px', margin='2px 2px 2px 10px'))
-        label = w.Label(name, layout=w.Layout(width='200px', flex='0 0 200px'))
-        if not isinstance(self.control, w.Checkbox): named(self.control, name)  # a box would show the name once more
-        self.control.tooltip = name
-        self.widget = w.HBox([label, self.control, self.note], layout=w.Layout(min_height='32px', align_items='center'))
+        self.note, self.recommendation = w.HTML(), Recommendation(name, lambda v: self.set(v))
+        self.widget = _field_row(name, self.control, [self.note, self.recommendation.widget])
         self.show_note(None)
         self.control.observe(lambda _: on_change(), 'value')
 
@@ -147,8 +153,17 @@ class Field:
     def is_changed(self) -> bool: return self.value != self.setting['default']
 
     def show_note(self, error, recommended=None):
-        "Show the explanation beside the field, or the error in its place."
-        self.note.value = note_html(error or self.setting['help'] + _range_text(self.setting), bool(error), recommended)
+        "Show the explanation beside the field, or the error in its place; `recommended` is a value and its reason."
+        self.note.value = note_html(error or self.setting['help'] + _range_text(self.setting), bool(error))
+        self.recommendation.show(recommended)
+
+def _field_row(name: str, control, notes: list):
+    "Name, control, notes; a box shows its name by itself."
+    is_box = isinstance(control, w.Checkbox)
+    parts = [named(control, name), w.Label(layout=w.Layout(width='100px', flex='0 0 100px'))] if is_box else [w.Label(name, layout=w.Layout(width='200px', flex='0 0 200px')), named(control, name)]
+    if is_box: control.layout = w.Layout(width='400px', flex='0 0 400px', margin='2px')
+    beside = w.VBox(notes, layout=w.Layout(flex='1 1 auto', min_width='200px', margin='2px 2px 2px 10px', overflow='hidden'))
+    return w.HBox([*parts, beside], layout=w.Layout(min_height='32px', align_items='center'))
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #d5fcb913
 @patch(as_prop=True)
@@ -173,3 +188,47 @@ def set(self: Field, value):
     if isinstance(c, w.Text): value = '' if value is None else ', '.join(value) if isinstance(value, list) else str(value)
     elif hasattr(c, 'max') and not isinstance(c, w.FloatLogSlider): c.max, c.min = max(c.max, value), min(c.min, value)
     c.value = '' if value is None and isinstance(c, w.Dropdown) else value
+
+# %% ../../nbs/widgets/06_form_fields.ipynb #781b0412
+SIZE_NAMES = ('d_model', 'd_ff', 'num_heads', 'num_layers')
+_ANOTHER = 'another size'
+
+def bundled_sizes(task: str) -> dict:  # name -> settings
+    "The sizes of which there are weights for a task."
+    configs = {name.removesuffix(f'-{task}'): read_config(folder) for name, folder in bundled().items()}
+    return {name: dict(d_model=c.d_model, num_layers=c.num_layers, d_ff=None, num_heads=None) for name, c in configs.items() if c.task == task}
+
+class SizeChoice:
+    "A menu of the sizes that exist, and the settings of another one."
+    def __init__(
+        self,
+        fields: dict,  # name -> `Field`
+        set,  # sets fields by name
+    ):
+        self.fields, self.set, self.setting, self.sizes = {k: fields[k] for k in SIZE_NAMES}, set, False, {}
+        self.menu, self.note = w.Dropdown(options=[_ANOTHER], layout=w.Layout(**_WIDE)), w.HTML(note_html('sizes with pre-trained weights: a larger one is slower, and often better'))
+        self.recommendation = Recommendation('model size', lambda name: setattr(self.menu, 'value', name))
+        self.own = w.VBox([f.widget for f in self.fields.values()])
+        self.widget = w.VBox([_field_row('model size', self.menu, [self.note, self.recommendation.widget]), self.own])
+        self.menu.observe(lambda change: self._chosen(change.new), 'value')
+
+    def _chosen(self, name: str):
+        self.own.layout.display = None if name == _ANOTHER else 'none'
+        if not self.setting and name in self.sizes: self.set(**self.sizes[name])
+
+    def name_of(self, **settings) -> str:
+        "What a size is called; the settings that are not given are the present ones."
+        present = {k: f.value for k, f in self.fields.items()} | settings
+        return next((name for name, s in self.sizes.items() if s == present), _ANOTHER)
+
+    def show(self, task: str, recommended: dict):  # name -> (value, reason), of any settings
+        "Bring the menu up to date."
+        self.setting, self.sizes = True, bundled_sizes(task)
+        options = [(f"{name}: {s['d_model']} wide, {s['num_layers']} layer{'s' * (s['num_layers'] > 1)}", name) for name, s in self.sizes.items()] + [(_ANOTHER, _ANOTHER)]
+        keeps = self.menu.value == _ANOTHER and len(self.menu.options) > 1 and self.own.layout.display is None  # that was chosen
+        if tuple(options) != self.menu.options: self.menu.options = options
+        self.menu.value = _ANOTHER if keeps else self.name_of()
+        self._chosen(self.menu.value); self.setting = False
+        wanted = {k: recommended[k] for k in SIZE_NAMES if k in recommended}
+        name = self.name_of(**{k: v for k, (v, _) in wanted.items()})
+        self.recommendation.show((name, next(iter(wanted.values()))[1]) if wanted and name in self.sizes else None)

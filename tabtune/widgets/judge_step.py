@@ -91,7 +91,7 @@ class JudgeStep(View):
     def __init__(self, session: AppSession):
         self.session = session
         self.card, self.metric = w.HTML(faint('No run yet.')), w.Dropdown(description='Judge by', tooltip='the score that is told', layout=w.Layout(width='320px'))
-        self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1300px', object_fit='contain', margin='8px 0'))
+        self.image = w.Image(format='png', tooltip='how good the predictions of the test rows are, as pictures', layout=w.Layout(width='auto', max_width='1300px', object_fit='contain', margin='8px 0'))
         self.threshold, self.importance, self.what_if = ThresholdView(session), ImportanceView(session), WhatIfView(session)
         self.rivals, self.similar = RivalsView(session), SimilarView(session, self.what_if)
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
@@ -99,7 +99,7 @@ class JudgeStep(View):
                            layout=w.Layout(display='none'))
         self.widget = w.VBox([self.card, self.more])
         self.metric.observe(lambda _: self.show_card(), 'value')
-        session.listen('ended', self.show); session.listen('table', self.clear); session.listen('rivals', self.show_card)
+        session.subscribe('ended', self.show); session.subscribe('table', self.clear); session.subscribe('rivals', self.show_card)
 
 @patch
 def clear(self: JudgeStep):

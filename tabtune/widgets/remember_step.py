@@ -34,9 +34,9 @@ def score_text(r: dict) -> str:
 
 def compare_runs(runs: list) -> pd.DataFrame:  # one column for each run, one row for each setting in which they differ
     "Scores, and the settings in which runs differ."
-    told = lambda r: {'table': (r.get('table') or {}).get('name'), 'ended': r.get('status'), 'score': score_text(r), 'kept': r.get('kept') or '', 'seconds': format_number(r.get('seconds'), 1)} | {
+    summary = lambda r: {'table': (r.get('table') or {}).get('name'), 'ended': r.get('status'), 'score': score_text(r), 'kept': r.get('kept') or '', 'seconds': format_number(r.get('seconds'), 1)} | {
         f'{model}: {k}'.replace('_', ' '): format_number(v, 3) for model, scores in (r.get('scores') or {}).items() for k, v in scores.items() if model == r['choices'].get('model_name', 'Mitra') or k == r.get('metric')}
-    columns = {r['name']: told(r) | _flat({k: v for k, v in r['choices'].items()}) | _flat(r.get('versions') or {}, 'version') for r in runs}
+    columns = {r['name']: summary(r) | _flat({k: v for k, v in r['choices'].items()}) | _flat(r.get('versions') or {}, 'version') for r in runs}
     t = pd.DataFrame(columns).fillna('')
     differ = t.nunique(axis=1) > 1
     return t if len(runs) == 1 else t[differ | t.index.isin(['table', 'ended', 'score'])]
@@ -67,19 +67,19 @@ class RememberStep(View):
         self.restore_button = button('Restore these settings', self.restore, tooltip='put the settings of the chosen run into the form')
         self.resume_button = button('Go on', self.resume, tooltip='go on with the chosen run, which was interrupted, from its last checkpoint')
         self.note, self.table = w.HTML(), w.HTML(layout=w.Layout(overflow='auto'))
-        self.image = w.Image(format='png', layout=w.Layout(width='auto', max_width='1000px', display='none'))
+        self.image = w.Image(format='png', tooltip='losses of the chosen runs by step', layout=w.Layout(width='auto', max_width='1000px', display='none'))
         buttons = w.HBox([self.compare_button, self.restore_button, self.resume_button, button('Look again', self.refresh, tooltip='read runs/ again')])
         self.widget = w.VBox([w.HTML(faint("Settings, curves and scores of each run are in the folder 'runs'; rows of the table are not.")), self.list, buttons, self.note, self.table, self.image])
-        for event in ('started', 'ended'): session.listen(event, self.refresh)
+        for event in ('started', 'ended'): session.subscribe(event, self.refresh)
         self.refresh()
 
 @patch
 def refresh(self: RememberStep):
     "The list as it is now."
     self.runs = {r['name']: r for r in self.store.all_runs()}
-    told = lambda r: f"{r.get('started', '')}  {(r.get('table') or {}).get('name', '')}: {r['choices'].get('target', '')}, {r['choices'].get('model_name', 'Mitra')}, {r['choices'].get('strategy', '')}  {score_text(r)}  {r.get('status', '')}"
+    caption = lambda r: f"{r.get('started', '')}  {(r.get('table') or {}).get('name', '')}: {r['choices'].get('target', '')}, {r['choices'].get('model_name', 'Mitra')}, {r['choices'].get('strategy', '')}  {score_text(r)}  {r.get('status', '')}"
     chosen = [n for n in self.list.value if n in self.runs]
-    self.list.options = [(told(r), n) for n, r in self.runs.items()]
+    self.list.options = [(caption(r), n) for n, r in self.runs.items()]
     self.list.value = chosen
     for b in (self.compare_button, self.restore_button): b.disabled = not self.runs
     self.resume_button.disabled = not any(map(self.store.can_resume, self.runs))
@@ -117,7 +117,7 @@ def _restore(self: RememberStep) -> str:  # what was done
     s.form.set(target=c['target'])
     fresh = {k: f.setting['default'] for k, f in s.form.fields().items()}
     s.form.set(**fresh | dict(model_name=AppState.model_name, weights='') | {k: c[k] for k in _CHOSEN if k in c} | c['model'] | c['tuning'] | c['lora'] | c['processing'])
-    s.tell('columns')
+    s.notify('columns')
     same = (run.get('table') or {}).get('hash') == table_hash(s.df)
     return f'the settings of {names[0]} are in the form' + ('' if same else '; its table was another one')
 

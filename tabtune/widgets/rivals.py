@@ -93,7 +93,7 @@ def _fit(self: RivalsView, r: RunResult, name: str, progress):
     else: r.rival_errors.pop(name, None); r.rival_predictions[name], r.rivals[name] = p, scores
     if r is self.session.result:
         if name in r.rivals: self.boxes[name].disabled = True
-        self.session.tell('rivals')
+        self.session.notify('rivals')
 
 @patch
 def stop(self: RivalsView):

@@ -34,8 +34,8 @@ class RunStore:
     def __init__(self, session: AppSession):
         self.session, self.folder, self.present, self.problem = session, Path(session.folder) / 'runs', None, ''
         self.judged = None, None  # folder and result of the last run that ended
-        session.listen('started', lambda: self._try(self.begin)); session.listen('ended', lambda: self._try(self.finish))
-        session.listen('rivals', lambda: self._try(self.add_rivals))
+        session.subscribe('started', lambda: self._try(self.begin)); session.subscribe('ended', lambda: self._try(self.finish))
+        session.subscribe('rivals', lambda: self._try(self.add_rivals))
 
     def _try(self, act):
         "Write something; a folder that can't be written does not keep a run from going on."

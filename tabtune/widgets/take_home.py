@@ -98,7 +98,7 @@ class TakeHomeView(View):
         self.buttons = {name: button(name, lambda name=name: self.offer(name), tooltip=about) for name, (_, about) in offers.items()}
         self.widget = w.VBox([w.HBox([*self.buttons.values()]), self.links])
         self.endings = {name: file for name, (file, _) in offers.items()}
-        session.listen('model', self.show); self.show()
+        session.subscribe('model', self.show); self.show()
 
     def show(self):
         "What can be had now."

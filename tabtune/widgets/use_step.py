@@ -76,7 +76,7 @@ class UseStep(BackgroundView):
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
         self.widget = w.VBox([head('The model'), self.about, self.model_row, self.open_row, self.model_note, self.model_link,
                               head('New rows'), self.rows, self.bar, self.message, self.links, self.table, head('The run, to take along'), self.take_home.widget])
-        session.listen('model', self.show_model); session.listen('table', self.list_files); self.list_files(); self.show_model()
+        session.subscribe('model', self.show_model); session.subscribe('table', self.list_files); self.list_files(); self.show_model()
 
 @patch
 def _make_model(self: UseStep):
@@ -88,7 +88,7 @@ def _make_model(self: UseStep):
     self.model_row = row(self.name, self.download_button, self.write_button)
     self.model_upload = w.FileUpload(accept=SAVED, multiple=False, description='Open a saved model', tooltip='upload a saved model', layout=w.Layout(width='230px'))
     self.model_upload.observe(lambda _: self._take(self.model_upload, self.open_model), 'value')
-    self.model_files = named(w.Dropdown(options=[], layout=w.Layout(width='240px')), 'a saved model of the working folder')
+    self.model_files = named(w.Dropdown(options=[], layout=w.Layout(width='310px')), 'a saved model of the working folder')
     self.open_button = button('Open', lambda: self.open_file(self.model_files.value), tooltip='open the chosen model')
     self.open_row = row(self.model_upload, self.model_files, self.open_button)
 
@@ -99,7 +99,7 @@ def _make_rows(self: UseStep):
     self.upload = w.FileUpload(accept=','.join(f'.{k}' for k in READERS), multiple=False, description='Upload new rows', tooltip='upload rows to predict',
                                layout=w.Layout(width='190px'))
     self.upload.observe(lambda _: self._take(self.upload, lambda name, data: self.predict(lambda: read_upload(name, data), name)), 'value')
-    self.files = named(w.Dropdown(options=[], layout=w.Layout(width='240px')), 'a file of the working folder')
+    self.files = named(w.Dropdown(options=[], layout=w.Layout(width='280px')), 'a file of the working folder')
     self.predict_button = button('Predict', lambda: self.predict_file(self.files.value), 'success', 'predict the rows of the chosen file')
     self.test_button = button('Predict the test rows', self.predict_test, tooltip='the rows that the last run was judged on')
     self.stop_button = button('Stop', self.stop, 'danger', 'stop after the rows in hand')
@@ -182,7 +182,7 @@ def write(self: UseStep):
 def open_model(self: UseStep, name: str, content: bytes):
     "Predict with a saved model from now on."
     def act():
-        self.session.pipe = open_saved(name, content); self.session.tell('model')
+        self.session.pipe = open_saved(name, content); self.session.notify('model')
         self.model_note.value = note_html(f"opened '{name}'")
     self.attempt(self.model_note, act)
 

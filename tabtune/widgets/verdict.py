@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..leaderboard.evaluation import LOWER_IS_BETTER
+from ..training.comparison import ENDINGS
 from .app_run import RunResult
 from .choose_step import METRICS
 from .elements import TEXT_STYLE, format_number
@@ -68,8 +69,9 @@ def what_was_kept(r: RunResult) -> str:
     report, n = getattr(r.pipe, 'tuning_report_', None), len(r.X)
     if not r.choices.is_mitra: return f"{r.model} was {'tuned by its own package' if r.choices.record().trains else 'fitted'} on {n:,} rows."
     if report is None: return f'Nothing was tuned: Mitra read {n:,} rows as they are.'
-    how = dict(complete='', stopped=' It was stopped; the best weights until then were compared.').get(report.get('ended'), f" It ended by {report.get('ended')}.")
-    return f"Mitra was tuned on {n:,} rows.{how} {_begun(str(report.get('verdict', '')))}"
+    how = ENDINGS[report.get('ended', 'complete')]
+    if 'verdict' not in report: return f'Mitra was {how}: it read {n:,} rows as they are.'
+    return f"Mitra was tuned on {n:,} rows; the run {how}. {_begun(report['verdict'])}"
 
 def verdict_lines(
     r: RunResult,

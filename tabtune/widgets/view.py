@@ -53,6 +53,7 @@ _STYLE = """<style>
 .jp-OutputArea-child:has(.tabtune-live) + .jp-OutputArea-child:has(.tabtune-copy) { display: none }
 .jp-OutputArea-child:has(> .jp-OutputArea-output:not([data-mime-type])):not(:has(.tabtune-live)):has(+ .jp-OutputArea-child .tabtune-copy) { display: none }
 .jp-OutputArea-child:has(.tabtune-over) { display: none }
+.tabtune-live.tabtune-live.tabtune-live.tabtune-live :focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 1px }
 </style>"""
 _OVER = {'text/html': _STYLE + '<span class="tabtune-over"></span>'}  # instead of a live view: an empty place, and hidden
 

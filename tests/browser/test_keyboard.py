@@ -1,0 +1,30 @@
+"The app in JupyterLab by keys alone, from a table to a run."
+import re
+
+from access import Keyboard
+from test_app_page import people  # noqa: F401 (a fixture)
+from test_dashboards import open_notebook, run_cell, until, write_notebook
+
+def test_keys_alone_lead_to_a_run(page, lab, home, people, tmp_path):
+    (home/'keys').mkdir(exist_ok=True); (tmp_path/'people.csv').rename(home/'keys'/'people.csv')
+    write_notebook(home/'keys.ipynb', "import tabtune\npage = tabtune.app('keys/people.csv', folder='keys')\npage")
+    open_notebook(page, lab, 'keys.ipynb'); run_cell(page, 'tabtune.app')
+    view, keys = page.locator('.tabtune-live'), Keyboard(page)
+    said = lambda text: view.get_by_text(text).locator('visible=true').first.wait_for()
+    said('people.csv: 90 rows'); page.wait_for_timeout(500)  # names.js completes the page
+    page.keyboard.press('Escape')
+    keys.to('1 Open'); n, names = keys.controls(view), keys.walk()
+    assert len(names) >= n and names.index('Upload a file (0)') < names.index('All') < names.index('id'), names
+    view.get_by_role('tab', name='1 Open').focus(); keys.to('leave out'); page.keyboard.press('Enter'); said('3 of 4 are used')
+    assert page.locator('.jp-Notebook .jp-Cell').count() == 1
+    keys.to('kind of age'); page.keyboard.press('t'); said('3 of 4 are used'); page.keyboard.press('n')  # in JupyterLab some letters cut or insert a cell
+    assert page.locator('.jp-Notebook .jp-Cell').count() == 1, 'a key on a menu went to the notebook'
+    keys.to('1 Open', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter'); said('Judge by')
+    keys.to('Better'); page.keyboard.press('Space'); said('all weights are tuned')
+    keys.to('Test share', 'Shift+Tab'); page.keyboard.press('ArrowRight'); said('30%')
+    keys.to('Expert'); page.keyboard.press('Enter'); said('steps_per_epoch')
+    n, names = keys.controls(view), keys.walk()
+    assert {'epochs', 'early_stopping', 'Start'} <= {*names}, names
+    keys.to('Start', 'Shift+Tab'); page.keyboard.press('Enter')
+    until(lambda: view.get_by_text(re.compile('· training')).locator('visible=true').count(), 'the training')
+    keys.to('Stop'); page.keyboard.press('Enter'); said('rows that it did not see')
