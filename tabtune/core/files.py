@@ -30,3 +30,14 @@ def write_atomic(
         if path.is_dir(): remove(path)  # a folder can't be renamed onto another
         os.replace(tmp, path)
     finally: remove(tmp)
+
+# %% ../../nbs/core/02_files.ipynb #be7cb0ee
+def existing_file(
+    path,  # of a file; ~ is the home folder
+    error: type,  # what is raised where there is none
+    what: str = 'file',  # what it should be, in the message
+) -> Path:
+    "The path of a file that is there."
+    path = Path(path).expanduser()
+    if not path.is_file(): raise error(f"'{path}' is a folder; give the {what}" if path.is_dir() else f"no file '{path}'")
+    return path

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core.files import existing_file
 from ..core.shapes import InputError
 from .reading_text import decode_text, parse_text
 
@@ -128,8 +129,7 @@ def read_table(
     "A table from a file; `InputError` with the reader's reason where it can't be read."
     if hasattr(path, 'read'): data, name = path.read(), str(getattr(path, 'name', '') or 'the input')
     else:
-        path, name = Path(path).expanduser(), str(path)
-        if not path.is_file(): raise InputError(f"'{path}' is a folder; give the file" if path.is_dir() else f"no file '{path}'")
+        path, name = existing_file(path, InputError), str(path)
         data = path.read_bytes()
     kind = _ending(name)
     try:

@@ -18,7 +18,7 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags
 
-from ..core.files import write_atomic
+from ..core.files import existing_file, write_atomic
 from ..core.shapes import CheckpointError, ConfigError, InputError
 from ..data.frames import check_rows
 from ..data.processing import encoder_from_state
@@ -88,7 +88,8 @@ def _in_single_precision(trees):
 
 def _fit_trees(x, answers, categorical, n_classes, seed):
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    settings = dict(learning_rate=0.15, max_iter=100, l2_regularization=1., early_stopping=False, random_state=seed)
+    rounds = min(100, max(20, 600 // max(n_classes, 1)))  # each has a tree for every class
+    settings = dict(learning_rate=min(0.4, 15 / rounds), max_iter=rounds, l2_regularization=1., early_stopping=False, random_state=seed)
     if not n_classes: return _in_single_precision(HistGradientBoostingRegressor(**settings).fit(x, answers))
     rows, classes = np.nonzero((answers > _LEAST_WEIGHT) | (answers == answers.max(0)))  # each class somewhere
     return _in_single_precision(HistGradientBoostingClassifier(**settings).fit(x[rows], classes, sample_weight=np.maximum(answers[rows, classes], 1e-6)))
@@ -295,8 +296,7 @@ def load(
     path,  # a file that `save` wrote
 ):  # `Student`
     "Load what `save` wrote; `CheckpointError` for anything else."
-    path = Path(path).expanduser()
-    if not path.is_file(): raise CheckpointError(f"no file '{path}'")
+    path = existing_file(path, CheckpointError, 'saved file')
     try:
         with zipfile.ZipFile(path) as z: names = z.namelist()
         if 'manifest.json' in names: raise CheckpointError(f"'{path}' holds a pipeline, not a student: open it with TabularPipeline.load")

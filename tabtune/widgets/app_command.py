@@ -12,6 +12,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..core.files import existing_file
 from ..core.shapes import InputError
 
 # %% ../../nbs/widgets/24_app_command.ipynb #73f1cfe0
@@ -46,7 +47,7 @@ def main(
     "From a table to predictions by clicking, in a browser."
     folder, path = Path(folder).expanduser().resolve(), Path(file).expanduser().resolve() if file else None
     if not folder.is_dir(): raise InputError(f"--folder '{folder}' is no folder")
-    if path is not None and not path.is_file(): raise InputError(f"no file '{path}'")
+    if path is not None: existing_file(path, InputError)
     if find_spec('voila') is None: raise InputError("the page takes another package: pip install voila, or in the clone pip install '.[app]'")
     _serve(app_notebook(path, target, folder), port, secrets.token_urlsafe(24), not no_browser)
 
