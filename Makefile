@@ -39,8 +39,8 @@ test: setup ## house rules, every notebook, then pytest
 	@$(BIN)/python tools/check.py
 	@echo "test: the notebooks (without the cells marked slow or cuda)"
 	@OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(WORKERS) --timing
-	@echo "test: pytest, $(WORKERS) files at a time"
-	@$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@echo "test: pytest, $(WORKERS) files at a time and one more, as tests that click or start processes wait a lot"
+	@$(BIN)/python -m pytest tests -n $$(($(WORKERS) + 1)) --dist loadfile --no-loadscope-reorder
 
 fuzz: setup ## random tables, 500 of them (FUZZ=2000 for more): a prediction or a clear error
 	@echo "fuzz: $(FUZZ) random tables"

@@ -65,11 +65,15 @@ def rule(name, n, r):
         z = N(n, 5); x = z[:, np.arange(200) % 5] + 1.5 * N(n, 200); return x, z[:, 0] * z[:, 1] + z[:, 2]
     if name == 'ratio': x = np.exp(1.5 * N(n, 9)); return x, np.log(x[:, 0] * x[:, 1] / (x[:, 2] * x[:, 3])) + .3 * N(n)  # far from the prior's cells
     if name == 'angle': x = N(n, 7); return x, np.sin(3 * np.arctan2(x[:, 0], x[:, 1]))  # six sectors of a plane
+    if name == 'forms':  # 26 classes of two forms each, small integers
+        c, spread, k = r.uniform(2, 13, size=(26, 2, 16)), .9 * N(26, 2, 16, 4), (r.integers(0, 26, n), r.integers(0, 2, n))
+        return np.clip(np.round(.45 * c[k] + 4 + np.einsum('nij,nj->ni', spread[k], N(n, 4)) + .8 * N(n, 16)), 0, 15), k[0]
     raise SystemExit(f'no table {name}')
 
 def structured(name, n, seed, regression):
     "Such a table: float32 cells, and labels of which 3 % are wrong, or numbers with a tenth of their spread as noise."
     x, f = rule(name, n, np.random.default_rng([seed, sum(map(ord, name))]))
+    if f.dtype == np.int64 and not regression: return x.astype(np.float32), f
     r = np.random.default_rng(seed)
     if regression: return x.astype(np.float32), f + .1 * f.std() * r.normal(size=n)
     return x.astype(np.float32), ((f > (0 if len(np.unique(f)) == 2 else np.median(f))) ^ (r.random(n) < .03)).astype(np.int64)
@@ -102,7 +106,7 @@ def recipes(a):
             row = one_recipe(name, (int(size), int(batch), float(rate), int(steps)), a.rows, a.seed, a.regression); print(row, flush=True)
             if a.out: pd.DataFrame([row]).to_csv(a.out, mode='a', index=False, header=not a.out.exists(), float_format='%.5g')
 
-TABLES = ['order', 'cats', 'sines', 'pairs', 'tree', 'proto', 'equal', 'wide', 'ratio', 'angle']
+TABLES = ['order', 'cats', 'sines', 'pairs', 'tree', 'proto', 'equal', 'wide', 'ratio', 'angle', 'forms']
 
 def one_table(name, rows, seed, strategy, params) -> dict:
     "Fit a table untuned and tuned, and score 2,000 new rows."
@@ -113,8 +117,8 @@ def one_table(name, rows, seed, strategy, params) -> dict:
     for when, how in (('before', 'inference'), ('after', strategy)):
         cpu = time.process_time()
         pipe = TabularPipeline(tuning_strategy=how, tuning_params=None if how == 'inference' else params, model_params=model).fit(x[:rows], y[:rows])
-        p = pipe.predict_proba(x[rows:])[:, 1]
-        out |= {f'loss_{when}': log_loss(y[rows:], p), f'auc_{when}': roc_auc_score(y[rows:], p)}
+        p = pipe.predict_proba(x[rows:])
+        out |= {f'loss_{when}': log_loss(y[rows:], p), f'auc_{when}': roc_auc_score(y[rows:], p if p.shape[1] > 2 else p[:, 1], multi_class='ovr')}
     report = pipe.describe()
     return out | {k: report.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'best_step', 'steps')} | dict(cpu_seconds=round(time.process_time() - cpu, 1))
 

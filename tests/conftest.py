@@ -11,7 +11,8 @@ sys.path.insert(0, str(ROOT/'tools'))
 
 def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes minutes')
 
-LONGEST = 'tuning pretrain leaderboard columns wheel dashboard regression trust encode guide explain tables kernel pipeline two_processes long_tables fuzz lora'.split()
+LONGEST = ('dashboards app_lab app_page '  # in a browser: they wait most of the time, beside the others
+           'tuning leaderboard dashboard guide columns wheel pretrain long_tables tables regression trust encode explain kernel pipeline student two_processes fuzz lora').split()
 
 def pytest_collection_modifyitems(items):
     "The longest files first, so that all workers end at about the same time; `make test` keeps this order."

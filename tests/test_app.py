@@ -31,7 +31,7 @@ def page(tmp_path): return tabtune.app(folder=tmp_path)
 
 def run(page, **settings):
     page.session.form.set(**SMALL | settings)
-    page.session.form.buttons['Start'].click(); page.session.form.wait(120)
+    page.session.form.buttons['Start'].click(); page.session.form.wait(600)
     return page.state()
 
 def test_names_and_cells_are_text_on_the_whole_way(page, tmp_path):
@@ -43,8 +43,8 @@ def test_names_and_cells_are_text_on_the_whole_way(page, tmp_path):
     page.session.form.target.value = 'label'
     s = run(page, strategy='base-ft', epochs=1, steps_per_epoch=2, batch_size=1, support_size=16, query_size=8)
     assert (s['step'], s['Watch']['status'], s['Watch']['error']) == ('Judge', 'finished', None)
-    page.steps['Judge'].importance.compute(); page.steps['Judge'].importance.wait(60)
-    page.steps['Use'].test_button.click(); page.steps['Use'].wait(60); page.steps['Use'].download_button.click()
+    page.steps['Judge'].importance.compute(); page.steps['Judge'].importance.wait(600)
+    page.steps['Use'].test_button.click(); page.steps['Use'].wait(600); page.steps['Use'].download_button.click()
     page.steps['Remember'].compare_button.click(); page.session.form.show_code()
     everything = texts(page)
     assert said(page, HOSTILE) and said(page, 'rows of \'test rows\' are predicted') and said(page, 'is shuffled')
@@ -98,3 +98,19 @@ def test_the_app_begins_with_a_file(tmp_path):
     page = App(tmp_path/'t.csv', 'a', tmp_path)
     assert (page.state()['Open']['table'], page.state()['Choose']['target'], page.state()['Choose']['task']) == ('t.csv', 'a', 'regression')
     assert said(App(tmp_path/'nothing.csv', folder=tmp_path), 'no file')
+
+@pytest.mark.parametrize('model, target', [('RandomForest', 'label'), ('HistGradientBoosting', 'number')], ids=['classes', 'numbers'])
+def test_another_model_goes_the_whole_way(model, target, page, tmp_path):
+    d = table().assign(number=lambda d: d.a * 3 + d.b)
+    page.session.open_table(d, 't.csv'); page.session.form.target.value = target
+    s = run(page, model_name=model)
+    r, judge, use = page.session.result, page.steps['Judge'], page.steps['Use']
+    assert (s['step'], s['Watch']['error'], r.choices.arguments()['model_name']) == ('Judge', None, model) and said(page, f'{model} was fitted on 45 rows')
+    judge.importance.compute(); judge.importance.wait(60); assert judge.importance.state()['a'] > judge.importance.state().get('b', 0)
+    assert {'Mitra'} <= {*judge.rivals.boxes} and model not in judge.rivals.boxes
+    report, script = (use.take_home.content(k).decode() for k in ('Report', 'Script'))
+    assert f"model_name='{model}'" in script and model in report
+    use.write_button.click(); use.list_files(); use.open_button.click(); use.test_button.click(); use.wait(60)
+    assert page.session.pipe is not r.pipe and np.allclose(page.session.pipe.predict(r.X_test) == r.pipe.predict(r.X_test), True)
+    page.session.form.set(model_name='Mitra'); page.steps['Remember'].list.value = [next(iter(page.steps['Remember'].runs))]
+    page.steps['Remember'].restore_button.click(); assert page.session.form.form_state() == r.choices

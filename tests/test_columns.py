@@ -90,7 +90,8 @@ NO_NUMBERS = {'letters and digits': ['A12', 'A13', 'B7'], 'ranges': ['3-4', '5-6
               'telephone in blocks': ['612 345 678', '613 345 679', '699 123 456'], 'two levels that are bounds': ['<50K', '>50K', '<50K'], 'ordinals': ['1st', '2nd', '3rd'],
               'blood pressure': ['120/80', '130/85', '110/70'], 'quarters': ['Q1', 'Q2', 'Q3'], 'units of different kinds': ['5 kg', '7 m', '$3'], 'addresses': ['10.0.0.1', '10.0.0.2'],
               'lists of numbers': ['1,2,3', '4,5', '6,7,8,9'], 'versions with v': ['v1', 'v2', 'v10'], 'years of a season': ['2019-20', '2020-21', '2021-22'], 'scores': ['2:1', '0:3', '1:1'],
-              'words': ['one', 'two', 'three'], 'mixed codes': ['101', '102A', 'B7', 'C12'], 'coordinates': ['12.5, 13.2', '14.1, 9.9'], 'plates': ['M-AB 123', 'B-XY 99']}
+              'words': ['one', 'two', 'three'], 'mixed codes': ['101', '102A', 'B7', 'C12'], 'coordinates': ['12.5, 13.2', '14.1, 9.9'], 'plates': ['M-AB 123', 'B-XY 99'],
+              'diagnoses': [f'E{i // 3}.{i}' for i in range(20)], 'rooms': [f'Room {i}' for i in range(20)], 'releases': [f'v1.{i}' for i in range(20)], 'lists in brackets': ['[3,4]', '[5,6]', '[7,8]']}
 
 @pytest.mark.parametrize('name', NO_NUMBERS)
 def test_codes_are_no_numbers(name):
@@ -175,7 +176,7 @@ def test_time_zones(name):
     _, c = codes([text, text.replace('14', '15')])
     assert c.kind == 'date' and c._read(pd.Series([text]), [])[0] == pd.Timestamp(utc).timestamp()
 
-NAMES = {'German': '14. März 2020', 'French': '14 mars 2020', 'Spanish': '14 de marzo de 2020', 'Italian': '14 marzo 2020', 'Dutch': '14 maart 2020', 'ordinal': 'March 14th, 2020', 'upper case': '14 MAR 2020'}
+NAMES = {'Danish': '14. marts 2020', 'Polish': '14 mar 2020', 'Turkish': '14 Mart 2020', 'Czech': '14. března 2020', 'Finnish': '14. maaliskuuta 2020', 'Greek': '14 Μαρτίου 2020', 'Roman': '14.III.2020', 'German': '14. März 2020', 'French': '14 mars 2020', 'Spanish': '14 de marzo de 2020', 'Italian': '14 marzo 2020', 'Dutch': '14 maart 2020', 'ordinal': 'March 14th, 2020', 'upper case': '14 MAR 2020'}
 
 @pytest.mark.parametrize('name', NAMES)
 def test_names_of_months(name):
@@ -375,7 +376,10 @@ MORE_FRAMES = {
     'footnotes': lambda v: f'{v:.2f}' + '*' * (int(v) % 3), 'references': lambda v: f'{v:.2f}' + '[a]' * (int(v) % 2), 'estimates': lambda v: f'{v:.2f} (est.)', 'tolerances': lambda v: f'{v:.2f} ± 0.1',
     'rates': lambda v: f'${v:,.2f}/mo', 'label': lambda v: f'Price: {v:.2f}', 'out of': lambda v: f'{v:.2f} out of 5 stars', 'powers': lambda v: f'{v / 100:.4f}×10²', 'Fortran': lambda v: f'{v:.6e}'.replace('e', 'D'),
     'sign behind the currency': lambda v: f'$({-v:.2f})' if v < 0 else f'${v:.2f}', 'minus in words': lambda v: f'minus {-v:.2f}' if v < 0 else f'{v:.2f}', 'credit and debit': lambda v: f'{abs(v):.2f} ' + ('DR' if v < 0 else 'CR'),
-    'north and south': lambda v: f'{abs(v):.2f}° ' + ('S' if v < 0 else 'N'), 'crore and lakh': lambda v: f'{v / 100:.4f} Cr' if abs(v) > 500 else f'{v:.2f} Lac'}
+    'north and south': lambda v: f'{abs(v):.2f}° ' + ('S' if v < 0 else 'N'), 'crore and lakh': lambda v: f'{v / 100:.4f} Cr' if abs(v) > 500 else f'{v:.2f} Lac',
+    'a currency of few': lambda v: f'{"-" * int(v < 0)}KSh {abs(v):,.2f}', 'a unit of few': lambda v: f'{v:.2f} kWh/(m²·a)', 'a unit with a number': lambda v: f'{v:.2f}Nm@ 2000rpm', 'another dollar': lambda v: f'NT${v:,.2f}',
+    'triangles': lambda v: f'{"▼" if v < 0 else "▲"} {abs(v):.2f}%', 'brackets': lambda v: f'[{-v:,.2f}]' if v < 0 else f'{v:,.2f}', 'a triangle': lambda v: f'△{-v:.2f}' if v < 0 else f'{v:.2f}', 'credits': lambda v: f'{-v:.2f} CR' if v < 0 else f'{v:.2f}',
+    'middle point': lambda v: f'{v:.2f}'.replace('.', '·'), 'megabits': lambda v: f'{v / 1000:.5f} Gbps' if abs(v) > 1000 else f'{v:.2f} Mbps', 'odds': lambda v: f'{v:.2f}:1', 'two spellings of a currency': lambda v: f'${v:.2f}' if v % 1 > .5 else f'USD {v:.2f}'}
 
 @pytest.mark.parametrize('name', MORE_FRAMES)
 def test_rarer_spellings_are_numbers(name):
@@ -385,7 +389,7 @@ def test_rarer_spellings_are_numbers(name):
 
 SPANS = 60 * np.round(RNG.exponential(100, N)) + 60
 COMPOUND = {'h m': lambda v: f'{v // 3600}h {v // 60 % 60}m', 'words': lambda v: f'{v // 3600} hrs and {v // 60 % 60} minutes', 'ISO': lambda v: f'PT{v // 3600}H{v // 60 % 60}M', 'zeros left out': lambda v: ' '.join(filter(None, [f'{v // 3600}h' * (v >= 3600), f'{v // 60 % 60}min'])),
-            'clock': lambda v: f'{v // 3600}:{v // 60 % 60:02}', 'clock with seconds': lambda v: f'{v // 3600}:{v // 60 % 60:02}:00', 'minutes and hours': lambda v: f'{v // 60} min' if v < 7200 else f'{v / 3600:.6f} hours', 'quotes': lambda v: f"{v // 60 // 60}'{v // 60 % 60:02}\""}
+            'clock': lambda v: f'{v // 3600}:{v // 60 % 60:02}', 'clock with seconds': lambda v: f'{v // 3600}:{v // 60 % 60:02}:00', 'days and clock': lambda v: f'{v // 86400} days, {v // 3600 % 24:02}:{v // 60 % 60:02}:00', 'German': lambda v: f'{v // 3600} Stunden {v // 60 % 60} Minuten', 'French': lambda v: f'{v // 3600} heures {v // 60 % 60} minutes', 'minutes and hours': lambda v: f'{v // 60} min' if v < 7200 else f'{v / 3600:.6f} hours', 'quotes': lambda v: f"{v // 60 // 60}'{v // 60 % 60:02}\""}
 
 @pytest.mark.parametrize('name', COMPOUND)
 def test_spans_in_several_units_are_numbers(name):
@@ -414,18 +418,21 @@ def test_marks_may_fill_a_third_of_the_cells(kind, words):
 
 WEEK = WHEN.dt.isocalendar()
 MORE_DATES = {'compact with a name': '%d%b%Y', 'SAS': '%d%b%Y:%H:%M:%S', 'compact with a time': '%Y%m%d_%H%M%S', 'ISO basic': '%Y%m%dT%H%M%SZ', 'file name': '%Y-%m-%d_%H-%M', 'Japanese': '%Y年%m月%d日', 'Korean': '%Y년 %m월 %d일', 'time first': '%H:%M %d/%m/%Y', 'points in the time': '%d/%m/%Y %H.%M',
-              'weekday behind': '%d/%m/%Y (%a)', 'Apache': '[%d/%b/%Y:%H:%M:%S +0000]', 'Oracle': '%d-%b-%y %I.%M.%S.000000 %p', 'quotation marks': '"%Y-%m-%d"', 'month and short year': '%b-%y', 'short year in quotes': "%b '%y"}
+              'weekday behind': '%d/%m/%Y (%a)', 'Apache': '[%d/%b/%Y:%H:%M:%S +0000]', 'Oracle': '%d-%b-%y %I.%M.%S.000000 %p', 'quotation marks': '"%Y-%m-%d"', 'month and short year': '%b-%y', 'short year in quotes': "%b '%y",
+              'day of the year': '%Y-%j', 'camera': '%Y:%m:%d %H:%M:%S', 'Hungarian': '%Y. %m. %d.', 'zone in brackets': '%Y-%m-%dT%H:%M:%SZ[Etc/UTC]', 'halves first': '%d-%m-%Y %p %I:%M', 'hour': '%Y-%m-%d %H:00', 'at': '%d.%m.%Y @ %H:%M',
+              'digits': '%Y%m%d', 'digits, day first': '%d%m%Y', 'digits, short year': '%y%m%d', 'digits with a time': '%Y%m%d%H%M%S', 'month with a point': '%m.%Y'}
 
 @pytest.mark.parametrize('name', MORE_DATES)
 def test_rarer_spellings_are_dates(name):
     cells = WHEN.dt.strftime(MORE_DATES[name])
     enc = TableEncoder().fit(pd.DataFrame(dict(a=cells)))
     assert enc.column_kinds_ == dict(a='date')
-    unit = 's' if '%S' in MORE_DATES[name] else 'min' if '%M' in MORE_DATES[name] else 'D'
-    want = WHEN.dt.floor(unit) if '%d' in MORE_DATES[name] else WHEN.dt.to_period('M').dt.to_timestamp()
+    unit = 's' if '%S' in MORE_DATES[name] else 'min' if '%M' in MORE_DATES[name] else 'h' if '%H' in MORE_DATES[name] else 'D'
+    want = WHEN.dt.floor(unit) if '%d' in MORE_DATES[name] or '%j' in MORE_DATES[name] else WHEN.dt.to_period('M').dt.to_timestamp()
     np.testing.assert_allclose(enc.columns_[0].numbers(cells), (want - pd.Timestamp(0)) / pd.Timedelta('1s'))
 
-@pytest.mark.parametrize('make', [pytest.param(lambda y, q, w: f'{y}Q{q}', id='2024Q1'), pytest.param(lambda y, q, w: f'Q{q} {y}', id='Q1 2024'), pytest.param(lambda y, q, w: f'{y}-W{w:02}', id='ISO weeks'), pytest.param(lambda y, q, w: f'KW {w}/{y}', id='German weeks')])
+@pytest.mark.parametrize('make', [pytest.param(lambda y, q, w: f'{y}Q{q}', id='2024Q1'), pytest.param(lambda y, q, w: f'Q{q} {y}', id='Q1 2024'), pytest.param(lambda y, q, w: f'{y}-W{w:02}', id='ISO weeks'), pytest.param(lambda y, q, w: f'KW {w}/{y}', id='German weeks'),
+                                  pytest.param(lambda y, q, w: f'Q{q} FY{y % 100:02}', id='fiscal years'), pytest.param(lambda y, q, w: f'{q}. Quartal {y}', id='German quarters'), pytest.param(lambda y, q, w: f'H{(q + 1) // 2} {y}', id='half-years')])
 def test_quarters_and_weeks_are_dates(make):
     z, c = codes([make(y, (t.month + 2) // 3, w) for t, y, w in zip(WHEN, WEEK.year, WEEK.week)])
     assert c.kind == 'date' and not np.isnan(z).any()

@@ -1,12 +1,9 @@
 "What a saved notebook keeps, and what the form finds wrong, without a browser."
 import json, os, subprocess, sys, time
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 
 from tabtune.dashboard import PipelineBuilder, TrainingDashboard
 from tabtune import TabularPipeline
@@ -19,9 +16,16 @@ X, y = load_iris(return_X_y=True)
 pipe = TabularPipeline(tuning_strategy='base-ft', model_params=dict(d_model=32, num_layers=1),
                        tuning_params=dict(epochs=1, steps_per_epoch=3, batch_size=1)).fit(X, y)"""
 
+def executed(cells, folder):
+    "A notebook of these cells, after a kernel ran it."
+    import nbformat  # takes seconds: not while tests are collected
+    from nbclient import NotebookClient
+    nb = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    NotebookClient(nb, timeout=1200, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder)))).execute()
+    return nb
+
 def test_fit_leaves_picture_and_table_in_a_notebook(tmp_path):
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(FIT)])
-    NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
+    nb = executed([FIT], tmp_path)
     outputs = nb.cells[0].outputs
     kinds = {kind for o in outputs for kind in o.get('data', {})}
     assert kinds == {'text/html', 'text/plain'} and sum('<img src="data:image/png' in str(o) for o in outputs) == 1
@@ -47,7 +51,7 @@ X, y = load_iris(return_X_y=True)
 params = dict(epochs=50, steps_per_epoch=10, batch_size=1, n_episodes=10_000, checkpoint_dir=sys.argv[1], show_progress=False, early_stopping=False)
 TabularPipeline(tuning_strategy='base-ft', model_params=dict(d_model=32, num_layers=1), tuning_params=params | dict(callbacks=[Slowly()])).fit(X, y)"""
 
-def until(f, what, seconds=120):
+def until(f, what, seconds=600):
     end = time.monotonic() + seconds
     while not f(): assert time.monotonic() < end, f'waited in vain for {what}'; time.sleep(0.05)
 
@@ -62,7 +66,7 @@ def test_a_run_elsewhere_is_watched_and_outlives_its_process(tmp_path, root):
         assert (d.state()['status'], d.buttons['Stop'].disabled) == ('watching', True)
         until(lambda: (tmp_path/'state.pt').exists(), 'its first checkpoint')
     finally: other.kill(); other.wait()
-    d.run.done.set(); d.wait(30)
+    d.run.done.set(); d.wait(600)
     again = TrainingDashboard(tmp_path).state()  # what a new kernel sees
     assert again['step'] >= 10 and again['untuned'] is not None
     from sklearn.datasets import load_iris
@@ -70,7 +74,7 @@ def test_a_run_elsewhere_is_watched_and_outlives_its_process(tmp_path, root):
     pipe = TabularPipeline(tuning_strategy='base-ft', model_params=dict(d_model=32, num_layers=1), tuning_params=params)
     on = TrainingDashboard(pipe, *load_iris(return_X_y=True))
     assert on.state()['step'] >= 10, 'the earlier piece shows before Start'
-    on.start(); on.wait(200)
+    on.start(); on.wait(600)
     assert (on.state()['status'], on.state()['error']) == ('finished', None)
     assert on.state()['step'] >= 30 and on.curves.column('step')[0] == 1
 
@@ -90,7 +94,7 @@ def test_copied_code_gives_the_same_numbers(table, target, strategy):
     if target == 'label': b.set(d_model=32, num_layers=1)
     b.set(columns=['a', 'b', 'word'], column_types=dict(word='text', c='category'), scaling_strategy='robust', test_size=0.3)
     assert "column_types={'word': 'text'}" in b.code()  # of the columns in use
-    b.buttons['Start'].click(); b.wait(200)
+    b.buttons['Start'].click(); b.wait(600)
     assert b.state()['status'] == 'finished', b.dashboard.state()['error']
     space = dict(data=table)
     exec(b.code().replace('pipe.evaluate(', 'scores = pipe.evaluate('), space)
@@ -117,7 +121,7 @@ def test_hostile_names_are_escaped():
 
 def test_error_in_training_is_reported_and_not_kept_alive():
     def job(run): raise RuntimeError('no luck')
-    d = TrainingDashboard(job); d.start(); d.wait(60)
+    d = TrainingDashboard(job); d.start(); d.wait(600)
     s = d.state()
     assert (s['status'], s['error']) == ('failed', 'no luck')
     assert d.buttons['Start'].disabled is False
@@ -130,10 +134,10 @@ def test_live_callback_survives_copying():
 def test_a_second_run_shows_nothing_of_the_first(displayed):
     rows = lambda loss: [dict(step=0, validated=True, val_loss=loss), dict(step=1, loss=loss, rows=100, seconds=0.5, progress=1.0, rss_mib=700.0)]
     d = TrainingDashboard(lambda run: run.history.rows.extend(rows(0.71))); d._ipython_display_()
-    d.start(); d.wait(60)
+    d.start(); d.wait(600)
     first = displayed[1][-1]['text/html']
     d.job = lambda run: run.history.rows.extend(rows(0.52))
-    d.start(); d.wait(60)
+    d.start(); d.wait(600)
     again = displayed[1][-1]['text/html']
     assert '0.7100' in first and '0.5200' in again and '0.7100' not in again and len(displayed) == 2
     h = History(); h.rows = rows(0.71) + rows(0.52)  # one history of two runs, one after the other
@@ -149,7 +153,7 @@ def test_the_form_leaves_choices_code_and_results(table, displayed):
     b._ipython_display_()
     first = displayed[1][0]['text/html']
     assert 'TabularPipeline(' in first and '<img' not in first
-    b.start(); b.wait(200); b.stop()  # nothing is left to stop
+    b.start(); b.wait(600); b.stop()  # nothing is left to stop
     last = displayed[1][-1]['text/html']
     assert last.count('<img') == 2 - ('inference' in last and not b.dashboard.curves.last_row) and 'accuracy' in last and 'were changed' not in last
     b.set(columns=['a']); assert 'were changed after it' in displayed[1][-1]['text/html']
@@ -168,12 +172,12 @@ def test_a_notebook_shows_every_view_without_a_kernel(tmp_path):
 from tabtune import TabularLeaderboard, TabularPipeline
 from tabtune.dashboard import AttentionView, EpisodeView, LeaderboardView, PipelineBuilder, PriorView, TrainingDashboard
 X, y = load_iris(return_X_y=True, as_frame=True)"""
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in (load, *VIEWS.values())])
-    NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
+    nb = executed([load, *VIEWS.values()], tmp_path)
     for name, cell in zip(VIEWS, nb.cells[1:]):
         kinds = [k for o in cell.outputs for k in o.get('data', {})]
         assert kinds == ['application/vnd.jupyter.widget-view+json', 'text/html', 'text/html', 'text/plain'], name
         assert HOLDS[name] in cell.outputs[1].data['text/html'] and '<script' not in cell.outputs[1].data['text/html'], name
+    from nbconvert import HTMLExporter
     page, _ = HTMLExporter().from_notebook_node(nb)
     body = page[page.index('<body'):]
     assert body.count('tabtune-copy">') == len(VIEWS) and 'model not found' not in body and 'widget-view+json"}' not in body

@@ -126,7 +126,7 @@ def test_sample_runs_as_written(i, reader, few_steps, monkeypatch, capsys):
 
 # --- samples of our own: the same calls with the same settings, shortened
 
-QUICK = dict(steps_per_epoch=2)  # the one thing that is not the guide's: fewer steps of each epoch
+QUICK = dict(steps_per_epoch=2, keep='tuned')  # what is not the guide's: fewer steps of each epoch, and no repeats to find out which model is better
 
 @pytest.fixture(scope='module')
 def shop():
@@ -201,7 +201,7 @@ def large_is_bundled(): return 'large' in bundled()
 @pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_another_architecture(shop):
     if not large_is_bundled(): pytest.skip('no large weights in this build')
-    pipe = fitted(shop, tuning_strategy='base-ft', model_params=dict(d_model=128, num_layers=4, num_heads=8, d_ff=256), tuning_params=dict(epochs=5, learning_rate=1e-5) | dict(steps_per_epoch=1))
+    pipe = fitted(shop, tuning_strategy='base-ft', model_params=dict(d_model=128, num_layers=4, num_heads=8, d_ff=256), tuning_params=dict(epochs=5, learning_rate=1e-5) | QUICK | dict(steps_per_epoch=1))
     assert size(pipe) == (128, 4, 8, 256)
 
 @pytest.mark.filterwarnings('ignore:device=.*is not available')
@@ -210,7 +210,7 @@ def test_three_architectures_are_compared(shop):
     lb = TabularLeaderboard(X_train, X_test, y_train, y_test)
     sizes = {'Mitra-Small': (32, 1), 'Mitra-Medium': (64, 2)} | ({'Mitra-Large': (128, 4)} if large_is_bundled() else {})
     for name, (d_model, num_layers) in sizes.items():
-        lb.add_model('Mitra', 'base-ft', name=name, model_params=dict(d_model=d_model, num_layers=num_layers), tuning_params=dict(epochs=3) | dict(steps_per_epoch=1))
+        lb.add_model('Mitra', 'base-ft', name=name, model_params=dict(d_model=d_model, num_layers=num_layers), tuning_params=dict(epochs=3) | QUICK | dict(steps_per_epoch=1))
     table = lb.run(rank_by='accuracy')
     assert len(table) == len(sizes) and table.accuracy.is_monotonic_decreasing and table.accuracy.notna().all()
 
@@ -236,7 +236,7 @@ ADVICE = [  # what to change when something goes wrong: (strategy, model_params,
 @pytest.mark.parametrize('strategy, model_params, tuning_params', ADVICE)
 def test_advice_for_trouble(shop, strategy, model_params, tuning_params):
     if strategy == 'peft': pytest.importorskip('tabtune.model.lora')
-    assert len(fitted(shop, tuning_strategy=strategy, model_params=model_params, tuning_params=tuning_params | dict(steps_per_epoch=1)).history_)
+    assert len(fitted(shop, tuning_strategy=strategy, model_params=model_params, tuning_params=tuning_params | QUICK | dict(steps_per_epoch=1)).history_)
 
 @pytest.mark.filterwarnings('ignore:device=.*is not available')
 def test_attention_maps_and_importance_from_the_model_alone(shop):

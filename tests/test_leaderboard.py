@@ -118,16 +118,16 @@ def test_a_hub_that_is_offline_is_tried_once(iris):
 
 def test_a_killed_run_goes_on(tmp_path, iris):
     iris[0].assign(y=iris[1]).to_csv(tmp_path/'t.csv', index=False)
-    options = dict(target='y', models='RandomForest', cv=5, seeds=4, results_dir=str(tmp_path/'r'))
+    options = dict(target='y', models='RandomForest', cv=5, seeds=2, results_dir=str(tmp_path/'r'))
     code = f'from tabtune.leaderboard.compare import main; main({str(tmp_path/"t.csv")!r}, out={str(tmp_path/"o")!r}, **{options!r})'
     p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     stored = lambda: {f.name: f.stat().st_mtime_ns for f in (tmp_path/'r').glob('*.json')}
     while len(stored()) < 2 and p.poll() is None: time.sleep(.01)
     p.kill(); p.wait()
     first = stored()
-    assert p.returncode == -signal.SIGKILL and 2 <= len(first) < 20
+    assert p.returncode == -signal.SIGKILL and 2 <= len(first) < 10
     main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **options)
-    assert len(stored()) == 20 and first.items() <= stored().items()
+    assert len(stored()) == 10 and first.items() <= stored().items()
     whole = {n: json.loads((tmp_path/'r'/n).read_text())['log_loss'] for n in stored()}
     main(str(tmp_path/'t.csv'), out=str(tmp_path/'o'), **options | dict(results_dir=str(tmp_path/'again')))
     assert whole == {f.name: json.loads(f.read_text())['log_loss'] for f in (tmp_path/'again').glob('*.json')}
@@ -286,9 +286,7 @@ def test_command_line_as_installed(tmp_path, iris):
     assert done.returncode == 0 and 'rmse' in done.stdout and 'Ridge' in done.stdout, done.stderr
     assert sorted(p.name for p in (tmp_path/'out').iterdir()) == ['r.csv', 'r.html', 'r.png']
     assert set(pd.read_csv(tmp_path/'out'/'r.csv').name) == {'Mitra', 'Ridge'}
-    done = subprocess.run([*options, '--test_size', '2'], capture_output=True, text=True)
-    assert done.returncode != 0 and 'must lie between 0 and 1' in done.stderr and 'Traceback' not in done.stderr
-    for size in ('0', '1', '-0.2'):
+    for size in ('2', '0', '1', '-0.2'):
         with pytest.raises(TabTuneError, match='--test-size.* must lie between 0 and 1'): main(str(tmp_path/'t.csv'), target=iris[0].columns[3], task='regression', test_size=float(size))
 
 def test_command_line_with_more_classes_than_test_rows(tmp_path):

@@ -12,13 +12,18 @@ from tabtune import MitraClassifier, TabularPipeline, recommend
 from tabtune.core.config import MitraConfig
 from tabtune.estimators.settings import check_settings
 from tabtune.model.checkpoints import RENAMED
-from tabtune.model.lora import LAYER_GROUPS, apply_lora, linear_layers, load_adapter, merge_adapter, resolve_targets, save_adapter, use_adapter
 from tabtune.model.mitra import Mitra, parameter_counts
 from tabtune.training.recommend import RuleInputs, apply_rules
 from tabtune.training.strategies import find_strategy
 from tabtune.core.shapes import CheckpointError, ConfigError
 from tabtune.training.loop import episode_loss
 from tabtune.training.episodes import TableEpisodes
+
+@pytest.fixture(scope='module', autouse=True)
+def lora_names():
+    "`apply_lora` and its like, as if imported above: `peft`, which they load, takes seconds, so not while tests are collected."
+    from tabtune.model import lora
+    globals().update({name: getattr(lora, name) for name in lora.__all__})
 
 LAYOUTS = {'ours': {}, 'public': dict(cell='quantile', column='none', order='rows_first', row_scale='none', head='linear', experts='none')}
 

@@ -310,7 +310,7 @@ X = np.random.default_rng(0).normal(size=(300, 8)); y = X[:, 0] > 0
 clf = MitraClassifier('small').fit(X, y)
 here = clf.predict_proba(X)  # warm, with two threads
 with multiprocessing.get_context('fork').Pool(2) as pool:
-    there = pool.map_async(clf.predict_proba, [X, X]).get(timeout=150)
+    there = pool.map_async(clf.predict_proba, [X, X]).get(timeout=600)
 print(max(abs(here - p).max() for p in there))
 """
 

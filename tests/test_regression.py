@@ -350,7 +350,7 @@ def test_dashboards_of_a_number():
     df = X.assign(price=y)
     b = PipelineBuilder(df, target='price').set(strategy='base-ft', epochs=1, steps_per_epoch=2, support_size=48, query_size=24)
     assert b.state()['task'] == 'regression' and not b.state()['mistakes'] and 'half of them<br>from' in b.target_plot.value
-    b.start(); b.wait(120)
+    b.start(); b.wait(600)
     assert b.state()['status'] == 'finished' and {'r2', 'coverage'} <= set(b.scores) and b.results.startswith(b'\x89PNG')
     exec(b.code().replace('pipe.evaluate', 'scores = pipe.evaluate'), scope := dict(df=df))
     assert scope['scores'] == pytest.approx(b.scores, rel=1e-4)

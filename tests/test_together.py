@@ -73,7 +73,7 @@ def test_the_app_predicts_with_another_model_without_intervals(saved, tmp_path):
     use = tabtune.app(folder=tmp_path).steps['Use']
     use.open_model('numbers.tabtune', (saved['folder'] / 'numbers.tabtune').read_bytes())
     assert 'without an interval' in use.about.value and use.coverage.layout.display == 'none'
-    use.predict(lambda: X, 'new.csv'); use.wait(60)
+    use.predict(lambda: X, 'new.csv'); use.wait(600)
     assert use.state()['columns'] == ['a', 'b', 'prediction'], use.message.value
 
 def test_a_new_table_starts_with_quick_and_says_so(tmp_path, caplog):
@@ -83,5 +83,5 @@ def test_a_new_table_starts_with_quick_and_says_so(tmp_path, caplog):
     page.session.change(page.session.df[:70], 'less', ['df = df[:70]']); assert page.steps['Choose'].level.value == 'Better'
     page.session.open_table(X.assign(y=LABELS), 'u')
     assert (page.steps['Choose'].level.value, form().form_state().strategy) == ('Quick', 'inference')
-    with caplog.at_level(logging.WARNING): form().set(d_model=32, num_layers=1); form().start(); form().wait(60)
+    with caplog.at_level(logging.WARNING): form().set(d_model=32, num_layers=1); form().start(); form().wait(600)
     assert page.state()['Watch']['status'] == 'finished' and 'unused' not in caplog.text

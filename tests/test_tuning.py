@@ -303,6 +303,19 @@ def test_early_stopping_reports_itself_only_when_it_stopped_early():
     ends = [tune(tiny_model(), x, y, wrong | dict(epochs=e, patience=2)).report for e in (2, 9)]
     assert [r['ended'] for r in ends] == ['complete', 'early stopping'] and ends[1]['steps'] < 9
 
+@pytest.mark.parametrize('head, classes', [pytest.param('retrieval', {26}, id='retrieval'), pytest.param('linear', {8, 9, 10}, id='linear')])
+def test_an_episode_has_all_classes_where_the_head_tells_them_apart(head, classes):
+    r = np.random.default_rng(0)
+    y, x = np.arange(520) % 26, r.normal(size=(520, 3)).astype(np.float32)
+    x[:, 0] += y
+    model = Mitra(MitraConfig(d_model=32, num_layers=1, dropout=0.0, head=head)).eval()
+    run = Tuning(model, x, y, QUICK | dict(support_size=60, epochs=1), 'base-ft')
+    run.train()
+    episodes = [next(run.trainer.episodes), *run.val, *run.test]
+    assert {int(k) for ep in episodes for k in ep.n_classes} <= classes, [ep.n_classes.tolist() for ep in episodes]
+    before, after = run._test_scores()
+    assert len(after.losses) == len(run.test_rows) and np.isfinite(after.losses).all()
+
 @pytest.mark.parametrize('labels', ['one class', 'one row', 'one row of a class', 'all different', 'a dozen rows', 'fifteen classes'])
 def test_odd_tables_end_well(labels):
     X, y = rings(90)
@@ -543,12 +556,12 @@ def test_an_error_in_a_callback_is_passed_on_and_the_pipeline_can_predict():
 def test_stop_and_pause_from_another_thread():
     X, y = rings(150)
     go, states = threading.Event(), []
-    listen = At(3, lambda state: (states.append(state), go.wait(200)))
+    listen = At(3, lambda state: (states.append(state), go.wait(600)))
     pipe = pipeline(tuning_params=QUICK | dict(epochs=50, callbacks=[listen]))
     worker = threading.Thread(target=pipe.fit, args=(X, y)); worker.start()
     while not states and worker.is_alive(): time.sleep(0.01)
     time.sleep(0.2); assert listen.steps == [1, 2, 3]  # paused
-    states[0].stop(); go.set(); worker.join(200)
+    states[0].stop(); go.set(); worker.join(600)
     assert not worker.is_alive() and listen.steps == [1, 2, 3] and pipe.predict(X).shape == (150,)
 
 # killed

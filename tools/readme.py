@@ -2,8 +2,6 @@
 import posixpath, re
 from pathlib import Path
 
-import nbformat
-
 ROOT = Path(__file__).resolve().parent.parent
 DIRECTIVE = re.compile(r'^\s*#\s*\|.*\n?', re.M)
 HIDE = re.compile(r'^\s*#\s*\|\s*hide\s*$', re.M)
@@ -24,6 +22,7 @@ def from_root(text, folder='nbs'):
 
 def readme(root):
     "The text of README.md that `root`/nbs/index.ipynb gives."
+    import nbformat  # takes seconds: only where it is used
     from nbconvert import MarkdownExporter
     nb = visible(nbformat.read(Path(root)/'nbs'/'index.ipynb', as_version=4))
     for c in nb.cells:

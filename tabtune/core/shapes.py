@@ -66,3 +66,12 @@ class ConfigError(TabTuneError, ValueError):
 
 class CheckpointError(TabTuneError, ValueError):
     "Weights or a saved file that can't be loaded."
+
+# %% ../../nbs/core/00_shapes.ipynb #6e99e22c
+def counted(
+    n: int,
+    noun: str,  # in the singular
+    plural: str = None,  # where an s does not make it
+) -> str:
+    "A number with its noun: '1 row', '2 rows'."
+    return f'{n:,} {noun if n == 1 else plural or noun + "s"}'

@@ -19,7 +19,7 @@ from pandas.api import types as pt
 from fastcore.basics import patch
 
 from ..core.records import Registry, check_record
-from ..core.shapes import CheckpointError, InputError
+from ..core.shapes import CheckpointError, InputError, counted
 from .frames import infer_dtype
 
 # %% ../../nbs/data/02_columns.ipynb #24090340
@@ -116,7 +116,7 @@ def fit(
     "Learn from a training column."
     x = self._learn(self.as_fitted(s))
     self.missing = float(np.isnan(x).mean())
-    for f in self._found: self.remark(f'{f.cells} cell{"s" * (f.cells > 1)} could not be read, such as {f.example!r}')
+    for f in self._found: self.remark(f'{counted(f.cells, "cell")} could not be read, such as {f.example!r}')
     return self
 
 @patch

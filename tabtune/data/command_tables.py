@@ -20,7 +20,7 @@ from pandas.api import types as pt
 
 from ..core.config import check_choice, did_you_mean
 from ..core.files import write_atomic
-from ..core.shapes import ConfigError, InputError
+from ..core.shapes import ConfigError, InputError, counted
 from .columns import KINDS
 from .encode import check_column_types
 from .frames import guess_task
@@ -96,7 +96,7 @@ def choose_task(
     if task != 'classification': y = target_numbers(y, few=task == 'regression')
     if task is not None: return task, y
     task, n = guess_task(y), y.nunique()
-    log.info("'%s' holds %d different %s: a %s (--task says otherwise)", y.name, n, 'numbers' if task == 'regression' else 'values', task)
+    log.info("'%s' holds %s: a %s (--task says otherwise)", y.name, counted(n, 'different number' if task == 'regression' else 'different value'), task)
     return task, y
 
 # %% ../../nbs/data/11a_command_tables.ipynb #30ad079d
@@ -151,4 +151,4 @@ def write_table(
     def write(tmp):
         with open(tmp, 'wb') as f: WRITERS[ending](df, f)
     write_atomic(path, write)
-    log.info('wrote %s (%d rows)', path, len(df))
+    log.info('wrote %s (%s)', path, counted(len(df), 'row'))

@@ -38,62 +38,104 @@ def are_iso(keys) -> np.ndarray:
 
 # %% ../../nbs/data/02b_date_text.ipynb #c8dbb58b
 _NAMES = (
-    'jan january januar janvier janv enero ene gennaio gen janeiro januari января янв stycznia styczen',
-    'feb february februar fevrier fevr fev febrero febbraio fevereiro februari февраля фев lutego luty',
-    'mar march marz mrz mars marzo marco maart mrt марта мар marca marzec',
-    'apr april avril avr abril abr aprile апреля апр kwietnia kwiecien',
-    'may mai mayo maggio mag maio mei maj мая май maja', 'jun june juni juin junio giugno giu junho июня июн czerwca czerwiec',
-    'jul july juli juillet juil julio luglio lug julho июля июл lipca lipiec',
-    'aug august aout agosto ago augustus augusti августа авг sierpnia sierpien',
-    'sep sept september septembre septiembre settembre set setembro сентября сен wrzesnia wrzesien',
-    'oct october oktober okt octobre octubre ottobre ott outubro out октября окт pazdziernika',
-    'nov november novembre noviembre novembro ноября ноя listopada listopad',
-    'dec december dezember dez decembre diciembre dic dicembre dezembro декабря дек grudnia grudzien')
+    'jan january januar janvier janv enero ene gennaio gen janeiro januari января янв stycznia styczen tammikuuta tammi sty ledna '
+    'leden januara sijecnja ocak oca ianuarie gener ιανουαριου січня январь януари',
+    'feb february februar fevrier fevr fev febrero febbraio fevereiro februari февраля фев lutego luty helmikuuta helmi lut unora '
+    'unor februara veljace subat sub febr februarie febrer φεβρουαριου лютого февраль февруари',
+    'mar march marz mrz mars marzo marco maart mrt марта мар marca marzec marts maaliskuuta maalis brezna brezen ozujka mart '
+    'marcius marc martie μαρτιου maret березня март marec',
+    'apr april avril avr abril abr aprile апреля апр kwietnia kwiecien huhtikuuta huhti kwi dubna duben aprila travnja nisan nis '
+    'aprilis aprilie απριλιου квітня апрель април',
+    'may mai mayo maggio mag maio mei maj мая май maja toukokuuta touko kvetna kveten svibnja mayıs majus maig μαιου травня маи',
+    'jun june juni juin junio giugno giu junho июня июн czerwca czerwiec kesakuuta kesa cze cervna cerven juna lipnja haziran haz '
+    'junius iunie juny ιουνιου червня июнь юни junij',
+    'jul july juli juillet juil julio luglio lug julho июля июл lipca lipiec heinakuuta heina lip cervence cervenec jula srpnja '
+    'temmuz tem julius iulie juliol ιουλιου липня июль юли julij',
+    'aug august aout agosto ago augustus augusti августа авг sierpnia sierpien elokuuta elo sie srpna srpen augusta kolovoza '
+    'agustos agu augusztus agost αυγουστου agustus серпня август avgust',
+    'sep sept september septembre septiembre settembre set setembro сентября сен wrzesnia wrzesien syyskuuta syys wrz zari '
+    'septembra rujna eylul eyl szeptember szept septembrie setembre σεπτεμβριου вересня сентябрь септември',
+    'oct october oktober okt octobre octubre ottobre ott outubro out октября окт pazdziernika lokakuuta loka paz pazdziernik rijna '
+    'rijen oktobra ekim eki octombrie οκτωβριου жовтня октябрь октомври',
+    'nov november novembre noviembre novembro ноября ноя listopada listopad marraskuuta marras lis listopadu novembra studenoga '
+    'kasım kas noiembrie νοεμβριου листопада ноябрь ноември',
+    'dec december dezember dez decembre diciembre dic dicembre dezembro декабря дек grudnia grudzien des desember joulukuuta joulu '
+    'gru prosince prosinec decembra prosinca aralık ara decembrie desembre δεκεμβριου грудня декабрь декември')
 
 def _plain(name): return ''.join(c for c in unicodedata.normalize('NFD', name.casefold()) if not unicodedata.combining(c))
-_MONTHS = {_plain(name): i + 1 for i, names in enumerate(_NAMES) for name in names.split()}
+_SEASONS = dict(winter=1, spring=4, summer=7, autumn=10, fall=10)
+_MONTHS = {_plain(name): i + 1 for i, names in enumerate(_NAMES) for name in names.split()} | _SEASONS
 _ZONES = dict(z=0, utc=0, gmt=0, wet=0, west=60, bst=60, cet=60, cest=120, mez=60, mesz=120, eet=120, eest=180, msk=180, jst=540,
               est=-300, edt=-240, cst=-360, cdt=-300, mst=-420, mdt=-360, pst=-480, pdt=-420)
-_FIELD, _BETWEEN = r'(\d{1,4}|[^\W\d_]{3,12})(?:\.?(?:st|nd|rd|th|er)\b)?', r'(?:\s*[-/.,]\s*|\.?,?\s+(?:de\s+|of\s+)?)'
+_FIELD, _BETWEEN = r'(\d{1,4}|[^\W\d_]{3,12})(?:\.?(?:st|nd|rd|th|er)\b)?', r'(?:\.?\s*[-/.,]\s*|\.?,?\s+(?:de\s+|of\s+)?)'
 _TIME = (r'(\d{1,2})(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?\s*(?:([ap])\.?\s?m\.?)?'
          r'(?:\s*(Z|[a-z]{3,4}|(?:UTC|GMT)?\s?[-+]\d\d:?(?:\d\d)?)(?:\s?\([\w ]+\))?)?')
-_DATE = re.compile(rf'(?:[^\W\d_]{{2,10}}[.,]{{0,2}}\s*)??{_FIELD}({_BETWEEN}){_FIELD}(?:({_BETWEEN}){_FIELD})?'
-                   rf'(?:(?:\s*T\s*|\s*,\s*|:|\s+|\s+at\s+|\s+um\s+){_TIME})?', re.I)
+_DATE = re.compile(rf'(?:[^\W\d_]{{2,10}}[.,:]{{0,2}}\s*)??{_FIELD}({_BETWEEN}){_FIELD}(?:({_BETWEEN}){_FIELD})?'
+                   rf'(?:(?:\s*T\s*|\s*,\s*|:|\s+|\s+(?:at|um|kl\.?|à|a\s+las?|o|ore)\s+|\s*@\s*|\s+[-|]\s+){_TIME})?', re.I)
 _CTIME = re.compile(r'(?:[a-z]{3,9},?\s+)?([a-z]{3,9})\s+(\d{1,2})\s+(\d\d:\d\d:\d\d\s*(?:Z|[a-z]{3,4}|[-+]\d{4})?)\s+(\d{4})', re.I)
 
 # %% ../../nbs/data/02b_date_text.ipynb #05043d3a
 _CLOCK_TEXT = r'\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?[ap]\.?m\.?)?'
 _FORMS = [(re.compile(a, re.I), b) for a, b in (
+    (r'(.*\d(?:Z|[-+]\d\d:?\d\d)?)\s?\[?(?:Africa|America|Antarctica|Asia|Atlantic|Australia|Europe|Indian|Pacific|Etc)/[\w/+-]+\]?$', r'\1'),
+    (r'(.*\d)\.$', r'\1'), (r'(\d{4}):(\d\d):(\d\d)(?=$|[ T])', r'\1-\2-\3'), (r'(\d{4}-\d\d-\d\d)(?:Z|[-+]\d\d:\d\d)$', r'\1'),
+    (r'(\d{4}-\d\d-\d\d)[ T](\d\d)(\d\d)(\d\d)?$', r'\1 \2:\3:\4'), (r'(\d{4}-\d\d-\d\d)[ T](\d\d)$', r'\1 \2:00'), (r'(.*\s)([AP])\.?M\.?\s(\d{1,2}:\d\d(?::\d\d)?)$', r'\1\3 \2M'),
+    (r'(\d{4}-\d\d-\d\d)-(\d\d)\.(\d\d)\.(\d\d)(?:\.\d+)?$', r'\1 \2:\3:\4'), (r'((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$', r'\1-\2-\3'),
+    (r'(\d{1,2}\s+)tháng(\s+\d{1,2}[,\s]+)(?:năm\s+)?(?=\d{4})', r'\1\2'),
     (r'(\d{1,2})([^\W\d_]{3,12})(\d{4}|\d\d)(?=$|[ :T])', r'\1-\2-\3'),
     (r'(\d{4})(\d\d)(\d\d)[-_T ](\d\d):?(\d\d)(?::?(\d\d))?(?:[.,]\d+)?(Z?|\s?[-+]\d\d:?\d\d)', r'\1-\2-\3 \4:\5:\6\7'),
-    (r'(\d{1,4})_(\d{1,2})_(\d{1,4})(?=$|[ _T])', r'\1-\2-\3'),
+    (r'(\d{1,4})[_~|](\d{1,2})[_~|](\d{1,4})(?=$|[ _T])', r'\1-\2-\3'),
     (r'(.*\d)\s?Uhr$', r'\1'), (r'(.{6,}\s)(\d{1,2})\s?h\s?(\d\d)(?:\s?min)?$', r'\1\2:\3'),
     (r'(\d{4}-\d\d-\d\d)[-_T ](\d\d)-(\d\d)(?:-(\d\d))?', r'\1 \2:\3:\4'),
     (r'(\d{2,4})\s?[年년]\s?(\d{1,2})\s?[月월](?:\s?(\d{1,2})\s?[日일])?', r'\1-\2-\3'),
     (rf'({_CLOCK_TEXT}),?\s+(?=\S*[^\W_])(.{{5,}})$', r'\2 \1'),
     (r'(.{6,}\s)(\d{1,2})[.](\d\d)(?:[.](\d\d)(?:[.,]\d+)?)?(?=$|\s?[ap]\.?m\.?$)', r'\1\2:\3:\4'),
     (r"(.{3,})[\s'](?<=[^\W\d_] )'(\d\d)$", r'\1 \2'), (r'(.*\d)\s*(?:\([^\W\d_]{2,10}\)|,\s*[^\W\d_]{3,10})$', r'\1'))]
-_PERIOD = re.compile(r"(?:(\d{4})[-/ ]?(Q|W)(\d{1,2})(?:-(\d))?|(Q|W|KW|Week|(?=\d\s?Q))\s?(\d{1,2})(Q?)(?:[-/ ]|\s?')?(\d{4}|\d\d))", re.I)
+_PERIOD = re.compile(r"(?:(\d{4})[-/ :.]?\s?([QTHSWM])(\d{1,2})(?:-(\d))?|(Q|T|H|S|W|KW|CW|Week|(?=\d\s?[QH]))\s?(\d{1,2})([QH]?)"
+                     r"\.?(?:[-/ ]|\sof\s|\s?')?(\d{4}|\d\d))", re.I)
+_PERIOD_WORDS = [(re.compile(a, re.I), b) for a, b in (
+    (r'\bFY\s?(?=\'?\d)', ''), (r'(\d)(?:\.|st|nd|rd|th|er|e|º)?\s?(?:quarter|quartal|qtr|trimestre|kvartal|kwartał)\b', r'Q\1'),
+    (r'\b(?:quarter|quartal|qtr|trimestre|kvartal|kwartał)\s?(?=\d)', 'Q'), (r'(\d)(?:\.|st|nd)?\s?(?:half|halbjahr|semester|semestre)\b', r'H\1'))]
+_ORDINAL = re.compile(r'(\d{4})[-/](\d{3})|(\d{3})[-/](\d{4})')
 
-def is_period(key) -> bool: return _PERIOD.fullmatch(plain_text(key)) is not None  # a quarter or a week
+def _period_text(key):
+    "A quarter, half-year, week or month in one spelling."
+    for pattern, form in _PERIOD_WORDS if ' ' in key else (): key = pattern.sub(form, key)
+    return key.strip()
+
+def is_period(key) -> bool: return _PERIOD.fullmatch(_period_text(plain_text(key))) is not None  # a quarter or a week
+
+_ROMANS = 'i ii iii iv v vi vii viii ix x xi xii'.split()
+_ROMAN = re.compile(rf"(\d{{1,4}})[-/. ]+({'|'.join(_ROMANS[::-1])})[-/. ]+(\d{{1,4}})", re.I)
 
 def _common_form(key):
     "A date in one of the rarer spellings as the others are written."
+    if m := _ROMAN.fullmatch(key): key = f"{m[1]}-{_ROMANS.index(m[2].lower()) + 1}-{m[3]}"
     for pattern, form in _FORMS:
         if m := pattern.match(key): key = re.sub(r'[-:]+(?=\s|$|Z|[-+]\d\d:)', '', m.expand(form)) + key[m.end():]
     return key
 
 def _period(key):
-    "The first day of a quarter or week, as `split_date` gives it; None if there is no such period."
-    m = _PERIOD.fullmatch(key)
+    "The first day of a quarter, half-year, week or month, or a day of the year, as `split_date` gives it; None if there is no such period."
+    if m := _ORDINAL.fullmatch(key): return _ordinal_day(int(m[1] or m[4]), int(m[2] or m[3]))
+    m = _PERIOD.fullmatch(_period_text(key))
     if m is None: return None
     year, name, n = m[1] or m[8], (m[2] or m[5] or m[7]).upper(), int(m[3] or m[6])
-    if name == 'Q' and m[4] is None:
-        return ((year, 3 * n - 2) if m[1] else (3 * n - 2, year), ('-', None), None, None) if 1 <= n <= 4 else None
-    if name == 'Q' or len(year) < 4 or not 1 <= n <= 53: return None
+    if length := dict(Q=3, T=3, H=6, S=6, M=1).get(name):
+        if m[4] is not None or not 1 <= n <= 12 // length: return None
+        month = length * (n - 1) + 1
+        return ((year, month) if m[1] else (month, year)), ('-', None), None, None
+    if len(year) < 4 or not 1 <= n <= 53: return None
     try: day = datetime.date.fromisocalendar(int(year), n, int(m[4] or 1))
     except ValueError: return None
-    return (str(day.year), day.month, str(day.day)), ('-', '-'), None, None
+    return _day_fields(day)
+
+def _day_fields(day): return (str(day.year), day.month, str(day.day)), ('-', '-'), None, None
+
+def _ordinal_day(year, n):
+    "A day of a year, as `_period` gives it."
+    if not 1900 <= year < 2100 or not 1 <= n <= 366: return None
+    return _day_fields(datetime.date(year, 1, 1) + datetime.timedelta(n - 1))
 
 # %% ../../nbs/data/02b_date_text.ipynb #7231e076
 def split_date(
@@ -206,6 +248,8 @@ def read_dates(
     "Dates written in one order."
     if format is None: return iso_seconds(keys)
     if format['order'] == 'digits': return read_digits(keys)
+    if format['order'] == 'compact':
+        return seconds(pd.to_datetime(pd.Index([k.strip() for k in keys], dtype=object), format=format['pattern'], errors='coerce'))
     out = iso_seconds([k if _ISO.match(k) else None for k in keys])
     parts = [(i, p) for i, k in enumerate(keys) if (p := split_date(k)) is not None and len(p[0]) == len(format['order'])]
     if not parts: return out
@@ -216,12 +260,33 @@ def read_dates(
     out[at] = np.where(np.isnan(days), out[at], 86400 * days + time - zone)
     return out
 
+# %% ../../nbs/data/02b_date_text.ipynb #6fe6b40f
+_MONTH_FIRST = re.compile(r'(0[1-9]|1[0-2])\.(?:19|20)\d\d')  # 03.2024, which `float` reads
+_ALL_DIGITS = {6: (('%Y%m', 10), ('%d%m%y', 50), ('%m%d%y', 50), ('%y%m%d', 50)), 8: (('%Y%m%d', 10), ('%d%m%Y', 10), ('%m%d%Y', 10)),
+               12: (('%Y%m%d%H%M', 10),), 14: (('%Y%m%d%H%M%S', 10),)}  # number of digits -> patterns, and distinct numbers that are needed
+
+def compact_pattern(
+    keys: list,  # distinct texts
+) -> str:  # in the language of `strftime`; '' if the texts are other numbers, or no numbers
+    "How dates are written as numbers, if all texts are such dates."
+    if len(keys) < 10: return ''
+    keys = [k.strip() for k in keys]
+    if all(map(_MONTH_FIRST.fullmatch, keys)): return '%m.%Y'
+    n = len(keys[0])
+    if n not in _ALL_DIGITS or not all(len(k) == n and k.isascii() and k.isdigit() for k in keys): return ''
+    found = {}  # pattern -> different days of the month: where two are possible, more than years
+    for pattern, least in _ALL_DIGITS[n]:
+        if len(keys) < least or (t := pd.to_datetime(pd.Index(keys), format=pattern, errors='coerce')).hasnans: continue
+        if 1900 <= t.year.min() and t.year.max() < 2100: found[pattern] = t.day.nunique() if 'd' in pattern else 99
+    return max(found, key=found.get, default='')
+
 # %% ../../nbs/data/02b_date_text.ipynb #b7cf8b43
 def date_texts(
     keys: list,  # distinct texts
     weights=None,  # cells of each; None: one
 ) -> np.ndarray:  # (n,) bool
     "Which texts are dates, in the order that most cells have."
+    if compact_pattern(keys): return np.ones(len(keys), dtype=bool)
     iso = are_iso(keys)
     if iso.all() or not any(any(c.isdigit() for c in k) for k in keys[:100]): return iso
     weights = np.ones(len(keys)) if weights is None else weights
@@ -247,17 +312,24 @@ def read_digits(
     return out
 
 # %% ../../nbs/data/02b_date_text.ipynb #4e19ee14
-_CLOCK = re.compile(r'\s*(?:0 days )?(\d{1,5})[:h](\d\d)(?::(\d\d))?(?:[.,](\d{1,9}))?\s*(?:([ap])\.?m\.?|Uhr|Z|h(?:rs?)?)?\s*$|'
-                    r'\s*(\d{1,2})\s?([ap])\.?m\.?\s*$', re.I)
+_CLOCK = re.compile(r"""\s*([-+])?\s*T?
+    (?:(\d{1,5})(?:\s*(?:days?|d|tage?|t|jours?|j|d[ií]as?)[,\s]+|[.:](?=\d{1,2}:\d\d:\d\d)))?          # days
+    (\d{1,5})[:h](\d\d)(?::(\d\d))?(?:[.,](\d{1,9}))?\s*                                            # hours, minutes, seconds
+    (?:([ap])\.?(?:\s?m)?\.?)?\s*(?:Uhr|Z|h(?:rs?|ours?)?|std\.?|stunden|UTC|GMT|[A-Z]{1,3}[SD]?T|[-+]\d\d:?\d\d)?\s*""", re.I | re.X)
+_HOUR, _NAMED_TIMES = re.compile(r'\s*(\d{1,2})\s?([ap])\.?m\.?\s*', re.I), dict(noon=12 * 3600, midday=12 * 3600, midnight=0)
 
 def read_times(
     keys,  # texts
 ) -> np.ndarray:  # float64 seconds since midnight, NaN where a text can't be read
-    "Times of a day."
-    out = np.full(len(keys), np.nan)
-    for i, m in enumerate(map(_CLOCK.match, keys)):
-        if m is None: continue
-        hour, half, (minute, second) = int(m[1] or m[6]), m[5] or m[7], (int(m[2] or 0), int(m[3] or 0))
-        if max(minute, second) > 59 or (half and not 1 <= hour <= 12): continue
-        out[i] = 3600 * (hour % 12 + 12 * (half.lower() == 'p') if half else hour) + 60 * minute + second + float(f'.{m[4] or 0}')
-    return out
+    "Times of a day, and spans of days and hours."
+    return np.array([_time(k) for k in keys], dtype=np.float64)
+
+def _time(key):
+    "Seconds since midnight."
+    if m := _CLOCK.fullmatch(key): sign, days, hour, minute, second, fraction, half = m.groups()
+    elif m := _HOUR.fullmatch(key): sign, days, minute, second, fraction, hour, half = None, None, None, None, None, m[1], m[2]
+    else: return _NAMED_TIMES.get(key.strip().lower(), np.nan)
+    hour, minute, second = int(hour), int(minute or 0), int(second or 0)
+    if max(minute, second) > 59 or (half and not 1 <= hour <= 12) or (days and hour > 23): return np.nan
+    if half: hour = hour % 12 + 12 * (half.lower() == 'p')
+    return (-1 if sign == '-' else 1) * (86400 * int(days or 0) + 3600 * hour + 60 * minute + second + float(f'.{fraction or 0}'))

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 
 from ..core.shapes import InputError
 from .columns import KINDS, Column, ColumnKind, Finding, Texts, belongs, distinct, is_blank, parse_distinct, register_kind, spread
-from .date_text import are_iso, date_texts, find_date_format, is_period, read_dates, read_digits, read_times, seconds, split_date
+from .date_text import are_iso, compact_pattern, date_texts, find_date_format, is_period, read_dates, read_digits, read_times, seconds, split_date
 from .number_text import describe_format, find_number_format, number_texts, read_numbers, to_numbers
 from .scaling import apply_scale, fit_scale, fit_scales, invert_scale
 from .text import TextColumn, is_text
@@ -356,12 +356,15 @@ def _find_format(self: DateColumn, texts):
     iso = are_iso(texts)
     others = Texts([t for t, i in zip(texts, iso) if not i], texts.cells[~iso])
     if texts.cells[iso].sum() >= .5 * texts.cells.sum() and not any(map(split_date, others)): return
-    if texts.cells[~np.isnan(read_digits(texts))].sum() >= .5 * texts.cells.sum():
+    if pattern := compact_pattern(texts):
+        self.format = dict(order='compact', pattern=pattern)
+        return self.remark(f'dates as {pattern}')
+    if not iso.any() and texts.cells[~np.isnan(read_digits(texts))].sum() >= .5 * texts.cells.sum():
         self.format = dict(order='digits')
         return self.remark('numbers read as dates')
     if (format := find_date_format(others, others.cells)) is None: return
     self.format = format
-    self.remark('quarters or weeks, by their first days' if any(map(is_period, others[:9])) else f"dates as {format['pattern']}")
+    self.remark('quarters or weeks, by their first days' if all(map(is_period, others[:9])) else f"dates as {format['pattern']}")
     if not format['undecided']: return
     first, second = (_FIRST[f] for f in format['order'][:2])
     self.remark(f"no cell tells {first.removeprefix('the ')} from {second.removeprefix('the ')}: {first} is taken to come first. "
@@ -374,7 +377,8 @@ register_kind(ColumnKind(
 register_kind(ColumnKind(
     BooleanColumn, 'yes or no', '0 and 1', dtype=pt.is_bool_dtype, inferred=('boolean',), example=(True, False, None, True)))
 register_kind(ColumnKind(
-    NumberColumn, 'amounts and counts', numeric=True, dtype=pt.is_numeric_dtype, text=lambda texts: number_texts(texts, texts.cells),
+    NumberColumn, 'amounts and counts', numeric=True, dtype=pt.is_numeric_dtype,
+    text=lambda texts: not compact_pattern(texts) and number_texts(texts, texts.cells),
     inferred=('integer', 'floating', 'mixed-integer-float', 'decimal', 'empty'), example=(1.5, 2, None, 4)))
 register_kind(ColumnKind(
     DateColumn, 'days or instants', 'seconds and calendar parts', text=lambda texts: date_texts(texts, texts.cells),
@@ -408,11 +412,23 @@ def column_kind(
     s: pd.Series,  # one column, any dtype
 ) -> str:  # a name in `KINDS`
     "What a column holds, by its dtype or else by its contents."
-    return _dtype_kind(s.dtype) or _content_kind(s)
+    kind = _dtype_kind(s.dtype) or _content_kind(s)
+    return 'date' if kind == 'number' and isinstance(s.dtype, np.dtype) and _are_days(s) else kind
+
+def _are_days(s) -> bool:
+    "Whether numbers are days such as 20240314."
+    x = s.to_numpy()
+    if x.dtype.kind not in 'iuf' or not len(x): return False
+    if x[0] == x[0] and not 19e6 < x[0] < 21e6: return False  # as a rule the first cell says no
+    x = x[~np.isnan(x)] if x.dtype.kind == 'f' else x
+    if not len(x) or not 19e6 < x.min() <= x.max() < 21e6 or (x % 1).any(): return False
+    return compact_pattern([str(int(v)) for v in np.unique(x)]) == '%Y%m%d'
 
 def column_kinds(
     df: pd.DataFrame,
 ) -> list:  # a name in `KINDS` for each column
     "What each column holds; each NumPy dtype is looked up once for the whole table."
     by_dtype = {t: _dtype_kind(t) for t in {t for t in df.dtypes if isinstance(t, np.dtype)}}
-    return [(by_dtype[t] if isinstance(t, np.dtype) else _dtype_kind(t)) or _content_kind(s) for t, (_, s) in zip(df.dtypes, df.items())]
+    found = [(by_dtype[t] if isinstance(t, np.dtype) else _dtype_kind(t)) or _content_kind(s) for t, (_, s) in zip(df.dtypes, df.items())]
+    days = [k == 'number' and isinstance(t, np.dtype) and _are_days(df.iloc[:, i]) for i, (k, t) in enumerate(zip(found, df.dtypes))]
+    return ['date' if d else k for k, d in zip(found, days)]

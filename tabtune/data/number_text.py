@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/data/02a_number_text.ipynb #2ae28ef3
-import math, re, unicodedata
+import itertools, math, re, unicodedata
 from collections import Counter
 from typing import NamedTuple
 
@@ -44,15 +44,17 @@ def plain_text(
 _FRACTION = re.compile(r'(?:(\d+)[ -])(\d+)/(2|4|8|16|32|64)(?!\d)')
 _VULGAR = re.compile('(\\d+)?\\s?([¼-¾⅐-⅞])')
 _POWER, _TO_SUPER = re.compile('10([⁺⁻]?[⁰¹²³⁴-⁹]+)'), str.maketrans('⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹', '+-0123456789')
-_HEX, _TOLERANCE = re.compile(r'0x[0-9a-f]{1,12}', re.I), re.compile(r'\s*(?:±|\+/-)\s*\d[\d.,]*')
+_CODED, _TOLERANCE = re.compile(r'0x[0-9a-f]{1,12}|0b[01]{1,48}|0o[0-7]{1,16}', re.I), re.compile(r'\s*(?:±|\+/-)\s*\d[\d.,]*')
+_MIDDLE_POINT = re.compile(r'(?<=\d)·(?=\d+(?!\^|\d))')
 _UNIT_IN_BRACKETS = re.compile(r'(?<=\d)\s*\(([^\W\d_]{1,6}|%)\)$')
 _MINUS = re.compile(r'(?:minus|negative)\s+(?=\d)|([^\d\s()]{1,4})\s?\((?=\d)([^()]+)\)$', re.I)
 
 def _one_number(key):
-    "A number that is written as several, as one: `5 1/2`, `3½`, `12 ± 3`, `4×10²`, `$(12)`, `minus 12`, `1.5D+03`, `0x2d7`."
-    if _HEX.fullmatch(key): return str(int(key, 16))
+    "A number that is written as several, as one: `5 1/2`, `3½`, `12 ± 3`, `4×10²`, `$(12)`, `minus 12`, `1.5D+03`, `0x2d7`, `12·5`."
+    if _CODED.fullmatch(key): return str(int(key, 0))
     if not key.isascii():
         key = _POWER.sub(lambda m: '10^' + m[1].translate(_TO_SUPER), key)
+        if '·' in key: key = _MIDDLE_POINT.sub('.', key)
         key = _VULGAR.sub(lambda m: repr(int(m[1] or 0) + unicodedata.numeric(m[2])), key)
     if '/' in key: key = _FRACTION.sub(lambda m: repr(int(m[1]) + int(m[2]) / int(m[3])) if int(m[2]) <= int(m[3]) else m[0], key)
     if '±' in key or '+/-' in key: key = _TOLERANCE.sub('', key)
@@ -66,18 +68,20 @@ _BEFORE = set('us$ a$ c$ r$ nz$ hk$ s$ mx$ rs rs. kr kr. fr fr. sfr. zł kč ft 
               '~ ≈ ca ca. c. approx approx. about us au % # no no. nr nr. n° nº № '
               'usd eur gbp chf jpy cny inr cad aud nzd sek nok dkk pln czk huf ron bgn rub uah try '
               'brl mxn ars clp cop pen zar krw twd hkd sgd '
-              'thb myr idr php vnd aed sar ils egp ngn kes btc eth'.split()) | set(_SYMBOLS)
-_BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than', 'under', 'below', 'up to', 'at most', 'max', 'max.')),
+              'thb myr idr php vnd aed sar ils egp ngn kes btc eth rmb euro dhs dhs. bs bs. ksh ksh. s/ s/. sfr kn '.split()) | set(_SYMBOLS)
+_BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than', 'under', 'below', 'up to', 'at most', 'max', 'max.',
+                                  'lt', 'lte')),
                                  (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least',
-                                      'min', 'min.')))
+                                      'min', 'min.', 'gt', 'gte')))
            for m in marks}
 _PARTS = re.compile(
     rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*'
     rf'([^\d\s+\-().,\'<>≤≥][^\d+\-()<>,]{{0,6}}?)?\s*([-+])?\s*'
     r"(\d+(?:[.,' ]\d+)*[.,]?|[.,]\d+)(?:(?:e|\s?[x×*·]\s?10\^)([-+]?\d{1,3}))?"
-    rf'\s*(\+)?\s*((?:[^\W\d_]|[%‰°"Ω{_SYMBOLS}])[^()\d<>;:,|]{{0,20}}?[23]?|'
-    rf'(?:/|of|out of)\s*\d+(?:\s?[^\W\d_]{{2,8}})?|/\s?[^\W\d_]{{1,12}}|[^\W\d_]+/\d+\s?[^\W\d_]+)?\s*([-+]|-{{2}})?\s*(\))?',
+    rf'\s*(\+)?\s*((?:[^\W\d_]|[%‰°"Ω℃℉★☆⭐×{_SYMBOLS}])[^()\d<>;:,|]{{0,20}}?[23]?|'
+    rf'(?:/|of|out of)\s*\d+(?:\s?[^\W\d_]{{2,8}})?|:\s?1(?=\s*$)|/\s?[^\W\d_]{{1,12}}|[^\W\d_]+/\d+\s?[^\W\d_]+)?\s*([-+]|-{{2}})?\s*(\))?',
     re.I)
+_MAGNITUDE = re.compile(r'(k|m|mio|mn|mrd|bn|b|tsd|million|billion)\.?\s?(?:[$€£]|eur|euro|usd|gbp|chf)$')
 _OPEN = re.compile(r'\s*(?:or|and)\s+(?:(more|over|above|older|higher|greater|up)|(?:less|fewer|under|below|younger|lower))$', re.I)
 
 class NumberText(NamedTuple):
@@ -90,6 +94,7 @@ class NumberText(NamedTuple):
     after: str
     more: float = 0.  # what further numbers with smaller units add, in the smallest unit
     family: int = -1  # of these units, in `_COMPOUNDS`
+    mark: str = ''  # an arrow, or '[': what it means is up to the column, see `_signs`
 
 # %% ../../nbs/data/02a_number_text.ipynb #651ce78e
 _SHORT = set('yr hr lb kg min sec mo pt qt gal oz wk mth km cm mm pc in ft'.split())
@@ -102,8 +107,10 @@ def _unit(text):
 
 def _family(**units): return {u: f for names, f in ((n.split('_'), f) for n, f in units.items()) for u in names}
 
-_TIME = _family(y_yr_year=31557600., mo_month_mth=2629800., w_wk_week=604800., d_day=86400.,
-                h_hr_hour_std=3600., m_min_minute=60., s_sec_second=1., ms=1e-3)
+_TIME = _family(y_yr_year_jahr_jahre_an_año_ano_anno_anni=31557600., mo_month_mth_monat_monate_moi_mese_mesi_mese=2629800.,
+                w_wk_week_woche_wochen_semaine_semana=604800., d_day_t_tag_tage_j_jour_día_dia_giorno_giorni=86400.,
+                h_hr_hour_std_stunde_stunden_heure_hora_ora_ore_uur=3600., m_min_minute_minuten_minuto_minuti=60.,
+                s_sec_second_sek_sekunde_sekunden_seg_segundo_seconde=1., ms=1e-3)
 _COMPOUNDS = [_family(y_yr_year=12., m_mo_mth_month=1., w_wk_week=7 / 30.44, d_day=1 / 30.44), _TIME, {"'": 12., '"': 1.},
               {'°': 3600., "'": 60., '"': 1.},
               {'ft': 12., 'foot': 12., 'feet': 12., 'in': 1., 'inche': 1., 'inch': 1.}, dict(st=224., lb=16., oz=1.)]
@@ -128,25 +135,46 @@ def _split_compound(key):
         more = sum(float(n.replace(',', '.')) * f for (n, _), f in zip(pieces[1:], factors[1:]))
         return NumberText(pieces[0][0], '', sign, 0, '', pieces[0][1], more, i)
 
+# %% ../../nbs/data/02a_number_text.ipynb #2e23e182
+_ARROWS = dict(zip('▲▼△▽↑↓⬆⬇⇧⇩🔺🔻📈📉', itertools.cycle((1, -1))))
+_BRACKETED = re.compile(r'\[\s*(\D{0,4}\d{1,3}(?:,\d{3})*(?:\.\d+)?|\D{0,4}\d+(?:[.]\d+)?)(\D{0,8})\]')
+
+def _marked(key):
+    "A text without the arrow or the brackets around it, and the arrow or '['."
+    if key.isascii(): return (m[1] + m[2], '[') if '[' in key and (m := _BRACKETED.fullmatch(key.strip())) else (key, '')
+    key = key.replace('\ufe0f', '').strip()
+    if key[:1] in _ARROWS: return key[1:], key[0]
+    return (key[:-1], key[-1]) if key[-1:] in _ARROWS else (key, '')
+
+def _signs(
+    counts: Counter,  # mark -> cells, '' among them
+    negative: bool,  # whether a minus occurs
+) -> dict:  # mark -> 1 or -1
+    "What the marks of a column mean: arrows up and down are plus and minus; one of them alone, or brackets, a minus among the rest."
+    arrows = [_ARROWS[m] for m in counts if m in _ARROWS]
+    alone = -1 if counts[''] > .05 * counts.total() and not negative else 1
+    return {m: _ARROWS[m] if len({*arrows}) > 1 and m in _ARROWS else alone for m in counts if m}
+
 # %% ../../nbs/data/02a_number_text.ipynb #6d502d3f
 def split_number(
     key: str,  # a text
 ) -> NumberText:  # None if it is no number in a frame
     "The number in a text, and its frame."
     if len(key) > 60: return None
+    key, arrow = _marked(key)
     m = _PARTS.fullmatch(key := _one_number(plain_text(key)))
-    if m is None or ("'" in m[6] and not re.search(r"'\d{3}", m[6])): return _split_compound(key)
+    if m is None or ("'" in m[6] and not re.search(r"'\d{3}", m[6])): return (p := _split_compound(key)) and p._replace(mark=arrow)
     opened, mark, sign, before, inner, digits, exponent, plus, after, end, closed = m.groups()
     before, open_ = (before or '').strip().casefold(), _OPEN.search(after or '')
-    if before and before not in _BEFORE and before[-1] not in ':=': return None
+    if before and before not in _BEFORE and before[-1] not in ':=' + _SYMBOLS: return None
     if bool(opened) != bool(closed) or (sign and inner) or (mark and plus): return None
     if end == '+': plus, end = end, None
     if end and digits[-1] in '.,': end = None  # 12.- and 5,-: no cents
     negative = [sign == '-', inner == '-', bool(end), bool(opened)]
     if sum(negative) > 1 or end == '--': return None
     bound = _BOUNDS.get((mark or '').casefold(), 1 if plus or (open_ and open_[1]) else -1 if open_ else 0)
-    unit = _unit(_OPEN.sub('', after or ''))
-    return NumberText(digits.rstrip('.,') or digits, exponent or '', -1 if any(negative) else 1, bound, before, unit)
+    unit = _MAGNITUDE.sub(r'\1', _unit(_OPEN.sub('', after or '')))
+    return NumberText(digits.rstrip('.,') or digits, exponent or '', -1 if any(negative) else 1, bound, before, unit, mark=arrow)
 
 # %% ../../nbs/data/02a_number_text.ipynb #46a67fa8
 _GROUPED = {s: re.compile(rf'[1-9]\d{{0,2}}(?:{re.escape(s)}\d{{3}})+' + (r'|[1-9]\d?(?:,\d\d)*,\d{3}' if s == ',' else ''))
@@ -190,6 +218,8 @@ def decimal_mark(
     return (mark if max(whole) >= 1000 else other), False
 
 # %% ../../nbs/data/02a_number_text.ipynb #893c8536
+def _si(factors, bases): return [{_unit(p + b): f for p, f in ({'': 1.} | factors).items()} for b in bases.split()]
+
 _FAMILIES = [_COMPOUNDS[0], _TIME,
              dict(k=1e3, tsd=1e3, thousand=1e3, m=1e6, mn=1e6, mio=1e6, million=1e6, b=1e9, bn=1e9, mrd=1e9, billion=1e9, t=1e12,
                   tn=1e12, trillion=1e12, lac=1e5, lakh=1e5, cr=1e7, crore=1e7, 万=1e4, 億=1e8, 亿=1e8),
@@ -197,24 +227,58 @@ _FAMILIES = [_COMPOUNDS[0], _TIME,
              dict(mg=1e-3, g=1., gr=1., gram=1., kg=1e3, t=1e6), {'mm': 1e-3, 'cm': 1e-2, 'dm': .1, 'm': 1., 'km': 1e3},
              {'in': 1., '"': 1., 'ft': 12., 'yd': 36., 'mi': 63360.},
              dict(ml=1e-3, cl=1e-2, dl=.1, l=1.), dict(oz=1., lb=16.),
-             dict(n=1., hz=1., khz=1e3, mhz=1e6, ghz=1e9), dict(w=1., kw=1e3, mw=1e6, gw=1e9),
-             dict(cr=1., dr=-1.), {'n': 1., 's': -1.}, {'e': 1., 'w': -1.}, {'° n': 1., '° s': -1.}, {'° e': 1., '° w': -1.}]
+             *_si(dict(n=1e-9, μ=1e-6, u=1e-6, m=1e-3, k=1e3), 'g/l mol mol/l v a f sv gy'),
+             *_si(dict(k=1e3, m=1e6, g=1e9, t=1e12), 'hz w wp wh bps bit/s b/s bit pa j va px ω eur usd'),
+             dict(l=1e5, cr=1e7), dict(st=1., nd=1., rd=1., th=1.), dict(cr=1., dr=-1.), {'n': 1., 's': -1.}, {'e': 1., 'w': -1.}, {'° n': 1., '° s': -1.}, {'° e': 1., '° w': -1.}]
 
 def _units(counts, compound=-1):
     "Unit -> factor for the units of a column, '' among them: the most common one, or those of a family."
     if compound >= 0: return {u: f for u, f in _COMPOUNDS[compound].items()} | {'': 1.}
     seen = {u: n for u, n in counts.items() if u}
     if not seen: return {'': 1.}
+    if set(seen) == {'cr'} and counts[''] > .05 * counts.total(): return {'cr': -1., '': 1.}  # a credit, among debits
     top = max(seen, key=seen.get)
     fits, best = 0, {top: 1., '': 1.}
     for family in _FAMILIES:  # the one that knows most cells
         known = [u for u in seen if u in family]
-        several = top in family and (len({family[u] for u in known}) > 1 or (known == ['k'] and '' in counts))
+        several = top in family and (len(known) > 1 or (known == ['k'] and '' in counts))
         if several and (n := sum(seen[u] for u in known)) > fits: fits, best = n, {u: family[u] for u in known} | {'': 1.}
     return best
 
+# %% ../../nbs/data/02a_number_text.ipynb #2a93f9eb
+_LOOSE = re.compile(r"[-+(]?\s*(\D{0,12}?)[-+(]?\s*(\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?)(?:(?![\d.,])(.{1,24}?))?\s*-?")
+_NUMERAL = re.compile(r"\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?|\d+[.,]\d\d?")
+_VERSION = re.compile(r'v|ver\.?|version|rev\.?|release', re.I)
+_LEAST_IN_FRAME = 10  # distinct numbers
+
+def _closed(after): return after[:-1].strip() if after.endswith(')') and '(' not in after else after  # of (KSh 12)
+
+def _constant_frame(
+    keys: list,  # distinct texts that hold no number in a known frame
+) -> tuple:  # what stands before and behind the number in most of them; ('', ''): no such thing
+    "The frame that most texts share."
+    keys = [plain_text(k) for k in keys[::-(-len(keys) // 1000) or 1]]
+    found = [(m[1].strip().casefold(), _closed((m[3] or '').strip().casefold()), m[2]) for k in keys if len(k) <= 60 and (m := _LOOSE.fullmatch(k))]
+    if not found: return '', ''
+    (before, after), n = Counter((b, a) for b, a, _ in found).most_common(1)[0]
+    digits = {d for b, a, d in found if (b, a) == (before, after)}
+    if n < .5 * len(keys) or len(digits) < _LEAST_IN_FRAME or _VERSION.fullmatch(before): return '', ''
+    if after and (after[0] in '-/:.,;#&+_|' or not re.search(r'[^\W\d_]', after)): return '', ''
+    marked = [d for d in digits if _NUMERAL.fullmatch(d)]
+    cents = len({len(d) - max(d.rfind('.'), d.rfind(',')) for d in marked}) == 1
+    many = len(marked) >= .3 * len(digits) and (cents or len(before) != 1)
+    return (before, after) if many or (after and not before) else ('', '')
+
+def _unframe(key, frame):
+    "A text without its frame."
+    before, after = frame
+    key = plain_text(key)
+    if before: key = re.sub(rf'^([-+(]?)\s*{re.escape(before)}\s*(?=[-+(]?\s*\d)', r'\1', key, count=1, flags=re.I)
+    return re.sub(rf'(?<=\d)\s*{re.escape(after)}\s*([-)]?)$', r'\1', key, count=1, flags=re.I) if after else key
+
 # %% ../../nbs/data/02a_number_text.ipynb #4e4112ba
 _FEET, _MINUTES = 2, 3  # in `_COMPOUNDS`
+_SAME = [{'$', 'us$', 'usd', 'usd$'}, {'€', 'eur', 'euro'}, {'£', 'gbp'}, {'₹', 'rs', 'rs.', 'inr'}, {'fr', 'fr.', 'sfr', 'sfr.', 'chf'}]
 _LIMIT = re.compile(r'([<>≤≥]=?|below|above)\s*[^\W\d_]{2,8}', re.I)  # a bound without a number
 
 def find_number_format(
@@ -223,8 +287,11 @@ def find_number_format(
 ) -> dict:  # plain data; None if the numbers that can be read are plain ones
     "How the numbers of a column are written."
     weights = np.ones(len(keys)) if weights is None else np.asarray(weights, dtype=np.float64)
-    plain = ~np.isnan(to_numbers(keys))
+    plain, frame = ~np.isnan(to_numbers(keys)), ('', '')
     parts = [split_number(k) for k in keys] if not plain.all() else []
+    unread = [k for k, p in zip(keys, parts) if p is None]
+    if 2 * len(unread) > len(parts) > 0: frame = _constant_frame(unread)
+    if any(frame): parts = [split_number(_unframe(k, frame)) for k in keys]
     kept = [(p, v, w) for p, w in zip(parts, weights) if p is not None and (v := digit_values(p.digits, p.exponent)) is not None]
     limits = any(_LIMIT.fullmatch(k.strip()) for k, p in zip(keys, parts) if p is None)
     if not kept or (sum(w for *_, w in kept) <= weights[plain].sum() and not limits): return None
@@ -233,9 +300,12 @@ def find_number_format(
     for p, _, w in kept: before[p.before] += w; after[p.after] += w; families[p.family] += w * (p.family >= 0)
     compound = families.most_common(1)[0][0] if families.total() else -1
     if compound == _FEET and max(p.more for p, _, _ in kept) >= 12: compound = _MINUTES
-    fronts = [b for b, _ in before.most_common() if b][:1]
+    fronts = [b for b, n in before.most_common() if b and (b[-1] not in ':=' or n >= .5 * before.total())][:1]
+    fronts = fronts + sorted({*next((same for same in _SAME if {*fronts} & same), ())} - {*fronts})
+    marks, minus = Counter(), any(p.sign < 0 for p, *_ in kept)
+    for p, _, w in kept: marks[p.mark] += w
     decimal, open_ = decimal_mark([v for _, v, _ in kept], [w for *_, w in kept])
-    return dict(before=fronts, units=_units(after, compound), seen=[u for u in after if u], decimal=decimal, low=-math.inf, high=math.inf,
+    return dict(before=fronts, frame=list(frame), signs=_signs(marks, minus), units=_units(after, compound), seen=[u for u in after if u], decimal=decimal, low=-math.inf, high=math.inf,
                 undecided=open_ and next(p.digits for p, v, _ in kept if v[2] == '?') or '')
 
 # %% ../../nbs/data/02a_number_text.ipynb #455fa65c
@@ -245,15 +315,16 @@ def read_numbers(
 ) -> tuple:  # values (n,) float64 with NaN where a text can't be read; bounds (n,) float64: -1, 0 or 1
     "Numbers written in one way."
     out, units, comma = np.full((2, len(keys)), np.nan), format['units'], format['decimal'] == ','
+    frame, signs = format.get('frame', ('', '')), format.get('signs', {})
     for i, key in enumerate(keys):
-        p = split_number(key)
+        p = split_number(_unframe(key, frame) if any(frame) else key)
         if p is None:
             if m := _LIMIT.fullmatch(key.strip()): b = _BOUNDS[m[1].casefold()]; out[:, i] = format['low' if b < 0 else 'high'], b
             elif key.strip().casefold() in _INFINITE: out[:, i] = float(key), 0
             continue
         if p.after not in units or (p.before and p.before not in format['before']): continue
         if (v := digit_values(p.digits, p.exponent)) is None: continue
-        out[:, i] = p.sign * (v[comma] * float(f'1e{p.exponent or 0}') * units[p.after] + p.more), p.bound
+        out[:, i] = p.sign * signs.get(p.mark, 1) * (v[comma] * float(f'1e{p.exponent or 0}') * units[p.after] + p.more), p.bound
     return np.where(np.isfinite(out[0]) | [k.strip().casefold() in _INFINITE for k in keys], out[0], np.nan), out[1]
 
 _INFINITE = {'inf', '-inf', '+inf', 'infinity', '-infinity'}
@@ -273,6 +344,7 @@ def number_texts(
     plain = np.unique(x[bounds == 0])
     one_number = len(plain) == 1 and (np.isnan(bounds) | (bounds == 0)).all()
     some_bounds = len(np.unique(bounds[~np.isnan(bounds)])) == 1 and len(np.unique(x)) >= 3
+    if set(format['seen']) & {'st', 'nd', 'rd', 'th'} and len(plain) < _LEAST_IN_FRAME: return none
     if len(plain) < 2 and not one_number and not some_bounds: return none
     return none if _are_codes(keys, x) else ~np.isnan(bounds)
 
@@ -287,5 +359,7 @@ def describe_format(
 ) -> str:
     "How numbers are written, in words."
     unit = ', '.join(u for u in format['units'] if u and u in format.get('seen', format['units']))
-    frame = ' '.join(filter(None, [*[b.upper() if b.isalpha() else b for b in format['before']], '…', unit]))
-    return (f"numbers in the frame '{frame}'" if frame != '…' else 'numbers') + (', decimal comma' if format['decimal'] == ',' else '')
+    (before, after), marks = format.get('frame', ('', '')), [m for m, sign in format.get('signs', {}).items() if sign < 0]
+    frame = ' '.join(filter(None, [before, *[b.upper() if b.isalpha() else b for b in format['before'][:1]], '…', unit, after]))
+    out = (f"numbers in the frame '{frame}'" if frame != '…' else 'numbers') + (', decimal comma' if format['decimal'] == ',' else '')
+    return out + (f", {' and '.join(marks)} as a minus" if marks else '')

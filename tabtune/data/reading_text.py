@@ -17,7 +17,7 @@ from collections import Counter
 
 import pandas as pd
 
-from ..core.shapes import ConfigError, InputError
+from ..core.shapes import ConfigError, InputError, counted
 
 log = logging.getLogger('tabtune')
 
@@ -143,7 +143,7 @@ def _without_lines(text: str) -> str:
     head, _, rest = text.partition('\n')
     if _fields([head], find_separator(head)) and f'\n{head}\n' in f'{text}\n' and len(_fields([head], find_separator(text))[0]) > 1:
         kept = [l for l in rest.split('\n') if l != head]
-        log.warning('the names of the columns were repeated, and left out, %d time%s', n := rest.count('\n') + 1 - len(kept), 's' * (n > 1))
+        log.warning('the names of the columns were repeated, and left out, %s', counted(rest.count('\n') + 1 - len(kept), 'time'))
         rest = '\n'.join(kept)
     if '"' not in text and not head.startswith('#') and '\n# ' in text and (notes := re.findall(r'^# .*$', rest, re.MULTILINE)) and 5 * len(notes) < 2 * rest.count('\n'):
         log.warning('%d comment%s left out, such as %r', len(notes), 's were' if len(notes) > 1 else ' was', notes[0])
@@ -249,7 +249,7 @@ def parse_text(
     skip, found = _title_lines(text, stated or sep) if header else (0, None)
     if skip:
         lines = text.split('\n')
-        log.warning('%d line%s above the table left out: %r', skip, 's' * (skip > 1), '; '.join(l for l in lines[:skip] if l.strip())[:80])
+        log.warning('%s above the table left out: %r', counted(skip, 'line'), '; '.join(l for l in lines[:skip] if l.strip())[:80])
         text = '\n'.join(lines[skip:])
     text = text.lstrip('\n')
     if header: text = _without_lines(text)

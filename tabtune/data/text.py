@@ -18,7 +18,8 @@ from .content import text_parts_of
 from .columns import Column, distinct, is_blank
 
 # %% ../../nbs/data/02c_text.ipynb #0ce3dca1
-_SEPARATORS = ';|,/&+\n'
+_SEPARATORS = *';|,/&+\n~^', '::', ' - ', ' · ', ' • ', '-', '_', ' '
+_WEAK = {'-', '_', ' ', ' - '}  # also between words that belong together: only between many, and not between numbers
 
 def list_separator(
     keys: list,  # distinct texts
@@ -28,6 +29,7 @@ def list_separator(
     for sep in _SEPARATORS:
         if sum(sep in k for k in keys) < len(keys) / 2: continue
         items = {i.strip() for k in keys for i in k.split(sep)}
+        if sep in _WEAK and (len(keys) < 20 or any(c.isdigit() for i in items for c in i)): continue
         if len(keys) >= 8 and len(keys) >= 2 * len(items): return sep
     return ''
 

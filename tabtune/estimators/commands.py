@@ -16,7 +16,7 @@ from fastcore.meta import delegates
 from sklearn.base import is_regressor
 
 from ..core.config import MODEL_KEYS, TUNING_KEYS, TuningConfig, check_choice, did_you_mean, settings_table
-from ..core.shapes import ConfigError
+from ..core.shapes import ConfigError, counted
 from ..data.command_tables import Answer, WRITERS, check_output, choose_task, command_table, parse_types, split_target, target_numbers, without_formulas, write_table
 from ..data.processing import PROCESSOR_KEYS
 from .pipeline import TabularPipeline
@@ -89,8 +89,8 @@ def fit(
     data = dict(file=str(path), task=pipe.task_type, target=target, classes=list(pipe.classes_) if hasattr(pipe, 'classes_') else None, rows=len(X),
                 columns=list(map(str, X)), model=about['model'], strategy=about.get('strategy'), kept=about.get('kept'), verdict=about.get('verdict'),
                 findings=about.get('findings', []), seconds=round(time.perf_counter() - start, 2))
-    what = f"{len(data['classes'])} classes" if data['classes'] else 'a number'
-    return Answer(f"{path}: {data['model']} predicts '{target}' ({what}) from {X.shape[1]} columns of {len(X)} rows; {data['seconds']} s", data)
+    what = counted(len(data['classes']), 'class', 'classes') if data['classes'] else 'a number'
+    return Answer(f"{path}: {data['model']} predicts '{target}' ({what}) from {counted(X.shape[1], 'column')} of {counted(len(X), 'row')}; {data['seconds']} s", data)
 
 # %% ../../nbs/estimators/20_commands.ipynb #057f29bb
 def open_model(path):  # `TabularPipeline` or `Student`

@@ -18,9 +18,9 @@ from scipy.stats import rankdata
 from torch import nn
 
 from ..core.shapes import Episode
-from .episodes import (ClassIndex, TableEpisodes, TargetEpisodes, gather_rows, proportional_counts, scaled_targets,
+from .episodes import (MANY_CLASSES, ClassIndex, TableEpisodes, TargetEpisodes, gather_rows, proportional_counts, scaled_targets,
                                        target_groups)
-from .loop import (free_memory, is_out_of_memory, mask_classes, predictive_distribution, split_episode,
+from .loop import (config_of, free_memory, is_out_of_memory, mask_classes, predictive_distribution, split_episode,
                                    target_scale)
 
 # %% ../../nbs/training/07_comparison.ipynb #ba2dc4e1
@@ -56,11 +56,12 @@ def held_out_episodes(
     query_rows: np.ndarray,  # positions of the rows to query, all of them
     n_support: int,  # support rows at most
     seed: int = 0,
+    max_classes: int = 10,  # of an episode
 ) -> list:  # of Episode, one table each
-    "Episodes that query each of some rows once; one episode for each group of at most ten classes."
+    "Episodes that query each of some rows once; one episode for all classes, or for each part of at most `max_classes`."
     rng, support, query = np.random.default_rng([seed, 63]), ClassIndex(y, support_rows), ClassIndex(y, query_rows)
     classes, episodes, n_support = support.classes, [], _support_limit(n_support, x.shape[1])
-    for group in np.array_split(rng.permutation(classes), -(-len(classes) // 10)):
+    for group in np.array_split(rng.permutation(classes), -(-len(classes) // max_classes)):
         group = np.sort(group)
         rows = np.concatenate([query.rows(c) for c in group if c < len(query.sizes)] or [np.zeros(0, np.int64)])
         if len(group) < 2 or not len(rows): continue
@@ -111,13 +112,20 @@ class Scores(NamedTuple):
     shares: np.ndarray = None  # (n,) of the rows in that value; None: it is exact
 
 # %% ../../nbs/training/07_comparison.ipynb #ddc0adc6
+def _divisions(ep: Episode, width: int) -> list:  # of what `model` is called with, beside the rows
+    "One way to read a table; of more classes than label tokens two, in which classes that share a token in one have their own in the other."
+    k, codes = int(ep.n_classes.max()), torch.arange(int(ep.n_classes.max()), device=ep.x_support.device)
+    return [{}] if k <= width else [dict(groups=codes % width), dict(groups=codes * width // k)]
+
 def class_scores(
     model: nn.Module,
     episodes: list,  # from `held_out_episodes`
 ) -> Scores:  # with the mean one-against-rest AUC
     "Log loss of each held-out row in nats, and how well the classes are told apart."
     device, losses, aucs = next(model.parameters()).device, [], []
-    log_proba = lambda ep: mask_classes(model(**ep.inputs()).float(), ep.n_classes).log_softmax(-1)[0].cpu()
+    def log_proba(ep):
+        logits = torch.stack([model(**ep.inputs(), **reading) for reading in _divisions(ep, config_of(model).n_classes)]).float().mean(0)
+        return mask_classes(logits, ep.n_classes).log_softmax(-1)[0].cpu()
     with torch.inference_mode():
         for ep in episodes:
             logp, y = torch.cat(in_parts(log_proba, ep.to(device))), ep.y_query[0]
@@ -155,6 +163,10 @@ def target_scores(
     return Scores(np.concatenate(losses), float(1 - unexplained.sum()), unexplained.mean() - unexplained)
 
 # %% ../../nbs/training/07_comparison.ipynb #e41a2906
+def _most_classes(model) -> int:
+    "Classes of an episode at most: a head that reads the support tells more apart than there are label tokens."
+    return max(MANY_CLASSES, model.config.n_classes) if model.final_layer.reads_support else model.config.n_classes
+
 @dataclass(frozen=True)
 class TuningTask:
     "How the rows of a task are split, sampled and scored."
@@ -166,8 +178,8 @@ class TuningTask:
     measure: str  # what must not get worse, beside the loss
 
 TUNING_TASKS = dict(
-    classification=TuningTask(np.int64, lambda y: y, lambda *args: held_out_episodes(*args[:-1]),
-                              lambda model, *args: TableEpisodes(*args), class_scores, 'auc'),
+    classification=TuningTask(np.int64, lambda y: y, lambda *args: held_out_episodes(*args[:-1], _most_classes(args[-1])),
+                              lambda model, *args: TableEpisodes(*args, max_classes=_most_classes(model)), class_scores, 'auc'),
     regression=TuningTask(np.float64, target_groups, held_out_target_episodes,
                           lambda model, *args: TargetEpisodes(*args, scale=target_scale(model)), target_scores, 'r2'))
 

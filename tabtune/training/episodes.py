@@ -96,8 +96,10 @@ def curriculum(
     f = max(3, min(f, round(1.25 * cells / (s + q)) - 1))
     return max(1, round(cells / ((s + q) * (f + 1)))), s, q, f
 
+# %% ../../nbs/training/01_episodes.ipynb #c1282790
+MANY_CLASSES = 60  # most classes of an episode, where there are more than label tokens
+
 # %% ../../nbs/training/01_episodes.ipynb #c1282780
-_MANY_CLASSES = 60  # most classes of a table of those draws that have many
 _SIZES = dict(cells=(100,), max_support=(10,), max_features=(3,), min_support=(2,), late=(0.0, 1.0, float))  # ranges of what `curriculum` takes
 
 class PriorEpisodes:
@@ -132,7 +134,7 @@ class PriorEpisodes:
         if not self.buffer:
             b, s, q, f = curriculum(self.rng, self.progress, **self.sizes)
             many = self.many_classes and self.rng.bernoulli(self.many_classes, 1).item()
-            n_classes = min(_MANY_CLASSES, max(self.max_classes, s // 8)) if many else self.max_classes
+            n_classes = min(MANY_CLASSES, max(self.max_classes, s // 8)) if many else self.max_classes
             t = sample_tables(self.rng, b * self.prefetch, s + q, f, n_classes, self.mixture, self.task, self.traits)
             ep = split_encoded(self.rng, t, s, self.task)
             self.buffer = [ep[i * b:(i + 1) * b] for i in range(self.prefetch)]

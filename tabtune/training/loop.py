@@ -66,13 +66,14 @@ def episode_loss(
 # %% ../../nbs/training/02_loop.ipynb #0865338e
 def target_scale(model: nn.Module):  # support targets -> scale
     "How the targets of a model are scaled, whatever wraps the model."
-    return PREDICTIVE_HEADS[_config(model).output_kind][0]
+    return PREDICTIVE_HEADS[config_of(model).output_kind][0]
 
 def predictive_distribution(model: nn.Module):  # outputs (B, Q, K) -> distribution
     "How the outputs of a model are read as a distribution of the target, whatever wraps the model."
-    return PREDICTIVE_HEADS[_config(model).output_kind][1]
+    return PREDICTIVE_HEADS[config_of(model).output_kind][1]
 
-def _config(model):
+def config_of(model: nn.Module):  # `MitraConfig`
+    "The config of a model, whatever wraps the model."
     model = getattr(model, 'module', model)
     return (model.get_base_model() if hasattr(model, 'get_base_model') else model).config
 
@@ -98,7 +99,7 @@ def how_to_read(
     n_tokens: int = 10,  # label tokens of the model
     n_landmarks: int = None,  # rows that row attention reads of a support of more than twice as many; None: all
 ) -> dict:  # `landmarks` and `groups`, as a model's call takes them, where they are needed
-    "How a model reads an episode from a prior."
+    "How a model reads an episode, beside its rows."
     (b, s, _, _), device = ep.sizes, ep.x_support.device
     out, k = {}, 0 if ep.n_classes is None else int(ep.n_classes.max())
     if k > n_tokens: out['groups'] = torch.arange(k, device=device) % n_tokens

@@ -31,7 +31,7 @@ from ..model.checkpoints import save_checkpoint
 from ..model.mitra import parameter_counts
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
 from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows, verdict
-from .loop import LOSSES, Callback, LoopSettings, Trainer, select_device
+from .loop import LOSSES, Callback, LoopSettings, Trainer, how_to_read, select_device
 from .recommend import ARRAYS_PER_BLOCK, apply_rules, complete_tuning, contradictions, given_settings, rule_inputs
 from .strategies import DEFAULT_STRATEGY, find_strategy
 from .threads import FastestThreads
@@ -159,9 +159,10 @@ def _prepare(self: Tuning):
     self.tuned, c = self.strategy.prepare(copied, self.config), self.config
     stream = self.task.stream(self.untuned, self.x, self.y, c.support_size, c.query_size, c.batch_size, self.seed,
                               c.finetune_mode, self.train_rows)
+    loss, width = LOSSES[self.untuned.config.task], self.untuned.config.n_classes
     micro_batches = _count_micro_batches(c, self.untuned, self.x.shape[1], self.device, self.strategy.memory)
     self.trainer = Trainer(self.tuned, stream, loop_settings(c), validate=lambda m: self.task.scores(m, self.val)[0].mean(),
-                           micro_batches=micro_batches, loss=LOSSES[self.untuned.config.task])
+                           micro_batches=micro_batches, loss=lambda m, ep: loss(m, ep, **how_to_read(ep, width)))
     self.trainer.settings = loop_settings(c, self.trainer.world_size)
     self.trainer.callbacks, self.trainer.state.info['compares'] = self._all_callbacks(), True
     self.start = {n: w.detach().to('cpu', copy=True) for n, w in self.best.trainable().items()}

@@ -42,7 +42,7 @@ class App(View):
                           layout=w.Layout(width='auto', margin='0'))
         self.widget = w.VBox([self.tabs], layout=w.Layout(width='auto', max_width='1400px', margin='0', overflow='hidden'))
         s = self.session
-        s.listen('started', lambda: self.go('Watch')); s.listen('ended', self._ended); s.listen('table', self.update_output)
+        s.subscribe('started', lambda: self.go('Watch')); s.subscribe('ended', self._ended); s.subscribe('table', self.update_output)
         if isinstance(table, pd.DataFrame): s.open_table(table, 'a table', target, _GIVEN)
         elif table is not None: self.steps['Open'].open_source(lambda encoding: read_table(table, encoding=encoding), Path(table).name, target)
 

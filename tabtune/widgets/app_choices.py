@@ -67,7 +67,7 @@ def mistakes(self: AppState, df) -> dict:  # field -> what is wrong
 def estimate(self: AppState, df) -> dict:  # memory_mib, seconds, steps
     "Memory and time of a run, roughly; with folds it is fitted once more for each."
     e = FormState.estimate(self, df)
-    return e | dict(seconds=e['seconds'] * (self.folds + 1)) if self.folds else e
+    return e | dict(seconds=e['seconds'] * (self.folds + 1)) if self.folds and e['seconds'] is not None else e
 
 # %% ../../nbs/widgets/13b_app_choices.ipynb #ea17c9cc
 def _without_split(text: str) -> list:  # lines

@@ -15,10 +15,11 @@ import psutil
 from fastcore.basics import patch
 
 from ..core.config import check_keys
-from ..core.shapes import InputError, TabTuneError
+from ..core.shapes import ConfigError, InputError, TabTuneError
 from ..data.checkup import check_with_target
 from ..data.frames import guess_task
 from ..data.encode import check_column_types
+from ..estimators.registry import find_model, list_models, strategies_of, why_not
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
 from .elements import COLOURS, TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
@@ -120,6 +121,8 @@ def _make_data_tab(self: PipelineBuilder, target):
     self.data_tab = w.HBox([self.left, right])
 
 # %% ../../nbs/widgets/08_builder.ipynb #93eb8bfa
+def _strategy_options(names) -> list: return [(f'{n}: {STRATEGIES[n].label}', n) for n in names]
+
 @patch
 def _make_fields(self: PipelineBuilder):
     "All fields, and the boxes above them."
@@ -127,27 +130,34 @@ def _make_fields(self: PipelineBuilder):
     self.model, self.tuning = make(model_table()), make(tuning_table())
     self.lora, self.processing = make(lora_table()), make(processing_table())
     wide = lambda width, text: dict(tooltip=text, layout=w.Layout(width=width), style=dict(description_width='70px'))
-    strategies = [(f'{s.name}: {s.label}', s.name) for s in STRATEGIES.values()]
-    self.strategy = w.Dropdown(options=strategies, value=FormState.strategy, description='Strategy', **wide('320px', 'what is trained'))
+    self.model_name = w.Dropdown(options=[FormState.model_name], description='Model', **wide('320px', 'which model is fitted'))
+    self.weights = w.Text(description='Weights', placeholder='where the package looks for them', **wide('380px', 'a file or folder with the weights of this model'))
+    self.notes['model_name'] = w.HTML()
+    self.strategy = w.Dropdown(options=_strategy_options([*STRATEGIES]), value=FormState.strategy, description='Strategy', **wide('320px', 'what is trained'))
     self.device = w.Dropdown(options=['auto', 'cpu', 'cuda', 'mps'], value='auto', description='Device', **wide('220px', 'where the model runs'))
-    for box in (self.strategy, self.device): box.observe(lambda _: self.changed(), 'value')
+    for box in (self.model_name, self.weights, self.strategy, self.device): box.observe(lambda _: self.changed(), 'value')
     self.recommend_button = button('Use recommended', lambda: self.apply_recommendation(),
                                    tooltip='settings for this table and this machine')
 
 # %% ../../nbs/widgets/08_builder.ipynb #6d37080d
 _NO_TUNING = ('With inference nothing is trained: the model reads the table as it is. '
              'Choose another strategy to see the settings of training.')
+_NOT_MITRA = 'These settings are for Mitra. Another model has its own: give them as model_params and tuning_params in Python.'
 
 @patch
 def _make_tabs(self: PipelineBuilder):
     "The tabs of processing, model and tuning."
     box = lambda fields: [f.widget for f in fields.values()]
     self.size = SizeChoice(self.model, lambda **settings: self.set(**settings))
-    self.processing_tab, self.model_tab = w.VBox(box(self.processing)), w.VBox([self.size.widget, *box({k: f for k, f in self.model.items() if k not in SIZE_NAMES})])
+    settings = box({k: f for k, f in self.model.items() if k not in SIZE_NAMES})
+    self.of_mitra, self.of_another = {'processing': w.VBox(box(self.processing)), 'model': w.VBox([self.size.widget, *settings])}, [w.HTML(faint(_NOT_MITRA)) for _ in range(3)]
+    choice = w.HBox([self.model_name, self.weights], layout=w.Layout(margin='0 0 6px 0', flex_flow='row wrap'))
+    self.processing_tab = w.VBox([self.of_mitra['processing'], self.of_another[0]])
+    self.model_tab = w.VBox([choice, self.notes['model_name'], self.of_mitra['model'], self.of_another[1]])
     self.no_tuning, self.tuning_box = w.HTML(faint(_NO_TUNING)), w.VBox(box(self.tuning))
     self.lora_box = w.VBox([w.HTML('<b>Adapters</b>'), *box(self.lora)])
     head = w.HBox([self.strategy, self.device, self.recommend_button], layout=w.Layout(margin='0 0 6px 0'))
-    self.tuning_tab = w.VBox([head, self.no_tuning, self.tuning_box, self.lora_box])
+    self.tuning_tab = w.VBox([head, self.no_tuning, self.tuning_box, self.lora_box, self.of_another[2]])
 
 # %% ../../nbs/widgets/08_builder.ipynb #c21e3620
 _EMPTY_TABS = dict(training='Press Start to train with these settings.', results='Scores and pictures appear here when a run ends.')
@@ -176,7 +186,7 @@ def form_state(self: PipelineBuilder) -> FormState:
     columns = [c for c in self.df.columns if c != t and (c not in self.column_boxes or self.column_boxes[c].value)]
     return FormState(t, columns, self.strategy.value, self.device.value, round(self.test_size.value, 4), differ(self.model),
                    differ(self.tuning), differ(self.lora), differ(self.processing), self.task.value,
-                   {c: menu.value for c, menu in self.column_kinds.items() if menu.value and c != t})
+                   {c: menu.value for c, menu in self.column_kinds.items() if menu.value and c != t}, self.model_name.value, self.weights.value.strip())
 
 @patch
 def code(self: PipelineBuilder) -> str:
@@ -188,17 +198,19 @@ def fields(self: PipelineBuilder) -> dict: return self.model | self.tuning | sel
 
 # %% ../../nbs/widgets/08_builder.ipynb #c981d86b
 @patch
-def set(self: PipelineBuilder, **values):  # target, task, columns, column_types, strategy, device, test_size, or any parameter
+def set(self: PipelineBuilder, **values):  # target, task, columns, column_types, model_name, weights, strategy, device, test_size, or any parameter
     "Set by name what can be clicked; return the form."
-    controls = dict(target=self.target, task=self.task, strategy=self.strategy, device=self.device, test_size=self.test_size)
+    controls = dict(target=self.target, task=self.task, model_name=self.model_name, weights=self.weights, strategy=self.strategy, device=self.device, test_size=self.test_size)
     check_keys(values, [*controls, 'columns', 'column_types', *self.fields()], 'PipelineBuilder.set')
     self.updating = True
     try:
-        for k, v in values.items():
+        for k in sorted(values, key=lambda k: _MENUS.index(k) if k in _MENUS else -1):
+            v = self._model_to_offer(values[k]) if k == 'model_name' else values[k]
             if k in controls: controls[k].value = v
             elif k == 'columns': [setattr(box, 'value', c in v) for c, box in self.column_boxes.items()]
             elif k == 'column_types': self._set_kinds(v or {})
             else: self.fields()[k].set(v)
+            if k in _MENUS: self._update_menus()
     finally: self.updating = False
     self.changed()
     return self
@@ -212,6 +224,34 @@ def _set_kinds(self: PipelineBuilder, types: dict):
         kinds = [k for _, k in menu.options]
         menu.index = kinds.index(types.get(c)) if types.get(c) in kinds else 0
 
+# %% ../../nbs/widgets/08_builder.ipynb #952e5453
+_MENUS = ['target', 'task', 'model_name', 'strategy']  # each offers what those before it allow
+
+def _offer(box: w.Dropdown, options: list):
+    "New options of a menu; what was chosen stays where it can."
+    if list(box.options) == options: return
+    chosen, values = box.value, [o[1] if isinstance(o, tuple) else o for o in options]
+    box.options = options
+    box.value = chosen if chosen in values else values[0]
+
+@patch
+def _update_menus(self: PipelineBuilder):
+    "The models for the task that are installed, Mitra first; and the strategies of the chosen one."
+    t, before = list_models(self.task.value), self.updating
+    self.updating = True
+    _offer(self.model_name, [FormState.model_name, *t.index[t.installed & (t.kind != 'mitra')]])
+    spec = find_model(self.model_name.value, self.task.value)
+    _offer(self.strategy, _strategy_options(strategies_of(spec)))
+    self.weights.layout.display = None if spec.weights and spec.kind != 'mitra' else 'none'
+    self.updating = before
+
+@patch
+def _model_to_offer(self: PipelineBuilder, name: str) -> str:
+    "The registry's name of a model; `ConfigError` for one that can't be used here."
+    spec = find_model(name, self.task.value)
+    if spec.name not in self.model_name.options: raise ConfigError(why_not(spec, 0, 0))
+    return spec.name
+
 # %% ../../nbs/widgets/08_builder.ipynb #4b7dd1d9
 @patch
 def state(self: PipelineBuilder) -> dict:
@@ -219,7 +259,7 @@ def state(self: PipelineBuilder) -> dict:
     c = self.form_state()
     run = self.dashboard.state()['status'] if self.dashboard else 'ready'
     return plain_data(dict(
-        target=c.target, task=c.task, columns=c.columns, column_types=c.column_types, strategy=c.strategy, device=c.device, test_size=c.test_size,
+        target=c.target, task=c.task, columns=c.columns, column_types=c.column_types, model=c.model_name, strategy=c.strategy, device=c.device, test_size=c.test_size,
         arguments=c.arguments(), mistakes=c.mistakes(self.df), estimate=self.estimate, status=run, scores=self.scores))
 
 # %% ../../nbs/widgets/08_builder.ipynb #cce5866e
@@ -227,7 +267,7 @@ def state(self: PipelineBuilder) -> dict:
 def changed(self: PipelineBuilder):
     "Bring the form up to date after a change."
     if self.updating: return
-    self._recommended_defaults()
+    self._update_menus(); self._recommended_defaults()
     c = self.form_state(); wrong = c.mistakes(self.df)
     self._show_notes(c, wrong); self._update_visibility(c, wrong); self._estimate(c, wrong)
     if self.code_box.layout.display is None: self._update_code()
@@ -260,14 +300,17 @@ def _update_visibility(self: PipelineBuilder, c: FormState, wrong: dict):
     for name, row in self.column_rows.items(): show(row, name != c.target)
     self._show_findings(c)
     tunes = c.record().trains
-    show(self.no_tuning, not tunes); show(self.tuning_box, tunes); show(self.lora_box, 'peft_config' in c.record().settings)
+    show(self.no_tuning, not tunes and c.is_mitra); show(self.tuning_box, tunes and c.is_mitra)
+    show(self.lora_box, 'peft_config' in c.record().settings and c.is_mitra); show(self.recommend_button, c.is_mitra)
+    for box in self.of_mitra.values(): show(box, c.is_mitra)
+    for note in self.of_another: show(note, not c.is_mitra)
 
 # %% ../../nbs/widgets/08_builder.ipynb #c48fcc7b
 @patch
 def _recommended_defaults(self: PipelineBuilder):
     "What is recommended is the default of each field of the tuning; a field that nobody changed shows it."
     c = self.form_state()
-    r = self._recommendation(c) if c.record().trains else None
+    r = self._recommendation(c) if c.is_mitra and c.record().trains else None
     for name, value in (r.tuning_params if r else {}).items():
         f = self.tuning.get(name)
         if f is None or f.setting['optional']: continue
@@ -288,7 +331,7 @@ def _recommendation(self: PipelineBuilder, c: FormState):  # `Recommendation`, o
 @patch
 def _recommended_changes(self: PipelineBuilder, c: FormState) -> dict:  # setting -> (value, reason)
     "The settings where `recommend` would choose otherwise."
-    r, fields = self._recommendation(c) if c.record().trains else None, self.fields()
+    r, fields = self._recommendation(c) if c.is_mitra and c.record().trains else None, self.fields()
     return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value not in (v, None)} if r else {}
 
 @patch
@@ -306,6 +349,7 @@ def _estimate(self: PipelineBuilder, c: FormState, wrong: dict):
     self.estimate = e = None if wrong else c.estimate(self.df)
     self.buttons['Start'].disabled = bool(wrong) or (self.dashboard is not None and not self.dashboard.run.done.is_set())
     if wrong: self.cost.value = note_html('to be corrected first: ' + ', '.join(wrong), error=True); return
+    if e['seconds'] is None: self.cost.value = faint(f'how long {c.model_name} takes is not known beforehand'); return
     steps, free = f"{e['steps']} steps, " if e['steps'] else '', psutil.virtual_memory().available / 2 ** 20
     self.cost.value = faint(f"{steps}about {duration(e['seconds'])} and {format_mib(e['memory_mib'])} of memory ({format_mib(free)} free)")
 
@@ -361,7 +405,7 @@ def stop(self: PipelineBuilder):
 def _make_dashboard(self: PipelineBuilder, c: FormState, pipe, X, X_test, y, y_test):
     "The dashboard of a run that fits and evaluates."
     def job(run): fit_job(pipe, X, y)(run); self._evaluate(pipe, X_test, y_test); return pipe
-    title = f'Mitra, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows'
+    title = f'{c.model_name}, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows'
     self.dashboard = TrainingDashboard(job, title=title, owner=self)
     self.dashboard.buttons['Start'].layout.display = 'none'
     self.dashboard.enable_clicks_while_busy()
@@ -372,7 +416,7 @@ def _evaluate(self: PipelineBuilder, pipe, X_test, y_test):
     "Scores and picture of the test rows."
     self.pipe, self.scores = pipe, pipe.evaluate(X_test, y_test)
     if pipe.task_type != 'regression': self.results = class_results_png(y_test, pipe.predict_proba(X_test), pipe.classes_)
-    else: self.results = number_results_png(y_test, pipe.predict(X_test), pipe.predict_interval(X_test), str(y_test.name))
+    else: self.results = number_results_png(y_test, pipe.predict(X_test), pipe.predict_interval(X_test) if pipe.predicts_quantiles else None, str(y_test.name))
 
 # %% ../../nbs/widgets/08_builder.ipynb #0c87f057
 _RESULT_TEXT = dict(classification='confusion matrix, ROC, calibration', regression='predicted and true, residuals, intervals')
@@ -418,6 +462,6 @@ def _run_html(self: PipelineBuilder) -> str:
 def static(self: PipelineBuilder) -> dict:  # mime type -> data
     "The choices and their code, and the last run with its scores and results."
     c = self.form_state()
-    rows = dict(target=c.target, task=c.task, columns=len(c.columns), strategy=c.strategy)
+    rows = dict(target=c.target, task=c.task, columns=len(c.columns), model=c.model_name, strategy=c.strategy)
     text = self._results_text() if self.results else f'{self.title}: {c.target} from {len(c.columns)} columns, {c.strategy}'
     return png_data(self.results or b'') | {'text/html': f'{key_value_table(rows)}<pre>{html.escape(self.code())}</pre>{self._run_html()}', 'text/plain': text}

@@ -40,10 +40,11 @@ def level_settings(
     df: pd.DataFrame,
 ) -> dict:  # for `PipelineBuilder.set`
     "The settings of a level, for this table and this machine."
-    if level.goal is None: return dict(strategy=level.strategy) | _USUAL
+    is_level = dict(model_name=AppState.model_name, strategy=level.strategy) | _USUAL
+    if level.goal is None: return is_level
     d = df.dropna(subset=[c.target])
     r = recommend(d[c.columns], d[c.target], c.device, level.strategy, level.goal, task_type=c.task)
-    return dict(strategy=level.strategy) | _USUAL | r.model_params | level.model | r.tuning_params
+    return is_level | r.model_params | level.model | r.tuning_params
 
 def level_seconds(
     level: Level,
@@ -53,8 +54,8 @@ def level_seconds(
     "How long a run of this level takes here, roughly."
     s = level_settings(level, c, df)
     of = lambda names: {k: s[k] for k in s if k in names}
-    tuning = {k: v for k, v in s.items() if k not in ('strategy', 'use_synthetic_prior', *_USUAL)}
-    return replace(c, strategy=level.strategy, model=of(_USUAL), tuning=tuning).estimate(df)['seconds']
+    tuning = {k: v for k, v in s.items() if k not in ('model_name', 'strategy', 'use_synthetic_prior', *_USUAL)}
+    return replace(c, strategy=level.strategy, model=of(_USUAL), tuning=tuning, model_name=AppState.model_name).estimate(df)['seconds']
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #75d28b3b
 METRICS = dict(classification=dict(accuracy='accuracy', roc_auc_score='ROC AUC', log_loss='log loss', f1_score='F1', mcc='MCC', brier_score='Brier score'),
@@ -74,12 +75,12 @@ class ChooseStep(View):
         self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is told first'))
         self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()
-        self.expert, self.body = FoldedBox('Expert: every setting', 'every setting of tuning, model and processing'), w.VBox([w.HTML(faint(_NOTHING))])
+        self.expert, self.body = FoldedBox('Expert: another model, and every setting', 'another model, and every setting of tuning, model and processing'), w.VBox([w.HTML(faint(_NOTHING))])
         self.widget = w.VBox([self.body])
         self.level.observe(lambda _: self.apply_level(), 'value')
         self.metric.observe(lambda change: setattr(session, 'metric', change.new), 'value')
         self.split.observe(lambda change: self.choose_split(change.new), 'value')
-        session.listen('table', self.show_table); session.listen('choices', self.show_choices); session.listen('columns', self.show_choices)
+        session.subscribe('table', self.show_table); session.subscribe('choices', self.show_choices); session.subscribe('columns', self.show_choices)
 
 _NOTHING = 'Open a table first, in the step Open.'
 
@@ -98,7 +99,7 @@ def show_table(self: ChooseStep):
     f.tuning_tab.layout.display = None
     if f.form_state().strategy == UNTUNED:
         self.setting = True; self.level.value = 'Quick'; self.setting = False
-    inside = w.Tab([f.tuning_tab, f.model_tab, f.processing_tab], titles=('Tuning', 'Model', 'Processing'))
+    inside = w.Tab([f.model_tab, f.tuning_tab, f.processing_tab], titles=('Model', 'Tuning', 'Processing'))
     self.expert.inside.children, self.key = [inside], None
     label = w.HTML('<div style="text-align:right">Time</div>', layout=w.Layout(width='90px', margin='2px 8px 2px 0'))
     right = w.VBox([w.HBox([label, self.level]), self.about, self.metric, self.split, self.notes], layout=w.Layout(flex='1 1 440px', min_width='0'))
@@ -133,7 +134,7 @@ def apply_level(self: ChooseStep):
     if f is None or self.setting: return
     try: settings = level_settings(LEVELS[self.level.value], f.form_state(), self.session.df)
     except (TabTuneError, ValueError): return  # the form says what is wrong
-    fields = f.fields() | dict(strategy=None)
+    fields = f.fields() | dict(model_name=None, strategy=None)
     f.set(**{k: v for k, v in settings.items() if k in fields and not (k in f.tuning and f.tuning[k].setting['optional'])})
 
 @patch
@@ -159,14 +160,14 @@ def _show_level(self: ChooseStep, c: AppState):
     "The three levels in words, with their times."
     time = lambda name: f': about {duration(self.seconds[name])}' if name in self.seconds else ''
     lines = [f'<b>{name}</b>{time(name)}. {l.about.capitalize()}.' for name, l in LEVELS.items()]
-    changed = '' if self._is_level(c) else '<br>Settings were changed under Expert.'
+    changed = '' if self._is_level(c) else '<br>Settings were changed under Expert.' if c.is_mitra else f'<br>{c.model_name} was chosen under Expert; the three levels are for Mitra.'
     self.about.value = f'<div style="font-size:12px;line-height:17px;margin-left:98px">{"<br>".join(lines)}{changed}</div>'
 
 @patch
 def _is_level(self: ChooseStep, c: AppState) -> bool:
     "Are the settings those of a level? (Of those that the form shows first.)"
     l = LEVELS[self.level.value]
-    return c.strategy == l.strategy and c.model.get('n_estimators', 1) == l.model.get('n_estimators', 1)
+    return c.is_mitra and c.strategy == l.strategy and c.model.get('n_estimators', 1) == l.model.get('n_estimators', 1)
 
 # %% ../../nbs/widgets/17_choose_step.ipynb #4db6c84b
 @patch

@@ -21,11 +21,11 @@ from .session import AppSession
 # %% ../../nbs/widgets/15_fixes.ipynb #c1788f6d
 def _leave_out(s: AppSession, f):
     "The column is not used."
-    s.left_out.add(f.column); s.form.changed(); s.tell('columns')
+    s.left_out.add(f.column); s.form.changed(); s.notify('columns')
 
 def _read_as(kind: str):
     "A fix that reads the column as another kind."
-    def fix(s: AppSession, f): s.column_types[f.column] = kind; s.form.changed(); s.tell('columns')
+    def fix(s: AppSession, f): s.column_types[f.column] = kind; s.form.changed(); s.notify('columns')
     return fix
 
 def _change_by(s: AppSession, lines: list, what: str, **choices):
@@ -49,7 +49,7 @@ def _merge_labels(s: AppSession, f):
 def _labels_to_numbers(s: AppSession, f):
     "Labels that are numbers written as text become numbers, and the task a regression."
     y = s.df[s.form.target.value]
-    if pd.api.types.is_numeric_dtype(y): s.form.set(task='regression'); s.check(); s.tell('columns'); return
+    if pd.api.types.is_numeric_dtype(y): s.form.set(task='regression'); s.check(); s.notify('columns'); return
     t = y.name
     _change_by(s, ['from tabtune.data.kinds import NumberColumn', f'df[{t!r}] = NumberColumn({t!r}).fit(df[{t!r}]).numbers(df[{t!r}])'],
                f'{t}: the labels are read as numbers', task='regression')

@@ -14,7 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.config import MODEL_RANGES
-from ..core.shapes import TabTuneError
+from ..core.shapes import TabTuneError, counted
 from ..data.columns import KINDS
 from ..data.kinds import column_kind
 from ..model.checkpoints import bundled, read_config
@@ -66,7 +66,7 @@ def class_bars(
     row = lambda k, n: _CLASS_ROW.format(html.escape(k), 130 * n / counts.max(), n, 100 * n / counts.sum())
     out = ''.join(row(k, n) for k, n in counts.head(max_classes).items())
     if len(counts) > max_classes: out += _aside(f'and {len(counts) - max_classes} more classes')
-    if n := int(y.isna().sum()): out += _aside(f'{n} row{"s" * (n != 1)} without a label {"is" if n == 1 else "are"} left out')
+    if n := int(y.isna().sum()): out += _aside(f'{counted(n, "row")} without a label {"is" if n == 1 else "are"} left out')
     return f'<div style="{TEXT_STYLE}">{out}</div>'
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #3206f3d9

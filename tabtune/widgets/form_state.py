@@ -20,11 +20,12 @@ from ..core.config import (MODEL_RANGES, LoraSettings, ModelSettings, MitraConfi
 from ..estimators.base import landmark_rows
 from ..estimators.blending import MIN_TREE_ROWS
 from ..estimators.pipeline import TabularPipeline
+from ..estimators.registry import check_strategy, find_model, why_not
 from ..data.columns import KINDS
 from ..data.processing import ProcessorSettings, check_processor_params
 from ..training.recommend import RuleInputs, apply_rules, complete_tuning, memory_needed, tokens_per_second
 from ..training.strategies import TuningStrategy, find_strategy
-from ..core.shapes import ConfigError, TabTuneError
+from ..core.shapes import ConfigError, TabTuneError, counted
 from ..training.loop import select_device
 from ..training.tuning import loop_settings
 
@@ -75,6 +76,11 @@ class FormState:
     processing: dict = field(default_factory=dict)  # processor_params
     task: str = 'classification'  # or 'regression'
     column_types: dict = field(default_factory=dict)  # kinds of columns that were chosen, by name
+    model_name: str = 'Mitra'  # or another model of the registry, which has its own settings
+    weights: str = ''  # where the weights of another model are; '': where its package looks for them
+
+    @property
+    def is_mitra(self) -> bool: return self.model_name == 'Mitra'
 
     def record(self) -> TuningStrategy:
         "The record of the tuning strategy."
@@ -93,6 +99,7 @@ class FormState:
 def tuning_params(self: FormState) -> dict:
     "The `tuning_params` of the pipeline."
     out = dict(device=self.device) if self.device != 'auto' else {}
+    if not self.is_mitra: return out
     if self.record().trains: out |= self.tuning
     if 'peft_config' in self.record().settings and self.lora: out['peft_config'] = dict(self.lora)
     return out
@@ -100,17 +107,25 @@ def tuning_params(self: FormState) -> dict:
 @patch
 def arguments(self: FormState) -> dict:
     "Keyword arguments for `TabularPipeline`."
-    out = dict(tuning_strategy=self.strategy if self.record().trains else None, processor_params=dict(self.processing),
-               model_params=dict(self.model), tuning_params=self.tuning_params(),
-               column_types={c: k for c, k in self.column_types.items() if c in self.columns})
-    task = dict(task_type=self.task) if self.task != 'classification' else {}
-    return task | {k: v for k, v in out.items() if v}
+    model = dict(processor_params=dict(self.processing), model_params=dict(self.model))
+    if not self.is_mitra: model = dict(model_name=self.model_name, model_params={k: v for k, v in self.model.items() if k == 'seed'}, model_checkpoint_path=self.weights)
+    out = dict(task_type=self.task if self.task != 'classification' else None, tuning_strategy=self.strategy if self.record().trains else None, **model,
+               tuning_params=self.tuning_params(), column_types={c: k for c, k in self.column_types.items() if c in self.columns})
+    return {k: v for k, v in out.items() if v}
 
 # %% ../../nbs/widgets/02_form_state.ipynb #2cc9029f
 def _field_of_error(e: Exception, names, given, default: str) -> str:
     "The field that an error message names; of several, one that was changed."
     named = [name for name in re.findall(r'\w+', str(e)) if name in names]
     return next((n for n in named if n in given), named[0] if named else default)
+
+@patch
+def _model_mistakes(self: FormState, df) -> dict:
+    "Why another model than Mitra can't be used for this table."
+    try: spec = find_model(self.model_name, self.task); check_strategy(spec, self.strategy)
+    except TabTuneError as e: return dict(model_name=str(e))
+    why = why_not(spec, len(df), len(self.columns), df[self.target].nunique() if self.task == 'classification' else None, self.device)
+    return dict(model_name=why) if why else {}
 
 @patch
 def _settings_mistakes(self: FormState) -> dict:
@@ -133,8 +148,8 @@ def _table_mistakes(self: FormState, df) -> dict:
     n_test = math.ceil(self.test_size * len(y))
     if not self.columns: out['columns'] = 'choose at least one column'
     if self.is_stratified(y) and n_test < y.nunique():
-        out['test_size'] = f'{n_test} test rows are too few for {y.nunique()} classes: take a larger share'
-    if y.nunique() < 2: out['target'] = f"'{self.target}' has {y.nunique()} value{'s' * (y.nunique() != 1)}: nothing to predict"
+        out['test_size'] = f"{counted(n_test, 'test row')} {'is' if n_test == 1 else 'are'} too few for {counted(y.nunique(), 'class', 'classes')}: take a larger share"
+    if y.nunique() < 2: out['target'] = f"'{self.target}' has {counted(y.nunique(), 'value')}: nothing to predict"
     elif self.task == 'regression' and not pd.api.types.is_numeric_dtype(y):
         out['target'] = f"'{self.target}' holds no numbers: predict it as a class"
     return out
@@ -159,8 +174,10 @@ def _regression_mistakes(self: FormState) -> dict:
 @patch
 def mistakes(self: FormState, df) -> dict:  # field -> what is wrong
     "What is wrong with the choices for this table."
+    table = self._kind_mistakes(df) | self._table_mistakes(df)
+    if not self.is_mitra: return table | self._model_mistakes(df)
     regression = self._regression_mistakes() if self.task == 'regression' else {}
-    return self._kind_mistakes(df) | self._table_mistakes(df) | regression | self._settings_mistakes()
+    return table | regression | self._settings_mistakes()
 
 # %% ../../nbs/widgets/02_form_state.ipynb #c20ff403
 def _call(args: dict) -> str:
@@ -214,7 +231,8 @@ def record_speed(
 # %% ../../nbs/widgets/02_form_state.ipynb #1365bad4
 @patch
 def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
-    "Memory and time of a run, roughly."
+    "Memory and time of a run, roughly; None where they are not known."
+    if not self.is_mitra: return dict(steps=0, seconds=None, memory_mib=None)
     m, tokens, train = self.architecture(), len(self.columns) + 1, len(df) - max(1, round(self.test_size * len(df)))
     speed = _training_speed(m, self.device)
     attended = landmark_rows(train, self.model.get('n_landmarks'), True) or train

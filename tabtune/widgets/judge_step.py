@@ -99,7 +99,7 @@ class JudgeStep(View):
                            layout=w.Layout(display='none'))
         self.widget = w.VBox([self.card, self.more])
         self.metric.observe(lambda _: self.show_card(), 'value')
-        session.listen('ended', self.show); session.listen('table', self.clear); session.listen('rivals', self.show_card)
+        session.subscribe('ended', self.show); session.subscribe('table', self.clear); session.subscribe('rivals', self.show_card)
 
 @patch
 def clear(self: JudgeStep):
@@ -123,6 +123,7 @@ def show(self: JudgeStep):
     self.show_card()
     self.image.value = result_picture(r)
     self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
+    self.similar.widget.layout.display = None if r.choices.is_mitra else 'none'  # the votes are Mitra's
     self.more.layout.display = None
 
 # %% ../../nbs/widgets/19_judge_step.ipynb #394b1221

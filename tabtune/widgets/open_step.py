@@ -15,7 +15,7 @@ import ipywidgets as w
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.shapes import InputError, TabTuneError
+from ..core.shapes import InputError, TabTuneError, counted
 from ..data.reading_files import READERS, read_table
 from .elements import button, faint, heat_table, named, scroll_box
 from .fixes import finding_row
@@ -67,7 +67,7 @@ class OpenStep(View):
         self._make_sources(); self._make_columns()
         self.table = w.VBox([self.about, self.preview, self.column_head, self.column_note, self.column_list], layout=w.Layout(display='none'))
         self.widget = w.VBox([self.sources, w.HBox([self.encoding, self.message], layout=w.Layout(align_items='center', flex_flow='row wrap')), self.table])
-        session.listen('table', self.show_table); session.listen('columns', self.show_columns)
+        session.subscribe('table', self.show_table); session.subscribe('columns', self.show_columns)
         self.list_files()
 
 @patch
@@ -91,7 +91,7 @@ def _make_sources(self: OpenStep):
 # %% ../../nbs/widgets/16_open_step.ipynb #ab653e02
 _ENCODINGS = ['utf-8', 'utf-16', 'cp1252', 'cp1250', 'cp1251', 'iso8859-15', 'shift_jis', 'gb18030', 'euc_kr']
 
-class _Hearing(logging.Handler):
+class _LoggedWarnings(logging.Handler):
     "What TabTune logs as a warning while a file is read: it belongs on the page."
     def __init__(self): super().__init__(logging.WARNING); self.texts = []
     def emit(self, record): self.texts.append(record.getMessage())
@@ -104,9 +104,9 @@ def open_source(self: OpenStep, read, name: str, target=None):
     self.source, encoding = (read, name, target), self.encoding.value
     self.encoding.layout.display = None
     def act():
-        with _Hearing() as heard: df = read(encoding or None)
+        with _LoggedWarnings() as logged: df = read(encoding or None)
         self.session.open_table(df, name, target, line=f'df = tabtune.read_table({name!r}{f", encoding={encoding!r}" * bool(encoding)})')
-        self.message.value = ''.join(note_html(t) for t in heard.texts)
+        self.message.value = ''.join(note_html(t) for t in logged.texts)
     self.attempt(act)
 
 @patch
@@ -206,7 +206,7 @@ def _column_row(self: OpenStep, c: str, part: pd.DataFrame):
     box.observe(ticked, 'value')
     self.kinds[c] = _kind_menu(s, c, part[c])
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
-    text = w.HTML(faint(f"{d['distinct']} value{'s' * (d['distinct'] != 1)}, {missing}"), layout=w.Layout(width='170px'))
+    text = w.HTML(faint(f"{counted(d['distinct'], 'value')}, {missing}"), layout=w.Layout(width='170px'))
     findings = [] if c in s.left_out else [finding_row(s, f) for f in s.findings if f.column == c]
     return w.HBox([box, self.kinds[c], text, w.HTML(column_svg(part[c])), w.VBox(findings, layout=w.Layout(flex='1 1 0'))],
                   layout=w.Layout(align_items='center', min_height='32px', flex='0 0 auto'))

@@ -13,6 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.shapes import InputError, TabTuneError
+from .app_choices import AppState
 from .elements import COLOURS, INK, TEXT_STYLE, button, faint, figure_png, format_number, named, new_figure, style_axes
 from .form_fields import note_html
 from .result_plots import plain_name
@@ -33,9 +34,9 @@ def score_text(r: dict) -> str:
 
 def compare_runs(runs: list) -> pd.DataFrame:  # one column for each run, one row for each setting in which they differ
     "Scores, and the settings in which runs differ."
-    told = lambda r: {'table': (r.get('table') or {}).get('name'), 'ended': r.get('status'), 'score': score_text(r), 'kept': r.get('kept') or '', 'seconds': format_number(r.get('seconds'), 1)} | {
-        f'{model}: {k}'.replace('_', ' '): format_number(v, 3) for model, scores in (r.get('scores') or {}).items() for k, v in scores.items() if model == 'Mitra' or k == r.get('metric')}
-    columns = {r['name']: told(r) | _flat({k: v for k, v in r['choices'].items()}) | _flat(r.get('versions') or {}, 'version') for r in runs}
+    summary = lambda r: {'table': (r.get('table') or {}).get('name'), 'ended': r.get('status'), 'score': score_text(r), 'kept': r.get('kept') or '', 'seconds': format_number(r.get('seconds'), 1)} | {
+        f'{model}: {k}'.replace('_', ' '): format_number(v, 3) for model, scores in (r.get('scores') or {}).items() for k, v in scores.items() if model == r['choices'].get('model_name', 'Mitra') or k == r.get('metric')}
+    columns = {r['name']: summary(r) | _flat({k: v for k, v in r['choices'].items()}) | _flat(r.get('versions') or {}, 'version') for r in runs}
     t = pd.DataFrame(columns).fillna('')
     differ = t.nunique(axis=1) > 1
     return t if len(runs) == 1 else t[differ | t.index.isin(['table', 'ended', 'score'])]
@@ -54,7 +55,7 @@ def curves_png(curves: dict) -> bytes:  # PNG; nothing where no run has curves
     return figure_png(fig)
 
 # %% ../../nbs/widgets/22_remember_step.ipynb #7e365438
-_CHOSEN = ('strategy', 'device', 'test_size', 'task')  # choices of a run that are controls of the form by themselves
+_CHOSEN = ('model_name', 'weights', 'strategy', 'device', 'test_size', 'task')  # choices of a run that are controls of the form by themselves
 
 class RememberStep(View):
     "Earlier runs: list, compare, restore."
@@ -69,16 +70,16 @@ class RememberStep(View):
         self.image = w.Image(format='png', tooltip='losses of the chosen runs by step', layout=w.Layout(width='auto', max_width='1000px', display='none'))
         buttons = w.HBox([self.compare_button, self.restore_button, self.resume_button, button('Look again', self.refresh, tooltip='read runs/ again')])
         self.widget = w.VBox([w.HTML(faint("Settings, curves and scores of each run are in the folder 'runs'; rows of the table are not.")), self.list, buttons, self.note, self.table, self.image])
-        for event in ('started', 'ended'): session.listen(event, self.refresh)
+        for event in ('started', 'ended'): session.subscribe(event, self.refresh)
         self.refresh()
 
 @patch
 def refresh(self: RememberStep):
     "The list as it is now."
     self.runs = {r['name']: r for r in self.store.all_runs()}
-    told = lambda r: f"{r.get('started', '')}  {(r.get('table') or {}).get('name', '')}: {r['choices'].get('target', '')}, {r['choices'].get('strategy', '')}  {score_text(r)}  {r.get('status', '')}"
+    caption = lambda r: f"{r.get('started', '')}  {(r.get('table') or {}).get('name', '')}: {r['choices'].get('target', '')}, {r['choices'].get('model_name', 'Mitra')}, {r['choices'].get('strategy', '')}  {score_text(r)}  {r.get('status', '')}"
     chosen = [n for n in self.list.value if n in self.runs]
-    self.list.options = [(told(r), n) for n, r in self.runs.items()]
+    self.list.options = [(caption(r), n) for n, r in self.runs.items()]
     self.list.value = chosen
     for b in (self.compare_button, self.restore_button): b.disabled = not self.runs
     self.resume_button.disabled = not any(map(self.store.can_resume, self.runs))
@@ -115,8 +116,8 @@ def _restore(self: RememberStep) -> str:  # what was done
     s.column_types, s.form.split_by, s.form.folds = dict(c.get('column_types') or {}), c.get('split_by'), c.get('folds') or 0
     s.form.set(target=c['target'])
     fresh = {k: f.setting['default'] for k, f in s.form.fields().items()}
-    s.form.set(**fresh | {k: c[k] for k in _CHOSEN} | c['model'] | c['tuning'] | c['lora'] | c['processing'])
-    s.tell('columns')
+    s.form.set(**fresh | dict(model_name=AppState.model_name, weights='') | {k: c[k] for k in _CHOSEN if k in c} | c['model'] | c['tuning'] | c['lora'] | c['processing'])
+    s.notify('columns')
     same = (run.get('table') or {}).get('hash') == table_hash(s.df)
     return f'the settings of {names[0]} are in the form' + ('' if same else '; its table was another one')
 

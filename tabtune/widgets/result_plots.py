@@ -76,26 +76,29 @@ def class_results_png(
 def _label_axes(axes, name: str, inside, ink: str):
     "Labels, ticks and titles of the three panels."
     from matplotlib.ticker import MaxNLocator
-    a, b, c = axes
-    for ax in (a.xaxis, a.yaxis, b.xaxis, c.xaxis): ax.set_major_locator(MaxNLocator(5))
+    a, b, *more = axes
+    for ax in (a.xaxis, a.yaxis, b.xaxis, *(c.xaxis for c in more)): ax.set_major_locator(MaxNLocator(5))
     a.set(xlabel=f'predicted {name}', ylabel=f'true {name}'); b.set(xlabel=f'predicted {name}', ylabel='true − predicted')
-    c.set(xlabel='test rows, by prediction', ylabel=name)
+    for ax, title in zip((a, b), ('predicted and true', 'residuals')): _style_result_axes(ax, title, ink)
+    if not more: return
+    c = more[0]; c.set(xlabel='test rows, by prediction', ylabel=name)
     c.collections[-1].set_facecolor([ink if x else COLOURS['red'] for x in inside])
-    for ax, title in zip(axes, ('predicted and true', 'residuals', f'intervals: {c.get_title()}')): _style_result_axes(ax, title, ink)
+    _style_result_axes(c, f'intervals: {c.get_title()}', ink)
 
 # %% ../../nbs/widgets/07_result_plots.ipynb #9d60adfb
 def number_results_png(
     y,  # (n,) true numbers
     pred,  # (n,)
-    interval,  # (n, 2) lower and upper end
+    interval,  # (n, 2) lower and upper end; None: two panels
     name: str = 'value',  # of the target
 ) -> bytes:  # PNG
     "Predicted against true numbers, residuals and intervals, side by side."
-    fig = new_figure(10, 3.5)
-    axes, name = fig.subplots(1, 3), plain_name(name)
-    for ax, plot in zip(axes, (plot_predicted, plot_residuals, plot_intervals)):
+    panels = (plot_predicted, plot_residuals, plot_intervals)[:2 if interval is None else 3]
+    fig = new_figure(10 / 3 * len(panels), 3.5)
+    axes, name, inside = fig.subplots(1, len(panels)), plain_name(name), None
+    for ax, plot in zip(axes, panels):
         ax.set_prop_cycle(color=[*COLOURS.values()]); plot(y, pred, interval, ax=ax)
-    t, (low, high), order = np.asarray(y, float), np.asarray(interval, float).T, np.argsort(pred)
-    _label_axes(axes, name, ((low <= t) & (t <= high))[order], INK)
+    if interval is not None: t, (low, high) = np.asarray(y, float), np.asarray(interval, float).T; inside = ((low <= t) & (t <= high))[np.argsort(pred)]
+    _label_axes(axes, name, inside, INK)
     fig.tight_layout(); fig.canvas.draw()
     return figure_png(fig)

@@ -22,9 +22,9 @@ from .what_if import stop_controls
 
 # %% ../../nbs/widgets/18c_rivals.ipynb #4abceb68
 def rival_names(r: RunResult) -> dict:  # name -> why it can't be used; '' if it can
-    "The models that can stand beside Mitra for the table of a run."
+    "The models that can stand beside the chosen one for the table of a run."
     t, classes = list_models(r.choices.task), len(r.classes) if r.is_classes else None
-    names = [n for n in t.index[t.kind != 'mitra'] if n != YARDSTICKS[r.choices.task][2]]
+    names = [n for n in t.index if n not in (r.model, YARDSTICKS[r.choices.task][2])]
     return {n: why_not(find_model(n, r.choices.task), *r.X.shape, classes) for n in names}
 
 # %% ../../nbs/widgets/18c_rivals.ipynb #e7d1fc20
@@ -93,7 +93,7 @@ def _fit(self: RivalsView, r: RunResult, name: str, progress):
     else: r.rival_errors.pop(name, None); r.rival_predictions[name], r.rivals[name] = p, scores
     if r is self.session.result:
         if name in r.rivals: self.boxes[name].disabled = True
-        self.session.tell('rivals')
+        self.session.notify('rivals')
 
 @patch
 def stop(self: RivalsView):

@@ -12,6 +12,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core.shapes import InputError
+from ..estimators.registry import find_model
 from ..training.callbacks import History
 from ..training.loop import Callback, Trainer
 from ..training.strategies import STRATEGIES
@@ -115,12 +116,16 @@ def for_repeat(self: RunControl, number: int) -> _RepeatControl:
     return _RepeatControl(self, number)
 
 # %% ../../nbs/widgets/04_run_control.ipynb #80a1e06e
+def takes_callbacks(pipe) -> bool:
+    "Is it trained here, step by step? The tuning of another package knows no callbacks."
+    return not hasattr(pipe, 'model_name') or find_model(pipe.model_name, pipe.task_type).kind == 'mitra'
+
 def fit_job(pipe, X, y):
     "A job that fits `pipe` under a `RunControl`. The pipeline's own parameters are left as they were."
     def job(run):
         before, run.phase = pipe.tuning_params, 'reading the table'
         given = dict(before) if isinstance(before, dict) else {}
-        if getattr(STRATEGIES.get(getattr(pipe, 'tuning_strategy', None)), 'trains', True): given |= dict(callbacks=[*given.get('callbacks', []), run])
+        if getattr(STRATEGIES.get(getattr(pipe, 'tuning_strategy', None)), 'trains', True) and takes_callbacks(pipe): given |= dict(callbacks=[*given.get('callbacks', []), run])
         pipe.tuning_params = given | dict(show_progress=False)
         try: return pipe.fit(X, y)
         finally: pipe.tuning_params = before

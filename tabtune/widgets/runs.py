@@ -34,8 +34,8 @@ class RunStore:
     def __init__(self, session: AppSession):
         self.session, self.folder, self.present, self.problem = session, Path(session.folder) / 'runs', None, ''
         self.judged = None, None  # folder and result of the last run that ended
-        session.listen('started', lambda: self._try(self.begin)); session.listen('ended', lambda: self._try(self.finish))
-        session.listen('rivals', lambda: self._try(self.add_rivals))
+        session.subscribe('started', lambda: self._try(self.begin)); session.subscribe('ended', lambda: self._try(self.finish))
+        session.subscribe('rivals', lambda: self._try(self.add_rivals))
 
     def _try(self, act):
         "Write something; a folder that can't be written does not keep a run from going on."
@@ -63,7 +63,7 @@ def begin(self: RunStore):
     self.present = path
     self._write(path)
     f.dashboard.run.history.path = path / 'metrics.jsonl'
-    if f.started.record().trains and not f.started.tuning.get('checkpoint_dir'):
+    if f.started.is_mitra and f.started.record().trains and not f.started.tuning.get('checkpoint_dir'):
         f.fitting.tuning_params = f.started.tuning_params() | dict(checkpoint_dir=str(path / 'checkpoints'), resume=resumed is not None)
 
 @patch
@@ -78,7 +78,7 @@ def finish(self: RunStore):
         metric = metric_for(r.choices.task, s.metric)
         t = score_table(r, metric)
         report = getattr(r.pipe, 'tuning_report_', {})
-        self.record |= dict(metric=metric, score=t.score['Mitra'], score_se=t.se['Mitra'], scores=r.all_scores, test_rows=len(r.y_test),
+        self.record |= dict(metric=metric, score=t.score[r.model], score_se=t.se[r.model], scores=r.all_scores, test_rows=len(r.y_test),
                             kept=report.get('kept'), verdict=report.get('verdict'))
     self._write(self.present); self.judged, self.present = (self.present, r), None
     if d['status'] != 'failed': remove(self.judged[0] / 'checkpoints')

@@ -12,7 +12,7 @@ import ipywidgets as w
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.shapes import InputError, TabTuneError
+from ..core.shapes import InputError, TabTuneError, counted
 from ..data.checkup import check_with_target
 from ..data.frames import column_names
 from .app_choices import AppState
@@ -26,25 +26,25 @@ class AppSession:
         self,
         folder='.',  # the working folder: its files can be opened, and `runs/` is written there
     ):
-        self.folder, self.listeners = Path(folder), {}
+        self.folder, self.subscribers = Path(folder), {}
         self.df = self.original = self.form = self.pipe = self.result = None
         self.name, self.left_out, self.column_types, self.changes, self.findings = '', set(), {}, [], []
         self.lines, self.side = [], SideProcess()  # the Python that gives the table; what can't be interrupted runs beside
         self.resuming = None  # name of the interrupted run that the next start goes on with
         self.metric = None  # by which a run is judged; None: the first of its task
 
-    def listen(self, event: str, f):
+    def subscribe(self, event: str, f):
         "Call `f` without arguments whenever `event` happens."
-        self.listeners.setdefault(event, []).append(f)
+        self.subscribers.setdefault(event, []).append(f)
 
     @property
     def running(self) -> bool:
         "Is a run going on?"
         return self.form is not None and self.form.dashboard is not None and not self.form.dashboard.run.done.is_set()
 
-    def tell(self, event: str):
-        "Something happened."
-        for f in self.listeners.get(event, []): f()
+    def notify(self, event: str):
+        "Call the functions of those who subscribed to `event`."
+        for f in self.subscribers.get(event, []): f()
 
 # %% ../../nbs/widgets/14_session.ipynb #6c9a06fa
 class AppForm(PipelineBuilder):
@@ -71,7 +71,7 @@ class AppForm(PipelineBuilder):
     def changed(self):
         "Bring form and steps up to date after a change."
         super().changed()
-        if not self.updating and self.session.form is self: self.session.tell('choices')
+        if not self.updating and self.session.form is self: self.session.notify('choices')
 
 # %% ../../nbs/widgets/14_session.ipynb #67c59581
 MIN_ROWS = 8  # of a table: some to learn from, some to be tested on
@@ -87,7 +87,7 @@ def open_table(
     "Work on another table from now on."
     self._refuse_while_running()
     if len(df.columns) < 2: raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
-    if len(df) < MIN_ROWS: raise InputError(f'the table has {len(df)} row{"s" * (len(df) != 1)}; a model needs some to learn from and some to be tested on')
+    if len(df) < MIN_ROWS: raise InputError(f'the table has {counted(len(df), "row")}; a model needs some to learn from and some to be tested on')
     names = list(df)
     self.lines = [line or f'df = tabtune.read_table({name!r})']
     df = df.set_axis(column_names(df), axis=1).reset_index(drop=True)
@@ -95,7 +95,7 @@ def open_table(
     self.df, self.original, self.first_lines = df, df, len(self.lines)
     self.name, self.left_out, self.column_types, self.changes, self.result, self.pipe = name, set(), {}, [], None, None
     self.form = AppForm(self, target if target in df.columns else None)
-    self.check(); self.tell('table'); self.tell('model')
+    self.check(); self.notify('table'); self.notify('model')
 
 @patch
 def _refuse_while_running(self: AppSession):
@@ -117,17 +117,17 @@ def change(
 ):
     "Change cells or rows of the table; the choices stay."
     self._refuse_while_running()
-    if len(df) < MIN_ROWS: raise InputError(f'{len(df)} rows would be left of the table: nothing was changed')
+    if len(df) < MIN_ROWS: raise InputError(f'{counted(len(df), "row")} would be left of the table: nothing was changed')
     before = self.form
     self.df, self.changes, self.lines = df, [*self.changes, what], [*self.lines, *lines]
     c = before.form_state()
-    keep = dict(target=c.target, task=c.task, strategy=c.strategy, device=c.device, test_size=c.test_size)
+    keep = dict(target=c.target, task=c.task, model_name=c.model_name, weights=c.weights, strategy=c.strategy, device=c.device, test_size=c.test_size)
     self.form = AppForm(self, c.target)
     self.form.split_by, self.form.folds = before.split_by, before.folds
     self.form.set(**keep | c.model | c.tuning | c.lora | c.processing | choices)
-    self.check(); self.tell('table')
+    self.check(); self.notify('table')
 
 @patch
 def restore(self: AppSession):
     "The cells and rows as they were opened."
-    self.change(self.original, '', []); self.changes, self.lines = [], self.lines[:self.first_lines]; self.tell('table')
+    self.change(self.original, '', []); self.changes, self.lines = [], self.lines[:self.first_lines]; self.notify('table')

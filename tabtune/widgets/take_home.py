@@ -70,7 +70,7 @@ def report_html(
     "A run as one page that needs no network and runs nothing."
     c, png = r.choices, base64.b64encode(result_picture(r)).decode()
     title = html.escape(f"{c.target}: {r.table['name']}")
-    what = 'Confusion matrix, ROC curves, precision and recall, calibration' if r.is_classes else 'Predicted and true numbers, residuals, intervals'
+    what = 'Confusion matrix, ROC curves, precision and recall, calibration' if r.is_classes else 'Predicted and true numbers, residuals' + ', intervals' * (r.intervals is not None)
     split = f'cross-validation in {c.folds} parts' if c.folds else f'the last rows by {c.split_by}' if c.split_by else f'{c.test_size:.0%} of the rows, at random'
     table = dict(table=r.table['name'], rows=f"{r.table['rows']:,}", target=c.target, columns=', '.join(map(str, c.columns)),
                  changes='; '.join(r.table['changes']) or 'none', findings='; '.join(r.table['findings']) or 'none', judged_on=split)
@@ -98,7 +98,7 @@ class TakeHomeView(View):
         self.buttons = {name: button(name, lambda name=name: self.offer(name), tooltip=about) for name, (_, about) in offers.items()}
         self.widget = w.VBox([w.HBox([*self.buttons.values()]), self.links])
         self.endings = {name: file for name, (file, _) in offers.items()}
-        session.listen('model', self.show); self.show()
+        session.subscribe('model', self.show); self.show()
 
     def show(self):
         "What can be had now."

@@ -13,7 +13,7 @@ import ipywidgets as w
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.shapes import CheckpointError, InputError, TabTuneError
+from ..core.shapes import CheckpointError, InputError, TabTuneError, counted
 from ..data.reading_files import READERS, read_table
 from ..estimators.commands import predictions
 from ..estimators.pipeline import TabularPipeline
@@ -76,7 +76,7 @@ class UseStep(BackgroundView):
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
         self.widget = w.VBox([head('The model'), self.about, self.model_row, self.open_row, self.model_note, self.model_link,
                               head('New rows'), self.rows, self.bar, self.message, self.links, self.table, head('The run, to take along'), self.take_home.widget])
-        session.listen('model', self.show_model); session.listen('table', self.list_files); self.list_files(); self.show_model()
+        session.subscribe('model', self.show_model); session.subscribe('table', self.list_files); self.list_files(); self.show_model()
 
 @patch
 def _make_model(self: UseStep):
@@ -148,8 +148,8 @@ def show_model(self: UseStep):
     self.coverage.layout.display = None if pipe is not None and pipe.task_type == 'regression' and pipe.predicts_quantiles else 'none'
     if pipe is None: self.about.value = faint('No model yet: start a run in the step Choose, or open a saved model.'); return
     columns = list(getattr(pipe, 'feature_names_in_', range(pipe.n_features_in_)))
-    what = f'one of {len(pipe.classes_)} classes' if pipe.task_type != 'regression' else 'a number' if pipe.predicts_quantiles else 'a number, without an interval,'
-    self.about.value = note_html(f'It predicts {what} from {len(columns)} columns: ' + ', '.join(map(str, columns[:30])) + (' …' if len(columns) > 30 else ''))
+    what = f"one of {counted(len(pipe.classes_), 'class', 'classes')}" if pipe.task_type != 'regression' else 'a number' if pipe.predicts_quantiles else 'a number, without an interval,'
+    self.about.value = note_html(f'It predicts {what} from {counted(len(columns), "column")}: ' + ', '.join(map(str, columns[:30])) + (' …' if len(columns) > 30 else ''))
 
 # %% ../../nbs/widgets/20_use_step.ipynb #f2e20582
 _LARGEST_LINK = 30 * 2 ** 20  # bytes
@@ -182,7 +182,7 @@ def write(self: UseStep):
 def open_model(self: UseStep, name: str, content: bytes):
     "Predict with a saved model from now on."
     def act():
-        self.session.pipe = open_saved(name, content); self.session.tell('model')
+        self.session.pipe = open_saved(name, content); self.session.notify('model')
         self.model_note.value = note_html(f"opened '{name}'")
     self.attempt(self.model_note, act)
 

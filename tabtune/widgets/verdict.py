@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..leaderboard.evaluation import LOWER_IS_BETTER
+from ..training.comparison import ENDINGS
 from .app_run import RunResult
 from .choose_step import METRICS
 from .elements import TEXT_STYLE, format_number
@@ -43,17 +44,17 @@ def _draw_scores(r: RunResult, predictions: dict, metric: str, seed: int = 0) ->
 def score_table(
     r: RunResult,
     metric: str,  # of `METRICS`
-) -> pd.DataFrame:  # one row for each model: score, standard error, difference to Mitra and its standard error
-    "Mitra and the yardsticks on the test rows."
-    predictions = {'Mitra': r.predicted} | r.rival_predictions
-    scores, draws = {'Mitra': r.scores} | r.rivals, _draw_scores(r, predictions, metric)
-    rows = {name: dict(score=scores[name][metric], se=draws[name].std(), behind=scores['Mitra'][metric] - scores[name][metric],
-                       behind_se=(draws['Mitra'] - draws[name]).std()) for name in predictions}
+) -> pd.DataFrame:  # one row for each model: score, standard error, difference to the chosen model and its standard error
+    "The chosen model and the others on the test rows."
+    predictions = {r.model: r.predicted} | r.rival_predictions
+    scores, draws = r.all_scores, _draw_scores(r, predictions, metric)
+    rows = {name: dict(score=scores[name][metric], se=draws[name].std(), behind=r.scores[metric] - scores[name][metric],
+                       behind_se=(draws[r.model] - draws[name]).std()) for name in predictions}
     return pd.DataFrame.from_dict(rows, orient='index')
 
 # %% ../../nbs/widgets/18a_verdict.ipynb #3ecff6cd
 def _compared(t: pd.DataFrame, name: str, metric: str) -> str:
-    "Mitra beside another model, in a sentence."
+    "The chosen model beside another one, in a sentence."
     gain, se = t.behind[name] * (-1 if metric in LOWER_IS_BETTER else 1), t.behind_se[name]
     if not np.isfinite(gain): return f'It can not be compared with {name} by this score.'
     size = f'{format_number(abs(gain), 3)} ± {format_number(se, 3)}'
@@ -66,9 +67,11 @@ def _begun(sentence: str) -> str: return sentence[:1].upper() + sentence[1:]
 def what_was_kept(r: RunResult) -> str:
     "What predicts, and why."
     report, n = getattr(r.pipe, 'tuning_report_', None), len(r.X)
+    if not r.choices.is_mitra: return f"{r.model} was {'tuned by its own package' if r.choices.record().trains else 'fitted'} on {n:,} rows."
     if report is None: return f'Nothing was tuned: Mitra read {n:,} rows as they are.'
-    how = dict(complete='', stopped=' It was stopped; the best weights until then were compared.').get(report.get('ended'), f" It ended by {report.get('ended')}.")
-    return f"Mitra was tuned on {n:,} rows.{how} {_begun(str(report.get('verdict', '')))}"
+    how = ENDINGS[report.get('ended', 'complete')]
+    if 'verdict' not in report: return f'Mitra was {how}: it read {n:,} rows as they are.'
+    return f"Mitra was tuned on {n:,} rows; the run {how}. {_begun(report['verdict'])}"
 
 def verdict_lines(
     r: RunResult,
@@ -79,7 +82,7 @@ def verdict_lines(
     out = [what_was_kept(r)]
     rows = f'{len(r.y_test):,} test rows that it did not see'
     if r.splits: rows = f'all {len(r.y_test):,} rows, each predicted by a model of the other {len(r.splits) - 1} of {len(r.splits)} parts'
-    out += [f"On {rows}, its {name} is {format_number(t.score['Mitra'], 3)} ± {format_number(t.se['Mitra'], 3)}."]
+    out += [f"On {rows}, its {name} is {format_number(t.score[r.model], 3)} ± {format_number(t.se[r.model], 3)}."]
     out += [_compared(t, other, metric) for other in r.rivals]
     out += [f'{_begun(other)} could not be fitted: {why}' for other, why in r.rival_errors.items()]
     if len(r.y_test) < 50: out.append(f'{len(r.y_test)} test rows are few: the score of other rows may be quite different.')

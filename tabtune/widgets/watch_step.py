@@ -20,7 +20,7 @@ class WatchStep(View):
     def __init__(self, session: AppSession):
         self.session = session
         self.widget = w.VBox([w.HTML(faint('Nothing runs. Press Start in the step Choose.'))])
-        session.listen('started', self.show)
+        session.subscribe('started', self.show)
 
     def show(self): self.widget.children = [self.session.form.dashboard.widget]
 

@@ -42,11 +42,11 @@ def stop_controls(stop, tooltip: str) -> tuple:  # button, bar; both hidden
     return b, bar
 
 class _Counted:
-    "A fitted pipeline that tells when it predicts; what `tell` raises ends the work."
-    def __init__(self, pipe, tell): self.pipe, self.tell = pipe, tell
+    "A fitted pipeline that calls `notify` before it predicts; an error that `notify` raises ends the work."
+    def __init__(self, pipe, notify): self.pipe, self.notify = pipe, notify
     def __getattr__(self, name): return getattr(self.pipe, name)
-    def predict_proba(self, X): self.tell(); return self.pipe.predict_proba(X)
-    def predict(self, X): self.tell(); return self.pipe.predict(X)
+    def predict_proba(self, X): self.notify(); return self.pipe.predict_proba(X)
+    def predict(self, X): self.notify(); return self.pipe.predict(X)
 
 class ImportanceView(BackgroundView):
     "Which columns the predictions depend on."
@@ -75,10 +75,10 @@ def compute(self: ImportanceView):
 
 @patch
 def _compute(self: ImportanceView, r: RunResult):
-    def tell():
+    def notify():
         if self.stopping: raise InputError('stopped')
         self.bar.value += 1 / (2 + _REPEATS * r.X_test.shape[1])
-    try: found = feature_importance(_Counted(r.pipe, tell), r.X_test, y=r.y_test, method='permutation', n_rows=200, n_repeats=_REPEATS)
+    try: found = feature_importance(_Counted(r.pipe, notify), r.X_test, y=r.y_test, method='permutation', n_rows=200, n_repeats=_REPEATS)
     except (TabTuneError, ValueError) as e: self.text.value = '' if r is not self.session.result else note_html(str(e), error=not self.stopping); return
     finally: self.stop_button.layout.display = self.bar.layout.display = 'none'
     if r is not self.session.result: return  # another run has ended in the meantime
@@ -171,8 +171,9 @@ def predict(self: WhatIfView):
 def _prediction_html(r: RunResult, row: pd.DataFrame) -> str:
     "The prediction of one row: probabilities as bars, or a number with its interval."
     if not r.is_classes:
-        low, high = r.pipe.predict_interval(row)[0]
-        return f'<div style="font-size:15px;{TEXT_STYLE}">predicted {format_number(float(r.pipe.predict(row)[0]))}, nine times in ten from {format_number(float(low))} to {format_number(float(high))}</div>'
+        low, high = r.pipe.predict_interval(row)[0] if r.pipe.predicts_quantiles else (None, None)
+        span = '' if low is None else f', nine times in ten from {format_number(float(low))} to {format_number(float(high))}'
+        return f'<div style="font-size:15px;{TEXT_STYLE}">predicted {format_number(float(r.pipe.predict(row)[0]))}{span}</div>'
     p = pd.Series(r.pipe.predict_proba(row)[0], r.pipe.classes_).sort_values(ascending=False)
     return importance_html(p, 6).replace('more columns', 'more classes')
 

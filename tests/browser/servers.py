@@ -21,7 +21,7 @@ def server(command, url, home):
     with open(home/'server.log', 'w') as log:
         p = subprocess.Popen(command, env=environment(home), cwd=home, stdout=log, stderr=log, start_new_session=True)
     try:
-        for _ in range(600):
+        for _ in range(3000):
             if p.poll() is not None: raise RuntimeError((home/'server.log').read_text()[-2000:])
             try: urllib.request.urlopen(url, timeout=2); break
             except urllib.error.HTTPError: break  # it answers

@@ -6,7 +6,7 @@ from servers import SHOTS, free_port, server
 
 CELL, OUT = '.jp-Notebook .jp-CodeCell', '.jp-OutputArea-output'
 
-def until(f, what, seconds=120):
+def until(f, what, seconds=300):
     "Wait for something that a page does in its own time."
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -80,7 +80,7 @@ def test_builder_in_lab(page, lab, home):
     view = form.locator('.tabtune-large canvas').locator('visible=true')
     first = until(lambda: view.count() and drawn(view), 'a picture')
     until(lambda: drawn(view) != first, 'another picture')
-    time.sleep(6); shot(page, 'training')
+    time.sleep(2); shot(page, 'training')
     assert run_new(page, '6 * 7') == '42'  # the kernel is free
     assert run_new(page, "builder.state()['status']") == "'running'"
     button('Pause').click(); form.get_by_text('paused').wait_for()
@@ -156,7 +156,7 @@ def test_fit_shows_itself(page, lab, home):
     run_cell(page, 'load_wine')
     page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[0].innerText.trim() == '[1]:'")
     run_cell(page, 'pipe = TabularPipeline')
-    page.locator('.tabtune-large canvas').wait_for(); time.sleep(3); shot(page, 'fit')
+    page.locator('.tabtune-large canvas').wait_for(); time.sleep(1); shot(page, 'fit')
     button = lambda name: page.locator(OUT).get_by_role('button', name=name, exact=True)
     button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()  # fit holds the kernel, and yet
     button('Resume').click(); save(page, home/'fit.ipynb'); page.reload()
@@ -183,7 +183,7 @@ def test_voila(page, browser, home):
     port = free_port()
     command = [sys.executable, '-m', 'voila', str(home/'app.ipynb'), '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1']
     with server(command, f'http://127.0.0.1:{port}/voila/static/voila.js', home):
-        page.goto(f'http://127.0.0.1:{port}/', timeout=120_000)
+        page.goto(f'http://127.0.0.1:{port}/', timeout=300_000)
         button = lambda name: page.get_by_role('button', name=name, exact=True)
         button('Copy as code').wait_for(); button('Copy as code').click()
         assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').input_value()
