@@ -6,7 +6,9 @@
 __all__ = []
 
 # %% ../../nbs/core/00a_also_called.ipynb #713b4ca8
+import json
 import logging
+from types import MethodType
 
 from .shapes import ConfigError
 
@@ -16,9 +18,16 @@ _log = logging.getLogger('tabtune')
 ALSO_CALLED = dict(
     tuning_params=dict(gradient_clip_norm='max_grad_norm', early_stopping_patience='patience',
                        validation_split='unused: the rows to validate on are held out without being asked for'),
-    TabularPipeline=dict(get_feature_importance='feature_importance'),
+    TabularPipeline=dict(get_feature_importance='feature_importance', predict_quantiles="predict(X, output='quantiles')", predict_intervals='predict_interval',
+                         evaluate_interval_calibration='uncertainty_report', clear_cache='unused: no predictions are kept'),
     add_model=dict(label='name'),
-    TabularLeaderboard=dict(results='results_', to_frame='results_'))
+    TabularLeaderboard=dict(results='results_', to_frame='results_', to_dict='to_json'))
+
+CALLS = dict(  # methods whose arguments differ -> the call here, with their defaults
+    predict_quantiles=lambda pipe, X, quantiles=(.1, .2, .3, .4, .5, .6, .7, .8, .9): pipe.predict(X, output='quantiles', quantiles=quantiles),
+    predict_intervals=lambda pipe, X, confidence=.95: pipe.predict_interval(X, confidence),
+    evaluate_interval_calibration=lambda pipe, X_test, y_test, confidence=.95: pipe.uncertainty_report(X_test, y_test, confidence),
+    clear_cache=lambda pipe: None, to_dict=lambda board: json.loads(board.to_json()))
 
 _notified = set()
 
@@ -28,9 +37,9 @@ def our_name(
 ) -> str:  # the name here; '' where there is none
     "Log once what a name is called here."
     ours = ALSO_CALLED[where][name]
-    if (where, name) not in _notified: _log.warning("%s: '%s' is %s", where, name, ours if ' ' in ours else f"called '{ours}' here")
+    if (where, name) not in _notified: _log.warning("%s: '%s' is %s", where, name, ours if ours.startswith('unused') else f'called {ours!r} here')
     _notified.add((where, name))
-    return '' if ' ' in ours else ours
+    return '' if ours.startswith('unused') else ours
 
 # %% ../../nbs/core/00a_also_called.ipynb #0a59e8e9
 def our_names(
@@ -50,7 +59,9 @@ def our_names(
 class AlsoCalled:
     "Finds attributes under their other names."
     def __getattr__(self, name):
-        names = ALSO_CALLED.get(next((c.__name__ for c in type(self).__mro__ if c.__name__ in ALSO_CALLED), ''), {})
-        if name in names: return getattr(self, our_name(next(c.__name__ for c in type(self).__mro__ if c.__name__ in ALSO_CALLED), name))
+        where = next((c.__name__ for c in type(self).__mro__ if c.__name__ in ALSO_CALLED), None)
+        if name in ALSO_CALLED.get(where, ()):
+            ours = our_name(where, name)
+            return MethodType(CALLS[name], self) if name in CALLS else getattr(self, ours)
         if hasattr(super(), '__getattr__'): return super().__getattr__(name)
         return object.__getattribute__(self, name)

@@ -34,8 +34,9 @@ def boosted_trees(
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     few = np.array([bool(c) and np.nanmax(x[:, i], initial=-1) < 255 for i, c in enumerate(categorical)], dtype=bool)
     make = HistGradientBoostingClassifier if task == 'classification' else HistGradientBoostingRegressor
+    smaller = dict(max_leaf_nodes=15, tol=5e-4) if n_classes > 10 else {}
     return make(learning_rate=0.05 if n_classes <= 2 else 0.1, max_iter=500, early_stopping=True, n_iter_no_change=15, l2_regularization=1.,
-                validation_fraction=0.1, categorical_features=few if few.any() else None, random_state=seed)
+                validation_fraction=0.1, categorical_features=few if few.any() else None, random_state=seed, **smaller)
 
 # %% ../../nbs/estimators/00a_blending.ipynb #5a92046c
 MANY_LEVELS = 20
@@ -58,6 +59,21 @@ def level_regression(
 def has_many_levels(x, categorical, effects) -> bool:
     "Whether a column of many levels is informative about the target."
     return bool(effects.any() and categorical.any() and np.nanmax(x[:, categorical], initial=-1) >= MANY_LEVELS - 1)
+
+# %% ../../nbs/estimators/00a_blending.ipynb #e2c332ce
+def effect_trees(
+    task: str,  # 'classification' or 'regression'
+    x: np.ndarray,  # (n, F) encoded rows
+    categorical: np.ndarray,  # (F,) bool, True for codes of levels
+    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learnt of their levels
+    n_classes: int = 1,
+    seed: int = 0,
+) -> BaseEstimator:  # not fitted
+    "Boosted trees that see what was learnt of levels in place of their codes."
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    seen = np.flatnonzero(~doubled)
+    return make_pipeline(ColumnTransformer([('seen', 'passthrough', seen)]), boosted_trees(task, x[:, seen], categorical[seen], n_classes, seed))
 
 # %% ../../nbs/estimators/00a_blending.ipynb #1e26b679
 def filled_columns(x: np.ndarray) -> np.ndarray:  # (n, F) encoded rows -> positions of columns
@@ -96,14 +112,17 @@ def expert_estimators(
     n_classes: int,
     seed: int,
     effects: np.ndarray = None,  # (F,) bool, True for what was learnt of levels; None: nothing was
+    doubled: np.ndarray = None,  # (F,) bool, True for the codes of these levels
 ) -> dict:  # name -> estimator, not fitted
     "The experts for one table, by name; those without a seed of their own get `seed`, so that they can be fitted again."
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     effects = np.zeros(x.shape[1], dtype=bool) if effects is None else effects
-    ours = dict(trees=lambda: boosted_trees(task, x, categorical, n_classes, seed), levels=lambda: level_regression(task, categorical, effects))
+    ours = dict(trees=lambda: boosted_trees(task, x, categorical, n_classes, seed), levels=lambda: level_regression(task, categorical, effects),
+                effect_trees=lambda: effect_trees(task, x, categorical, doubled, n_classes, seed))
     if isinstance(experts, str):
-        fits = dict(trees=len(x) >= MIN_TREE_ROWS, levels=task == 'classification' and has_many_levels(x, categorical, effects))
+        long = len(x) >= MIN_TREE_ROWS
+        fits = dict(trees=long, effect_trees=long and bool(effects.any()), levels=task == 'classification' and has_many_levels(x, categorical, effects))
         experts = [name for name in ours if fits[name]]
     out = {}
     for e in experts:
@@ -196,13 +215,16 @@ def _enough_to_stop(e, n_classes: int, n_rows: int) -> dict:  # parameters to se
     few = share is not None and (share if isinstance(share, int) else math.ceil(share * n_rows)) < n_classes
     return dict(validation_fraction=(n_classes - 0.5) / n_rows) if few else {}
 
+def _last_step(e): return e[-1] if hasattr(e, 'steps') else e
+
 def fit_on(e, x, y, rounds=None):
     "A copy of an expert fitted on some rows, whatever their order; boosted trees that stopped early elsewhere get that number of rounds."
     e, order = clone(e), content_order(x, y, 11)
-    if rounds and hasattr(e, 'early_stopping'): e.set_params(max_iter=rounds, early_stopping=False)
-    elif is_classifier(e) and getattr(e, 'early_stopping', False):  # its stratified split takes two rows of each class
+    last = _last_step(e)
+    if rounds and hasattr(last, 'early_stopping'): last.set_params(max_iter=rounds, early_stopping=False)
+    elif is_classifier(e) and getattr(last, 'early_stopping', False):  # its stratified split takes two rows of each class
         order = order[np.bincount(y)[y[order]] > 1]
-        if order.size: e.set_params(**_enough_to_stop(e, len(np.unique(y[order])), len(order)))
+        if order.size: last.set_params(**_enough_to_stop(last, len(np.unique(y[order])), len(order)))
     with _one_thread(len(x)): return e.fit(x[order], y[order])
 
 # %% ../../nbs/estimators/00a_blending.ipynb #0033aaf3
@@ -218,6 +240,6 @@ def held_out_answers(
     for e in estimators.values():
         fitted = [fit_on(e, x[kept], y[kept]) for _, kept in folds]
         answers.append(np.concatenate([answer(f, x[held]) for f, (held, _) in zip(fitted, folds)]))
-        n_iter = [getattr(f, 'n_iter_', None) for f in fitted] if hasattr(e, 'early_stopping') else [None]
+        n_iter = [getattr(_last_step(f), 'n_iter_', None) for f in fitted] if hasattr(_last_step(e), 'early_stopping') else [None]
         rounds.append(None if None in n_iter else max(20, int(np.mean(n_iter))))
     return answers, rounds

@@ -90,6 +90,16 @@ def _page_names():  # a widget, or None
     return kind and type('PageNames', (kind,), dict(_esm=asset('names.js')))()
 
 # %% ../../nbs/widgets/01_view.ipynb #8af887fe
+def open_again(widget):
+    "Send a widget, after all that it holds, to a page that was loaded again while the kernel is busy."
+    from ipywidgets import Widget
+    from ipywidgets.widgets.widget import __protocol_version__, _remove_buffers
+    for value in (getattr(widget, name) for name in widget.keys):
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(part, Widget): open_again(part)
+    state, paths, buffers = _remove_buffers(widget.get_state())
+    widget.comm.open(data=dict(state=state, buffer_paths=paths), metadata=dict(version=__protocol_version__), buffers=buffers)
+
 class CellOutput:
     "Two outputs of a cell: the live view, and below it the copy that stays."
     def __init__(self): self.live = self.copy = None
@@ -98,7 +108,8 @@ class CellOutput:
         "Show the live view, and its copy below."
         from IPython.display import display
         widget.add_class('tabtune-live'); self.names = _page_names()
-        self.live, self.copy = (display(data, raw=True, display_id=True) for data in (widget_data(widget) | _OVER, durable_copy(static)))
+        self.data = widget_data(widget) | _OVER
+        self.live, self.copy = (display(data, raw=True, display_id=True) for data in (self.data, durable_copy(static)))
 
     def keep(self, static: dict):
         "Bring the copy up to date; nothing happens where the view has not been shown."

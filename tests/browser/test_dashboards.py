@@ -147,7 +147,7 @@ def test_views_in_lab(page, lab, home):
 LOAD = """from sklearn.datasets import load_wine
 from tabtune import TabularPipeline
 X, y = load_wine(return_X_y=True)"""
-FIT = """pipe = TabularPipeline(tuning_strategy='base-ft', tuning_params=dict(epochs=10, steps_per_epoch=30, batch_size=1, early_stopping=False))
+FIT = """pipe = TabularPipeline(tuning_strategy='base-ft', tuning_params=dict(epochs=300, steps_per_epoch=30, batch_size=1, early_stopping=False))
 pipe.fit(X, y); pipe.tuning_report_['ended']"""
 
 def test_fit_shows_itself(page, lab, home):
@@ -159,10 +159,12 @@ def test_fit_shows_itself(page, lab, home):
     page.locator('.tabtune-large canvas').wait_for(); time.sleep(1); shot(page, 'fit')
     button = lambda name: page.locator(OUT).get_by_role('button', name=name, exact=True)
     button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()  # fit holds the kernel, and yet
+    button('Resume').click(); save(page, home/'fit.ipynb'); page.reload()
+    page.locator('.tabtune-large canvas').wait_for()  # the live view comes back by itself, with buttons that answer
+    button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()
     button('Resume').click(); page.locator(OUT).get_by_text('· training').wait_for()
     button('Stop').click()
-    page.locator(OUT).get_by_text("'stopped'").wait_for()
-    page.locator('.tabtune-copy img').wait_for(); shot(page, 'fit-done')
+    page.locator('.tabtune-copy img').locator('visible=true').wait_for(); shot(page, 'fit-done')
     outputs = save(page, home/'fit.ipynb')['cells'][1]['outputs']
     kinds = {k for o in outputs for k in o.get('data', {})}
     assert pictures(outputs) and 'text/html' in kinds

@@ -49,26 +49,65 @@ function renew(plot, values) {
   if (plot.zoomed) plot.redraw();
 }
 
-// After a reload the page knows the kernel's views again, but not the outputs of running cells: here the copy that stays gets there (JupyterLab).
-function deliver(model) {
-  const id = model.get('view_id'), copy = model.get('copy'), cells = model.widget_manager?.context?.model?.cells;
-  if (!id || !copy['text/html'] || !cells) return;
-  for (let i = 0; i < cells.length; i++) {
+// Where a view stands in the notebook (JupyterLab): [outputs, position]
+function find(model) {
+  const id = model.get('view_id'), cells = model.widget_manager?.context?.model?.cells;
+  for (let i = 0; id && cells && i < cells.length; i++) {
     const outputs = cells.get(i).outputs;
-    for (let j = 0; outputs && j + 1 < outputs.length; j++) {
-      const view = outputs.get(j).data['application/vnd.jupyter.widget-view+json'], kept = String(outputs.get(j + 1).data['text/html']);
-      if (view?.model_id == id && kept.includes('tabtune-copy') && kept != copy['text/html'])
-        outputs.set(j + 1, { output_type: 'display_data', data: copy, metadata: {} });
-    }
+    for (let j = 0; outputs && j < outputs.length; j++)
+      if (outputs.get(j).data['application/vnd.jupyter.widget-view+json']?.model_id == id) return [outputs, j];
   }
 }
 
-// Says that this page can draw, until it is heard; a page that can't load this file never says so, and keeps its plain picture.
+const output = data => ({ output_type: 'display_data', data, metadata: {} });
+
+// After a reload the page knows the kernel's views again, but not the outputs of running cells: here the copy that stays gets there.
+function deliver(model) {
+  const copy = model.get('copy'), [outputs, j] = find(model) || [];
+  if (!outputs || !copy['text/html']) return;
+  const kept = j + 1 < outputs.length && String(outputs.get(j + 1).data['text/html']);
+  if (kept && kept.includes('tabtune-copy') && kept != copy['text/html']) outputs.set(j + 1, output(copy));
+  if (model.get('over')) outputs.set(j, output({ 'text/html': model.get('live')['text/html'] }));
+}
+
+// A page that was loaded again while a cell holds the kernel: its own questions wait for the end of the cell, so the kernel has sent the view.
+async function revive(model) {
+  const manager = model.widget_manager, id = model.get('view_id');
+  for (let i = 0; i < 100 && !manager.has_model(id); i++) await new Promise(f => setTimeout(f, 100));
+  await answerBeside(await manager.get_model(id), manager.kernel);
+  model.send('here');
+  const live = output(model.get('live')), [outputs, j] = find(model) || [];
+  if (outputs) { outputs.set(j, output({ 'text/plain': '' })); outputs.set(j, live); return; }
+  const cells = manager.context?.model?.cells;
+  for (let i = 0; cells && i < cells.length; i++)
+    if (cells.get(i).id == model.get('cell_id')) { cells.get(i).outputs.add(live); cells.get(i).outputs.add(output(model.get('copy'))); }
+}
+
+// The messages of a view, and of all that it holds, go to a subshell of the kernel, which answers while the main one is busy.
+async function answerBeside(view, kernel) {
+  if (!kernel?.sendControlMessage) return;
+  const header = { msg_id: Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join(''), msg_type: 'create_subshell_request',
+                   session: kernel.clientId, username: kernel.username, version: '5.5', date: new Date().toISOString() };
+  const reply = await kernel.sendControlMessage({ header, parent_header: {}, metadata: {}, content: {}, channel: 'control', buffers: [] }, true).done;
+  const send = part => {
+    const comm = part.comm?.jsServicesComm;
+    if (comm) comm._subshellId = reply.content.subshell_id;
+    for (const child of part.get('children') || []) send(child);
+  };
+  send(view);
+}
+
+// Says that this page can draw, until it is heard, and from time to time that it is still there; a page that can't load this file never says so, and keeps its plain picture.
 function initialize({ model }) {
   const announce = left => { if (left && !model.get('ready')) { model.send('ready'); setTimeout(announce, 1000, left - 1); } };
   announce(60);
+  const report = () => { model.send('here'); if (document.hidden) setTimeout(() => document.hidden && model.send('hidden'), 2000); };  // a hidden page has slow clocks
+  const clock = setInterval(() => document.hidden || report(), 4000);
+  document.addEventListener('visibilitychange', report);
   model.on('change:copy', () => deliver(model));
-  deliver(model);
+  model.on('change:over', () => deliver(model));
+  if (model.get('again')) revive(model); else deliver(model);
+  return () => { clearInterval(clock); document.removeEventListener('visibilitychange', report); };
 }
 
 function render({ model, el }) {
@@ -77,9 +116,9 @@ function render({ model, el }) {
   el.innerHTML = `<div class="tabtune-controls"><label><input type="checkbox"> log axis of the loss</label>
     <label>smoothing <input type="range" min="1" max="100" step="1"> <output></output></label><button type="button">Reset zoom</button>
     <span>drag to zoom, double click to reset</span></div><div class="tabtune-grid"></div>`;
-  const [log, smooth] = el.querySelectorAll('input'), told = el.querySelector('output'), grid = el.querySelector('.tabtune-grid');
+  const [log, smooth] = el.querySelectorAll('input'), amount = el.querySelector('output'), grid = el.querySelector('.tabtune-grid');
   smooth.value = model.get('smooth');
-  const shown = () => { told.textContent = smooth.value == 1 ? 'off' : `${smooth.value} points`; };
+  const shown = () => { amount.textContent = smooth.value == 1 ? 'off' : `${smooth.value} points`; };
   const lines = panel => panel.lines.filter(line => model.get('data')[line.y]);
   const key = () => JSON.stringify(model.get('panels').map(p => [p.label, ...lines(p).map(l => l.y)])) + log.checked + model.get('width');
 
