@@ -196,7 +196,7 @@ def _about_text(name, s, column, y=None) -> list:
     kind, unique, look = KINDS[column.kind], len(keys) / len(cells), spelled_as(keys)
     read = f'reads it as {kind.label}'
     if mixed := _mixed_types(name, cells, keys, column, look): return [mixed]
-    if kind.numeric or column.kind == 'date':
+    if kind.numeric or column.kind in ('date', 'duration'):
         return [TableFinding(name, f'{column.kind} as text', f'the cells are text, such as {keys[0]!r}', read,
                              f"TabularPipeline(column_types={{{name!r}: 'category'}})")]
     if unique < .95 or len(cells) < 50: return []
@@ -204,6 +204,17 @@ def _about_text(name, s, column, y=None) -> list:
     free = words > 2 or look != 'text' or _goes_with_target(s, column, y)
     what, serious = ('near-unique text', False) if free else ('identifier', True)
     return [TableFinding(name, what, f'{len(keys)} different texts in {len(cells)} rows, such as {keys[0]!r}', read, _drop(name), serious)]
+
+# %% ../../nbs/data/12_checkup.ipynb #15249b57
+def _hashable(s):
+    "A column; lists, sets and arrays in its cells as texts."
+    try: pd.factorize(s)
+    except TypeError: return s.map(str, na_action='ignore')
+    return s
+
+def _is_typed(s, column) -> bool:
+    "Whether dates, spans, truth values or numbers are Python objects or of a dtype of their own, rather than text."
+    return column.kind in ('boolean', 'date', 'duration', 'number') and not any(isinstance(v, str) for v in s.dropna().head(100))
 
 def column_findings(
     df: pd.DataFrame,  # checked
@@ -213,7 +224,7 @@ def column_findings(
     "What each column by itself shows."
     out = []
     for i, (name, c) in enumerate(zip(column_names(df), encoder.columns_)):
-        s = df.iloc[:, i]
+        s = _hashable(df.iloc[:, i])
         missing = float(s.isna().mean())
         if s.nunique() <= 1:
             seen = 'all cells are missing' if missing == 1 else f'all cells that hold something are {str(s.dropna().iloc[0])!r}'
@@ -223,8 +234,8 @@ def column_findings(
         if missing >= .5:
             out.append(TableFinding(name, 'many missing', f'{missing:.0%} of the cells are missing', 'reads missing cells as such',
                                     _drop(name)))
-        if pt.is_bool_dtype(s.dtype) or pt.is_datetime64_any_dtype(s.dtype): continue
-        out += _about_numbers(name, s) if pt.is_numeric_dtype(s.dtype) else _about_text(name, s, c, y)
+        if pt.is_numeric_dtype(s.dtype) and not pt.is_bool_dtype(s.dtype): out += _about_numbers(name, s) if c.kind == 'number' else []
+        elif not _is_typed(s, c): out += _about_text(name, s, c, y)
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #9c7e8ea0

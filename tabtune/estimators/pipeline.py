@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..core.also_called import AlsoCalled
 from ..core.late_methods import LateMethods, attach_late_methods
 from ..core.config import LoraSettings, TuningConfig, check_keys
-from ..core.files import write_atomic
+from ..core.files import existing_file, write_atomic
 from ..core.nested_params import NestedParams
 from ..core.shapes import CheckpointError, InputError
 from ..data.checkup import TableFinding
@@ -304,7 +304,7 @@ def show_processing_summary(self: TabularPipeline) -> pd.DataFrame:  # one row p
 def _rows_used(est) -> dict:
     "How many rows of the table are support, are attended to, and vote."
     n, few, reads = len(est.member_rows_[0]), est.n_codes_, est.model_.final_layer.reads_support
-    landmarks = landmark_rows(n, est.n_landmarks, reads)
+    landmarks = landmark_rows(n, est.n_landmarks, reads, est.several_passes())
     return dict(rows=est.statistics_[0]['rows'] if est.statistics_ else len(est.x_support_), support_rows=n, landmark_rows=max(landmarks, few) if landmarks else None,
                 voting_rows=0 if not reads else min(n, max(N_MEMORY, few)) if landmarks else n)
 
@@ -408,9 +408,7 @@ def load(
     path,  # a file that `save` wrote
 ):  # `TabularPipeline`
     "Load what `save` wrote. A .joblib file is a pickle: load it only if you trust where it came from."
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"'{path}' is a folder; give the saved file" if path.is_dir() else f"no file '{path}'")
+    path = existing_file(path, CheckpointError, 'saved file')
     if path.suffix == '.joblib': return load_joblib(path, cls)
     with opened(path) as z: return cls._read(z, path)
 

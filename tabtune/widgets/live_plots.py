@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #dcb8c21a
+import time
 from functools import cache
 
 import numpy as np
@@ -46,17 +47,30 @@ def _plot_class():  # None where anywidget is not installed
     "The class of the widget."
     if anywidget_class() is None: return
     from traitlets import Bool, Dict, Int, List, Unicode
+    _SILENCE = 10  # seconds: a page tells every four that it is there
 
     class LivePlot(anywidget_class()):
         "Curves in panels, the first one large; `ready` says that the page can draw them."
         _esm, _css = asset('uplot.min.js', 'live_plot.js'), asset('uplot.min.css', 'live_plot.css')
         panels, data, ready = List().tag(sync=True), Dict().tag(sync=True), Bool(False).tag(sync=True)
         smooth, description = Int(20, help='points to average over').tag(sync=True), Unicode().tag(sync=True)
-        view_id, copy = Unicode().tag(sync=True), Dict().tag(sync=True)  # the view that it is a part of, and what stays of that
+        view_id, cell_id = Unicode().tag(sync=True), Unicode().tag(sync=True)  # the view that it is a part of, and the cell
+        live, copy, over = Dict().tag(sync=True), Dict().tag(sync=True), Bool(False).tag(sync=True)  # outputs of that view; is only the copy left?
+        again = Int(0, help='how often it was sent to a page that was loaded again').tag(sync=True)
+        last_message = None  # when the page sent its last message; None: none is expected
 
         def __init__(self, **kw):
             super().__init__(**kw)
-            self.on_msg(lambda _, message, __: message == 'ready' and setattr(self, 'ready', True))
+            self.on_msg(lambda _, message, __: self.receive(message))
+
+        def receive(self, message):
+            "What the page says about itself."
+            self.last_message = None if message == 'hidden' else time.monotonic()
+            if message == 'ready': self.ready = True
+
+        def is_left(self) -> bool:
+            "Has the page been closed or loaded again, and has it sent nothing since?"
+            return self.last_message is not None and time.monotonic() > self.last_message + _SILENCE
     return LivePlot
 
 # %% ../../nbs/widgets/03a_live_plots.ipynb #7c5e48bb

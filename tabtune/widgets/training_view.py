@@ -24,7 +24,7 @@ from .live_plots import live_plot, send_curves
 from .plots import TrainingCurves, TrainingFigure, memory_pairs, result_rows, row_source
 from .run_control import RunControl, connect
 from .run_cost import RunCost, format_range
-from .view import CellOutput, View, durable_copy, plain_data, png_data
+from .view import CellOutput, View, durable_copy, open_again, plain_data, png_data
 
 # %% ../../nbs/widgets/05_training_view.ipynb #ae73ce90
 _ENABLED_BUTTONS = dict(ready=('Start',), running=('Pause', 'Stop'), paused=('Pause', 'Stop'), stopping=(), comparing=(),
@@ -90,6 +90,7 @@ class TrainingDashboard(View):
         self.rows, self.curves, self.figure, self.lock = row_source(rows), TrainingCurves(), TrainingFigure(), threading.RLock()
         self.result = self.drawn = self.training_thread = self.monitor_thread = None
         self.last_step_time, self.step, self.draw_seconds = time.monotonic(), 0, 0.0
+        self.sent_time = 0.0  # of the last attempt to reach a page that was left
         self.expected = None  # seconds of the whole run, as they were estimated
         self.on_end = []  # functions of the dashboard, called when the run is over
         self._build(); self.refresh()
@@ -258,6 +259,7 @@ def _monitor(self: TrainingDashboard):
         draws = bool(self.curves.last_row.get('step')) and self._can_draw(start)  # no picture before the first step
         self.refresh(picture=draws)
         if draws and time.monotonic() - self.kept_time > _KEEP_SECONDS: self.update_output()
+        self._send_again()
         complete = self.run.status == 'watching' and self.curves.last_row.get('progress', 0) >= 1
         if complete and time.monotonic() - self.last_step_time > 3: break
     self.end()
@@ -277,6 +279,7 @@ def end(self: TrainingDashboard):
     self.refresh(force=True)
     self.update_output()
     if self.replace and self.cell_output: self.cell_output.end()
+    if self.replace and self.plot is not None: self.plot.over = True
     for f in self.on_end: f(self)
 
 @patch
@@ -287,7 +290,18 @@ def update_output(self: TrainingDashboard):
     if shown.cell_output is None: return
     data = shown.static()
     shown.cell_output.keep(data)
-    if self.plot is not None and self.plot.ready: self.plot.view_id, self.plot.copy = shown.widget.model_id, durable_copy(data)
+    if self.plot is not None and self.plot.ready:
+        with self.plot.hold_sync(): self.plot.view_id, self.plot.live, self.plot.copy = shown.widget.model_id, shown.cell_output.data, durable_copy(data)
+
+_AGAIN_SECONDS = 2  # between two attempts to reach a page that was left
+
+@patch
+def _send_again(self: TrainingDashboard):
+    "Send the view to a page that was loaded again while a cell holds the kernel; a free kernel is asked by the page."
+    if not (self.replace and self.plot is not None and self.plot.is_left()) or time.monotonic() < self.sent_time + _AGAIN_SECONDS: return
+    self.plot.again, self.sent_time = self.plot.again + 1, time.monotonic()
+    with self.lock: self.update_output(); self.refresh(force=True)
+    for part in (self.cell_output.names, self.widget): part is not None and open_again(part)
 
 # %% ../../nbs/widgets/05_training_view.ipynb #57a71c00
 @patch
@@ -381,6 +395,12 @@ _INTERRUPT_HELP = 'Interrupt the kernel (■) to stop after this step, with the 
 _STOP_HELP = ('Stop ends after this step, with the best weights until then. '
               'Where the buttons do not answer, interrupt the kernel (■): it does the same.')
 
+def _running_cell() -> str:
+    "The id of the cell that is running, where the page has told it."
+    from IPython import get_ipython
+    try: return get_ipython().kernel.get_parent('shell')['metadata'].get('cellId', '')
+    except (AttributeError, KeyError, TypeError): return ''
+
 class LiveRun(RunControl):
     "A run control that shows its dashboard when the run starts, and leaves the picture when it is over."
     def on_start(self, state):
@@ -392,6 +412,7 @@ class LiveRun(RunControl):
         if not clickable: view.button_row.layout.display = 'none'
         view.show_message(_STOP_HELP if clickable else _INTERRUPT_HELP)
         view._ipython_display_()
+        if view.plot is not None: view.plot.cell_id = _running_cell()
         view.monitor()
 
     def on_end(self, state):
