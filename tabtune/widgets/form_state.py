@@ -235,7 +235,8 @@ def estimate(self: FormState, df) -> dict:  # memory_mib, seconds, steps
     if not self.is_mitra: return dict(steps=0, seconds=None, memory_mib=None)
     m, tokens, train = self.architecture(), len(self.columns) + 1, len(df) - max(1, round(self.test_size * len(df)))
     speed = _training_speed(m, self.device)
-    attended = landmark_rows(train, self.model.get('n_landmarks'), True) or train
+    many = self.task == 'classification' and df[self.target].nunique() > m.n_classes
+    attended = landmark_rows(train, self.model.get('n_landmarks'), True, many) or train
     passes = 2 if train >= MIN_TREE_ROWS else 1  # Mitra is weighed against boosted trees on held-out rows first
     predict_s = passes * len(df) * tokens * self.model.get('n_estimators', 1) / speed / 3
     support = attended * tokens * m.d_model * 4 * 8 + train * tokens * 4 * 48
