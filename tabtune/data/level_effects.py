@@ -140,7 +140,7 @@ def level_targets(
 
 # %% ../../nbs/data/03a_level_effects.ipynb #80f7cbb1
 LEAST_LEVELS, LEAST_GAIN, _LEAST_ROWS, _MOST = 4, 2., 20, 50
-MANY_LEVELS = 12
+MANY_LEVELS, FEW_ROWS = 12, 20  # of a column whose effects are ordered: at least so many levels, fewer rows of a level on average
 
 def _best_numbers(x, t):
     "A column of ones, and the numbers that go best with the target: standardised, 0 where missing."
@@ -156,16 +156,16 @@ def _best_columns(codes, sizes, t):
     return sorted(np.argsort(-np.array(gains), kind='stable')[:_MOST].tolist())
 
 # %% ../../nbs/data/03a_level_effects.ipynb #54996de1
-def _effects_on(x, codes, sizes, t, rank, part):
+def _effects_on(x, codes, sizes, t, part, rank=None):
     "For each column with an effect on a target: position -> (effect of each level, honest effect of each row)."
     at = _best_columns(codes, sizes, t)
     z, codes, sizes = _best_numbers(x, t), [codes[j] for j in at], [sizes[j] for j in at]
     model = fit_effects(LevelModel(z, codes, sizes), t)
     informative = [i for i, (k, g) in enumerate(zip(sizes, model.gains)) if k >= LEAST_LEVELS and g >= LEAST_GAIN]
     if not informative: return {}
-    few = any(sizes[i] < MANY_LEVELS for i in informative)
-    rows = cross_fitted(z, codes, sizes, t, model.strengths, part) if few else [None] * len(codes)
-    rows = [r if k < MANY_LEVELS else ordered_effects(model, t, i, rank) for i, (r, k) in enumerate(zip(rows, sizes))]
+    i, many = informative[0], len(informative) == 1 and sizes[informative[0]] >= MANY_LEVELS
+    if rank is not None and many and len(t) < FEW_ROWS * sizes[i]: rows = {i: ordered_effects(model, t, i, rank)}
+    else: rows = cross_fitted(z, codes, sizes, t, model.strengths, part)
     return {at[i]: (model.effects[i][:-1], np.where(codes[i] == sizes[i], np.nan, rows[i])) for i in informative}
 
 # %% ../../nbs/data/03a_level_effects.ipynb #4d1017ad
@@ -182,7 +182,7 @@ def level_effects(
     if len(y) < _LEAST_ROWS or max(sizes, default=0) < LEAST_LEVELS: return out
     c = [np.where(np.isnan(codes[:, j]), sizes[j], codes[:, j]).astype(np.int64) for j in use]
     s = [sizes[j] for j in use]
-    rank, part = content_hash(x, c, y), content_parts(x, c, y)
+    part, rank = content_parts(x, c, y), content_hash(x, c, y) if task == 'classification' else None
     for t in level_targets(c, s, y, task).T:
-        for i, found in _effects_on(x, c, s, t, rank, part).items(): out[use[i]].append(found)
+        for i, found in _effects_on(x, c, s, t, part, rank).items(): out[use[i]].append(found)
     return out
