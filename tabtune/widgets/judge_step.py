@@ -95,8 +95,7 @@ class JudgeStep(View):
         self.threshold, self.importance, self.what_if = ThresholdView(session), ImportanceView(session), WhatIfView(session)
         self.rivals, self.similar = RivalsView(session), SimilarView(session, self.what_if)
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
-        self.picture = w.VBox()  # a page that is loaded again can't show a picture without content
-        self.more = w.VBox([self.metric, self.picture, self.threshold.widget, self.rivals.widget, self.importance.widget, head('What if?'), self.what_if.widget, self.similar.widget],
+        self.more = w.VBox([self.metric, self.image, self.threshold.widget, self.rivals.widget, self.importance.widget, head('What if?'), self.what_if.widget, self.similar.widget],
                            layout=w.Layout(display='none'))
         self.widget = w.VBox([self.card, self.more])
         self.metric.observe(lambda _: self.show_card(), 'value')
@@ -122,8 +121,7 @@ def show(self: JudgeStep):
     self.metric.options = [(text, name) for name, text in names.items()]
     self.metric.value = metric_for(r.choices.task, s.metric)
     self.show_card()
-    self.image = w.Image(value=result_picture(r), format='png', tooltip=self.image.tooltip, layout=self.image.layout)
-    self.picture.children = [self.image]
+    self.image.value = result_picture(r)
     self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
     self.similar.widget.layout.display = None if r.choices.is_mitra else 'none'  # the votes are Mitra's
     self.more.layout.display = None
