@@ -61,8 +61,8 @@ def test_a_run_elsewhere_is_watched_and_outlives_its_process(tmp_path, root):
     try:
         d = TrainingDashboard(tmp_path); d.monitor()  # before there is a file
         until(lambda: d.state()['step'] >= 3, 'its first steps')
-        picture, step = d.image.value, d.state()['step']
-        until(lambda: d.image.value != picture and d.state()['step'] > step, 'its next steps')
+        picture, step = d.image.png, d.state()['step']
+        until(lambda: d.image.png != picture and d.state()['step'] > step, 'its next steps')
         assert (d.state()['status'], d.buttons['Stop'].disabled) == ('watching', True)
         until(lambda: (tmp_path/'state.pt').exists(), 'its first checkpoint')
     finally: other.kill(); other.wait()

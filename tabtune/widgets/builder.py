@@ -22,13 +22,13 @@ from ..data.encode import check_column_types
 from ..estimators.registry import find_model, list_models, strategies_of, why_not
 from ..training.recommend import duration, recommend
 from ..training.strategies import DEFAULT_STRATEGY, STRATEGIES, find_strategy
-from .elements import COLOURS, TEXT_STYLE, button, faint, format_mib, key_value_table, tiles
+from .elements import COLOURS, TEXT_STYLE, Picture, button, faint, format_mib, img_html, key_value_table, tiles
 from .form_fields import SIZE_NAMES, Field, SizeChoice, class_bars, column_svg, describe_column, kind_menu, note_html, value_histogram
 from .form_state import FormState, lora_table, model_table, processing_table, record_speed, tuning_table
 from .result_plots import class_results_png, number_results_png
 from .run_control import fit_job
 from .training_view import TrainingDashboard
-from .view import View, img_html, plain_data, png_data
+from .view import View, plain_data, png_data
 
 # %% ../../nbs/widgets/08_builder.ipynb #a9cd0ad0
 def _check_builder_table(df, target):
@@ -443,8 +443,7 @@ def _results_text(self: PipelineBuilder) -> str:
 @patch
 def _show_results(self: PipelineBuilder):
     "Show the results."
-    wide = w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0')
-    image = w.Image(value=self.results, format='png', layout=wide, tooltip=self._results_text())
+    image = Picture(self._results_text()); image.show(self.results)
     self.results_tab.children = [w.HTML('<b>On the test rows</b>'), w.HTML(tiles(self._score_texts())), image]
 
 # %% ../../nbs/widgets/08_builder.ipynb #5323bab1

@@ -6,6 +6,7 @@
 __all__ = ['button']
 
 # %% ../../nbs/widgets/00_elements.ipynb #7046713c
+import base64
 import html
 import io
 
@@ -161,6 +162,32 @@ def figure_png(fig) -> bytes:
     out = io.BytesIO()
     imsave(out, np.asarray(fig.canvas.buffer_rgba()), format='png', pil_kwargs=dict(compress_level=1))
     return out.getvalue()
+
+# %% ../../nbs/widgets/00_elements.ipynb #06bce014
+def img_html(
+    png: str,  # base64
+    alt: str,  # what the picture shows
+    style: str = 'max-width:100%;height:auto',
+) -> str:  # HTML
+    "A picture inside a page."
+    return f'<img src="data:image/png;base64,{png}" alt="{html.escape(alt)}" style="{style}">' if png else ''
+
+class Picture(w.HTML):
+    "A picture that can change: `show(png)`."
+    def __init__(
+        self,
+        alt: str,  # what it shows
+        width: int = 1000,  # in pixels, at most
+        height: int = None,  # in pixels; None: as the picture has it
+    ):
+        super().__init__(layout=w.Layout(width='auto', margin='4px 0'))
+        size = f'height:{height}px;object-fit:contain;object-position:left top' if height else 'height:auto'
+        self.png, self.alt, self.look = b'', alt, f'display:block;max-width:min(100%,{width}px);{size}'
+
+    def show(self, png: bytes, alt: str = None):
+        "Another picture, and another text for it; no bytes: none."
+        self.png, self.alt = png, alt or self.alt
+        self.value = img_html(base64.b64encode(png).decode(), self.alt, self.look)
 
 # %% ../../nbs/widgets/00_elements.ipynb #0daccea8
 def button(

@@ -13,7 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .choose_step import METRICS, metric_for
-from .elements import TABLE_STYLE, faint, format_number, tiles
+from .elements import TABLE_STYLE, Picture, faint, format_number, tiles
 from .rivals import RivalsView
 from .session import AppSession
 from .similar import SimilarView
@@ -91,12 +91,11 @@ class JudgeStep(View):
     def __init__(self, session: AppSession):
         self.session = session
         self.card, self.metric = w.HTML(faint('No run yet.')), w.Dropdown(description='Judge by', tooltip='the score that is shown', layout=w.Layout(width='320px'))
-        self.image = w.Image(format='png', tooltip='how good the predictions of the test rows are, as pictures', layout=w.Layout(width='auto', max_width='1300px', object_fit='contain', margin='8px 0'))
+        self.image = Picture('how good the predictions of the test rows are, as pictures', width=1300)
         self.threshold, self.importance, self.what_if = ThresholdView(session), ImportanceView(session), WhatIfView(session)
         self.rivals, self.similar = RivalsView(session), SimilarView(session, self.what_if)
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
-        self.picture = w.VBox()  # a page that is loaded again can't show a picture without content
-        self.more = w.VBox([self.metric, self.picture, self.threshold.widget, self.rivals.widget, self.importance.widget, head('What if?'), self.what_if.widget, self.similar.widget],
+        self.more = w.VBox([self.metric, self.image, self.threshold.widget, self.rivals.widget, self.importance.widget, head('What if?'), self.what_if.widget, self.similar.widget],
                            layout=w.Layout(display='none'))
         self.widget = w.VBox([self.card, self.more])
         self.metric.observe(lambda _: self.show_card(), 'value')
@@ -122,8 +121,7 @@ def show(self: JudgeStep):
     self.metric.options = [(text, name) for name, text in names.items()]
     self.metric.value = metric_for(r.choices.task, s.metric)
     self.show_card()
-    self.image = w.Image(value=result_picture(r), format='png', tooltip=self.image.tooltip, layout=self.image.layout)
-    self.picture.children = [self.image]
+    self.image.show(result_picture(r))
     self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
     self.similar.widget.layout.display = None if r.choices.is_mitra else 'none'  # the votes are Mitra's
     self.more.layout.display = None
@@ -145,4 +143,4 @@ def stop(self: JudgeStep):
 @patch
 def static(self: JudgeStep) -> dict:  # mime type -> data
     "Card and picture."
-    return png_data(self.image.value) | {'text/html': self.card.value, 'text/plain': self.title}
+    return png_data(self.image.png) | {'text/html': self.card.value, 'text/plain': self.title}

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 
 from ..leaderboard.evaluation import LOWER_IS_BETTER
 from ..leaderboard.leaderboard import TabularLeaderboard
-from .elements import COLOURS, INK, button, faint, figure_png, format_number, heat_table, new_figure, scroll_box, style_axes
+from .elements import COLOURS, INK, Picture, button, faint, figure_png, format_number, heat_table, new_figure, scroll_box, style_axes
 from .view import View, plain_data, png_data
 
 # %% ../../nbs/widgets/11_leaderboard_view.ipynb #50e9c143
@@ -55,8 +55,7 @@ class LeaderboardView(View):
         self.buttons = dict(Start=button('Start', lambda: self.start(), 'success', 'run all models in the background'),
                             Stop=button('Stop', lambda: self.stop(), 'danger', 'stop after the model in progress'))
         self.note, self.html = w.HTML(layout=w.Layout(margin='2px 2px 2px 10px')), scroll_box(width='auto')
-        hidden = w.Layout(width='auto', max_width='1000px', object_fit='contain', margin='0', display='none')  # at first
-        self.image = w.Image(format='png', layout=hidden, tooltip='scores and times of the models, as bars')
+        self.image = Picture('scores and times of the models, as bars')
         head = w.HBox([*self.buttons.values(), self.sort, self.note])
         self.widget = w.VBox([head, self.html, self.image], layout=w.Layout(max_width='1080px', overflow='hidden'))
         self._update_buttons()
@@ -83,8 +82,7 @@ def refresh(self: LeaderboardView):
     part = t.dropna(axis=1, how='all').drop(columns=['name'], errors='ignore').set_axis(range(1, len(t) + 1))
     self.html.value = heat_table(part, np.tile([0.35 * (c == by) for c in part], (len(part), 1)), 30)
     metric = by if by in t and 'seconds' not in by else self.rank_by
-    if metric in t: self.image.value, self.image.layout.display = _leaderboard_png(t, metric), None
-    self.image.tooltip = self._about()
+    self.image.show(_leaderboard_png(t, metric) if metric in t else self.image.png, self._about())
     self.update_output()
 
 @patch
@@ -112,7 +110,7 @@ def state(self: LeaderboardView) -> dict:
 @patch
 def static(self: LeaderboardView) -> dict:  # mime type -> data
     "Table and bars as far as there are results."
-    return png_data(self.image.value) | {'text/html': self.html.value or faint('no result yet'), 'text/plain': self._about()}
+    return png_data(self.image.png) | {'text/html': self.html.value or faint('no result yet'), 'text/plain': self._about()}
 
 # %% ../../nbs/widgets/11_leaderboard_view.ipynb #56c46fe3
 @patch

@@ -13,7 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..training.priors import PRIORS, TRAITS, RandomSource, sample_tables
-from .elements import INK, button, class_colour, figure_png, new_figure, style_axes
+from .elements import INK, Picture, button, class_colour, figure_png, new_figure, style_axes
 from .view import View, plain_data, png_data
 
 # %% ../../nbs/widgets/10_prior_view.ipynb #bdeb8e93
@@ -50,8 +50,7 @@ class PriorView(View):
         self.next_button, self.note = button('Draw again', self.next_seed, tooltip='the next seed'), w.HTML()
         self.presets = [button('First generation', lambda: self.preset(False), tooltip='the four priors of the bundled weights, no traits'),
                         button('Second generation', lambda: self.preset(True), tooltip='all priors and traits, in their shares')]
-        self.image = w.Image(format='png', tooltip=self.title, layout=w.Layout(width='auto', max_width='1000px', height='460px', object_fit='contain',
-                                                           object_position='left top', margin='0'))
+        self.image = Picture(self.title, height=460)
         grid = lambda sliders: w.GridBox([*sliders.values()], layout=w.Layout(grid_template_columns='repeat(4, 260px)'))
         rows = [w.HTML('weights of the priors'), grid(self.weights), w.HTML('shares of tables with each trait'), grid(self.traits), grid(self.sizes),
                 w.HBox([self.next_button, *self.presets, self.note]), self.image]
@@ -86,7 +85,7 @@ def refresh(self: PriorView):
     self.note.value = ''
     traits = s['traits'] if any(s['traits'].values()) else None
     self.tables = sample_tables(RandomSource(s['seed']), 8, s['rows'], s['columns'], s['classes'], s['mixture'], traits=traits)
-    self.image.value, self.image.tooltip = _tables_png(self.tables), self._about()
+    self.image.show(_tables_png(self.tables), self._about())
     self.update_output()
 
 @patch
@@ -99,4 +98,4 @@ def _about(self: PriorView) -> str:
 @patch
 def static(self: PriorView) -> dict:  # mime type -> data
     "The tables that are shown, and from which mixture they were drawn."
-    return png_data(self.image.value) | {'text/html': f'<p>{html.escape(self._about())}</p>', 'text/plain': self._about()}
+    return png_data(self.image.png) | {'text/html': f'<p>{html.escape(self._about())}</p>', 'text/plain': self._about()}

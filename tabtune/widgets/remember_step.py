@@ -14,7 +14,7 @@ from fastcore.basics import patch
 
 from ..core.shapes import InputError, TabTuneError
 from .app_choices import AppState
-from .elements import COLOURS, INK, TEXT_STYLE, button, faint, figure_png, format_number, named, new_figure, style_axes
+from .elements import COLOURS, INK, TEXT_STYLE, Picture, button, faint, figure_png, format_number, named, new_figure, style_axes
 from .form_fields import note_html
 from .result_plots import plain_name
 from .runs import RunStore, table_hash
@@ -67,7 +67,7 @@ class RememberStep(View):
         self.restore_button = button('Restore these settings', self.restore, tooltip='put the settings of the chosen run into the form')
         self.resume_button = button('Go on', self.resume, tooltip='go on with the chosen run, which was interrupted, from its last checkpoint')
         self.note, self.table = w.HTML(), w.HTML(layout=w.Layout(overflow='auto'))
-        self.image = w.Image(format='png', tooltip='losses of the chosen runs by step', layout=w.Layout(width='auto', max_width='1000px', display='none'))
+        self.image = Picture('losses of the chosen runs by step')
         buttons = w.HBox([self.compare_button, self.restore_button, self.resume_button, button('Look again', self.refresh, tooltip='read runs/ again')])
         self.widget = w.VBox([w.HTML(faint("Settings, curves and scores of each run are in the folder 'runs'; rows of the table are not.")), self.list, buttons, self.note, self.table, self.image])
         for event in ('started', 'ended'): session.subscribe(event, self.refresh)
@@ -94,8 +94,7 @@ def compare(self: RememberStep):
     cell = lambda v, tag='td': f'<{tag} style="text-align:left;padding:1px 14px 1px 0;font-weight:normal">{html.escape(str(v))}</{tag}>'
     head, rows = ''.join(cell(c, 'th') for c in ['', *t]), ''.join(f'<tr>{cell(i, "th")}{"".join(map(cell, r))}</tr>' for i, r in zip(t.index, t.to_numpy()))
     self.table.value = f'<table style="font-size:12px;{TEXT_STYLE}"><tr>{head}</tr>{rows}</table>'
-    self.image.value = curves_png({n: self.store.curves(n) for n in names})
-    self.image.layout.display = None if self.image.value else 'none'
+    self.image.show(curves_png({n: self.store.curves(n) for n in names}))
 
 # %% ../../nbs/widgets/22_remember_step.ipynb #7208e548
 @patch

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from ..training.callbacks import History, is_alive
 from ..training.comparison import ENDINGS
 from ..training.loop import Callback
-from .elements import ERROR_STYLE, TEXT_STYLE, button, format_number, format_time, html_line, key_value_table, tiles
+from .elements import ERROR_STYLE, TEXT_STYLE, Picture, button, format_number, format_time, html_line, key_value_table, tiles
 from .live_plots import live_plot, send_curves
 from .plots import TrainingCurves, TrainingFigure, memory_pairs, result_rows, row_source
 from .run_control import RunControl, connect
@@ -109,8 +109,7 @@ def _build(self: TrainingDashboard):
     self.buttons = {text: button(text, call(method), style, tooltip) for text, method, style, tooltip in specs}
     self.heading, self.numbers, self.message = html_line('26px'), html_line('42px'), html_line('24px')
     self.bar = w.FloatProgress(min=0, max=1, tooltip='share of the run that is done', layout=w.Layout(width='auto', height='14px', margin='2px 0'))
-    self.image = w.Image(format='png', tooltip='loss, learning rate, gradient norm, speed and memory by step',
-                         layout=w.Layout(width='auto', max_width='1000px', height='360px', object_fit='contain', object_position='left top', margin='4px 0'))
+    self.image = Picture('loss, learning rate, gradient norm, speed and memory by step', height=360)
     self.pictures, self.plot = w.VBox([self.image], layout=w.Layout(min_height='368px', overflow='hidden')), live_plot()
     if self.plot is not None: self.plot.observe(lambda _: self._use_live_plot(), 'ready')
     self.button_row = w.HBox(list(self.buttons.values()), layout=w.Layout(height='36px'))
@@ -219,7 +218,7 @@ def _draw(self: TrainingDashboard, s: dict):
 def _draw_picture(self: TrainingDashboard, s: dict):
     "The picture of what is known, where it is not the one that is there."
     known = len(self.curves.points), self.curves.stride, len(self.curves.validations), s['step']
-    if self.pictured != known: self.pictured, self.image.value = known, self.figure.draw(self.curves, _total_steps(s))
+    if self.pictured != known: self.pictured = known; self.image.show(self.figure.draw(self.curves, _total_steps(s)))
 
 @patch
 def _about(self: TrainingDashboard, s: dict) -> str:
@@ -310,7 +309,7 @@ def static(self: TrainingDashboard) -> dict:  # mime type -> data
     with self.lock:
         s = self.state()
         if self.curves.last_row: self._draw_picture(s)
-        picture = png_data(self.image.value if self.curves.last_row else b'')
+        picture = png_data(self.image.png if self.curves.last_row else b'')
     return picture | {'text/html': key_value_table(self.result_table(s)), 'text/plain': self._about(s)}
 
 _GOES_ON = ('running', 'paused', 'stopping', 'comparing', 'watching')

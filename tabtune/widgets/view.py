@@ -16,7 +16,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .elements import key_value_table
+from .elements import img_html, key_value_table
 
 # %% ../../nbs/widgets/01_view.ipynb #d161d3fa
 def plain_data(x):
@@ -56,13 +56,6 @@ _STYLE = """<style>
 .tabtune-live.tabtune-live.tabtune-live.tabtune-live :focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 1px }
 </style>"""
 _OVER = {'text/html': _STYLE + '<span class="tabtune-over"></span>'}  # instead of a live view: an empty place, and hidden
-
-def img_html(
-    png: str,  # base64
-    alt: str,  # what the picture shows
-) -> str:  # HTML
-    "A picture inside a page."
-    return f'<img src="data:image/png;base64,{png}" alt="{html.escape(alt)}" style="max-width:100%;height:auto">' if png else ''
 
 def durable_copy(
     static: dict,  # of a view: mime type -> data

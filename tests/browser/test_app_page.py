@@ -41,7 +41,7 @@ def test_from_a_file_to_predictions(page, address, people, tmp_path):
     tab('Choose'); page.get_by_text('about').first.wait_for(); shot('choose')
     button('Start').click()
     page.get_by_text('test rows that it did not see').wait_for(); shot('judge')
-    assert page.locator('img.widget-image').locator('visible=true').count() == 1
+    assert page.locator('img[alt^="how good"]').locator('visible=true').count() == 1
     tab('Use'); button('Predict').click(); page.get_by_text('11 rows of').wait_for(); shot('use')
     with page.expect_download() as csv: page.get_by_text('Download new-predicted.csv').click()
     button('Download the model').click()

@@ -1,11 +1,10 @@
-// What ipywidgets leaves out for those who use a keyboard or a screen reader: names of slider handles and of pictures, a stop at what
+// What ipywidgets leaves out for those who use a keyboard or a screen reader: names of slider handles, a stop at what
 // scrolls, and keys that stay in a view (in command mode the letter X on a menu would cut the cell).
 function complete() {
   for (const slider of document.querySelectorAll('.tabtune-live .widget-slider, .tabtune-live .jupyter-widget-slider')) {
     const name = slider.querySelector('.widget-label')?.textContent || slider.title || 'value';
     for (const handle of slider.querySelectorAll('.noUi-handle:not([aria-label])')) handle.setAttribute('aria-label', name);
   }
-  for (const image of document.querySelectorAll('.tabtune-live img[title]')) if (image.alt != image.title) image.alt = image.title;
   for (const box of document.querySelectorAll('.tabtune-live .widget-html:not([tabindex]), .tabtune-live .widget-box:not([tabindex])')) {
     if (!/auto|scroll/.test(box.style.overflow) || (box.scrollWidth <= box.clientWidth && box.scrollHeight <= box.clientHeight)) continue;
     box.tabIndex = 0;
