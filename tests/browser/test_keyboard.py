@@ -22,7 +22,8 @@ def test_keys_alone_lead_to_a_run(page, lab, home, people, tmp_path):
     keys.to('1 Open', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter'); said('Judge by')
     keys.to('Better'); page.keyboard.press('Space'); said('all weights are tuned')
     keys.to('Test share', 'Shift+Tab'); page.keyboard.press('ArrowRight'); said('30%')
-    keys.to('Expert'); page.keyboard.press('Enter'); said('steps_per_epoch')
+    keys.to('Expert'); page.keyboard.press('Enter'); said('bundled weights')
+    keys.to('Model'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter'); said('steps_per_epoch')
     n, names = keys.controls(view), keys.walk()
     assert {'epochs', 'early_stopping', 'Start'} <= {*names}, names
     keys.to('Start', 'Shift+Tab'); page.keyboard.press('Enter')
