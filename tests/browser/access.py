@@ -19,7 +19,8 @@ def violations(page, include=OUTPUT, impacts=('serious', 'critical')):
     return [v for v in page.evaluate(_RUN, include) if v[0] in impacts]
 
 def assert_accessible(page, what, include=OUTPUT):
-    "No serious or critical violation, no sideways scrolling, no empty tooltip."
+    "No serious or critical violation, no sideways scrolling, no empty tooltip, no widget that failed."
+    failed = page.get_by_text('javascript error').count(); assert not failed, f'{what}: {failed} widgets failed in the page'
     found = violations(page, include)
     assert not found, f'{what}: {len(found)} violations\n' + '\n'.join(' | '.join(map(str, v)) for v in found)
     wide = page.evaluate(_WIDE, include); assert not wide, f'{what} scrolls sideways: {wide}'

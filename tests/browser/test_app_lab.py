@@ -2,9 +2,10 @@
 import re
 
 import pandas as pd
+from access import look
 from servers import SHOTS
 from test_app_page import HOSTILE, people  # noqa: F401 (a fixture)
-from test_dashboards import command, open_notebook, run_cell, save, until, write_notebook
+from test_dashboards import arrives, command, open_notebook, run_cell, save, until, write_notebook
 
 from tabtune import TabularPipeline
 
@@ -17,11 +18,7 @@ def test_the_whole_way_in_lab(page, lab, home, people, tmp_path):
     tab = lambda name: view.locator('.lm-TabBar-tab', has_text=name).first.click()
     said = lambda text: view.get_by_text(text).locator('visible=true').first.wait_for()
     upload = lambda name: view.get_by_role('button', name=name).locator('visible=true').first.click()
-    def shot(name):
-        page.screenshot(path=SHOTS/f'lab-app-{name}.png')
-        page.set_viewport_size(dict(width=1600, height=1000)); command(page, 'apputils:change-theme', theme='JupyterLab Dark'); page.wait_for_timeout(700)
-        page.screenshot(path=SHOTS/f'lab-app-{name}-dark.png')
-        page.set_viewport_size(dict(width=1280, height=900)); command(page, 'apputils:change-theme', theme='JupyterLab Light'); page.wait_for_timeout(700)
+    shot = lambda name: look(page, f'lab-app-{name}')
     with page.expect_file_chooser() as chooser: upload('Upload a file')
     chooser.value.set_files(tmp_path/'people.csv'); said('people.csv: 90 rows')
     button('leave out').click(); said('3 of 4 are used')
@@ -29,9 +26,10 @@ def test_the_whole_way_in_lab(page, lab, home, people, tmp_path):
     tab('Choose'); button('Better').click(); said('all weights are tuned'); shot('choose')
     button('Start').click(); until(lambda: view.get_by_text(re.compile('· training')).locator('visible=true').count(), 'the training'); shot('watch')
     save(page, home/'page.ipynb'); page.reload(); view.locator('.lm-TabBar-tab').first.wait_for()  # the page is there again, with what goes on
-    tab('Watch'); tab('Judge'); said('rows that it did not see'); button('Similar training rows').wait_for(); page.wait_for_timeout(1500); shot('judge')
+    tab('Watch'); tab('Judge'); arrives(view.get_by_text('rows that it did not see')); button('Similar training rows').wait_for()
+    page.wait_for_function('alt => [...document.images].some(i => i.alt.startsWith(alt) && i.naturalWidth > 100)', arg='how good'); shot('judge')
     assert view.get_by_text(re.compile('Mitra was tuned on 6[78] rows')).locator('visible=true').count()
-    view.get_by_label('RandomForest', exact=True).check(); button('Compare').click(); said(re.compile('^(It is|On these rows).* RandomForest'))
+    view.get_by_label('RandomForest', exact=True).check(); button('Compare').click(); arrives(view.get_by_text(re.compile('^(It is|On these rows).* RandomForest')))
     button('Similar training rows').click(); said('share of the vote'); shot('rivals')
     tab('Use')
     with page.expect_file_chooser() as chooser: upload('Upload new rows')
@@ -61,4 +59,4 @@ def test_a_killed_kernel_goes_on(page, lab, home):
     tab('Remember'); view.locator('option', has_text='interrupted').first.wait_for(); view.locator('select').locator('visible=true').first.select_option(index=0)
     page.screenshot(path=SHOTS/'lab-app-interrupted.png')
     button('Go on').click(); until(lambda: view.get_by_text(re.compile('· training')).locator('visible=true').count(), 'the run to go on')
-    button('Stop').click(); view.get_by_text('rows that it did not see').locator('visible=true').wait_for()
+    button('Stop').click(); arrives(view.get_by_text('rows that it did not see'))

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from servers import SHOTS, environment, free_port
-from test_dashboards import until
+from test_dashboards import arrives, until
 
 from tabtune import TabularPipeline
 
@@ -40,7 +40,7 @@ def test_from_a_file_to_predictions(page, address, people, tmp_path):
     button('leave out').click(); page.get_by_text('3 of 4 are used').wait_for(); shot('open')
     tab('Choose'); page.get_by_text('about').first.wait_for(); shot('choose')
     button('Start').click()
-    page.get_by_text('test rows that it did not see').wait_for(); shot('judge')
+    arrives(page.get_by_text('test rows that it did not see')); shot('judge')
     assert page.locator('img[alt^="how good"]').locator('visible=true').count() == 1
     tab('Use'); button('Predict').click(); page.get_by_text('11 rows of').wait_for(); shot('use')
     with page.expect_download() as csv: page.get_by_text('Download new-predicted.csv').click()

@@ -6,13 +6,22 @@ from servers import SHOTS, free_port, server
 
 CELL, OUT = '.jp-Notebook .jp-CodeCell', '.jp-OutputArea-output'
 
-def until(f, what, seconds=300):
+def until(f, what, seconds=60):
     "Wait for something that a page does in its own time."
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := f(): return found
         time.sleep(0.1)
     raise AssertionError(f'waited {seconds} s in vain for: {what}')
+
+def arrives(place, seconds=60):
+    "Wait for something at the end of a run: as long as the text of the page goes on changing."
+    end, before = time.monotonic() + seconds, None
+    while not place.locator('visible=true').count():
+        now = place.page.evaluate('document.body.innerText')
+        if now != before: end, before = time.monotonic() + seconds, now
+        assert time.monotonic() < end, f'for {seconds} s nothing moved on the page, in vain waited for: {place}'
+        place.page.wait_for_timeout(200)
 
 def shot(page, name): page.screenshot(path=SHOTS/f'{name}.png')
 
@@ -86,7 +95,7 @@ def test_builder_in_lab(page, lab, home):
     button('Pause').click(); form.get_by_text('paused').wait_for()
     button('Resume').click(); form.get_by_text('· training').wait_for()
     button('Stop').click()
-    form.get_by_text('On the test rows').wait_for(); shot(page, 'results')
+    arrives(form.get_by_text('On the test rows')); shot(page, 'results')
     button('Copy as code').click()
     assert 'TabularPipeline(' in form.locator('textarea.tabtune-code').input_value()
     command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1); shot(page, 'results-dark')
@@ -128,14 +137,14 @@ def test_views_in_lab(page, lab, home):
     form, episode, prior, leaderboard, attention = views = [view_of(page, text) for text in cells]
     for out in views: out.locator('.jupyter-widgets').first.wait_for()
     picture(page, form, 'numbers')
-    form.get_by_role('button', name='Start', exact=True).click(); form.get_by_text('On the test rows').wait_for()
+    form.get_by_role('button', name='Start', exact=True).click(); arrives(form.get_by_text('On the test rows'))
     assert form.get_by_text('rmse', exact=True).locator('visible=true').count(), 'numbers have scores of their own'
     picture(page, form, 'numbers-results')
     picture(page, episode, 'episode')
     before = image_bytes(prior.locator('img')); prior.get_by_role('button', name='Draw again').click()
     until(lambda: image_bytes(prior.locator('img')) != before, 'other tables')
     picture(page, prior, 'prior')
-    leaderboard.get_by_role('button', name='Start', exact=True).click(); leaderboard.get_by_text('3 of 3 models').wait_for()
+    leaderboard.get_by_role('button', name='Start', exact=True).click(); arrives(leaderboard.get_by_text('3 of 3 models'))
     leaderboard.locator('select').select_option(label='fit_seconds'); picture(page, leaderboard, 'leaderboard')
     rows = lambda: attention.locator('table').last.inner_text()
     before = rows(); attention.locator('select').locator('option').nth(40).click()
@@ -183,8 +192,8 @@ def test_voila(page, browser, home):
     port = free_port()
     command = [sys.executable, '-m', 'voila', str(home/'app.ipynb'), '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1']
     with server(command, f'http://127.0.0.1:{port}/voila/static/voila.js', home):
-        page.goto(f'http://127.0.0.1:{port}/', timeout=300_000)
+        page.goto(f'http://127.0.0.1:{port}/')
         button = lambda name: page.get_by_role('button', name=name, exact=True)
         button('Copy as code').wait_for(); button('Copy as code').click()
         assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').input_value()
-        button('Start').click(); page.get_by_text('On the test rows', exact=True).wait_for(); shot(page, 'voila')
+        button('Start').click(); arrives(page.get_by_text('On the test rows', exact=True)); shot(page, 'voila')

@@ -3,7 +3,7 @@ import re
 
 from access import Keyboard
 from test_app_page import people  # noqa: F401 (a fixture)
-from test_dashboards import open_notebook, run_cell, until, write_notebook
+from test_dashboards import arrives, open_notebook, run_cell, until, write_notebook
 
 def test_keys_alone_lead_to_a_run(page, lab, home, people, tmp_path):
     (home/'keys').mkdir(exist_ok=True); (tmp_path/'people.csv').rename(home/'keys'/'people.csv')
@@ -22,10 +22,18 @@ def test_keys_alone_lead_to_a_run(page, lab, home, people, tmp_path):
     keys.to('1 Open', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter'); said('Judge by')
     keys.to('Better'); page.keyboard.press('Space'); said('all weights are tuned')
     keys.to('Test share', 'Shift+Tab'); page.keyboard.press('ArrowRight'); said('30%')
-    keys.to('Expert'); page.keyboard.press('Enter'); said('bundled weights')
+    keys.to('Expert'); page.keyboard.press('Enter'); said('sizes with pre-trained weights')
     keys.to('Model'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter'); said('steps_per_epoch')
     n, names = keys.controls(view), keys.walk()
     assert {'epochs', 'early_stopping', 'Start'} <= {*names}, names
     keys.to('Start', 'Shift+Tab'); page.keyboard.press('Enter')
     until(lambda: view.get_by_text(re.compile('· training')).locator('visible=true').count(), 'the training')
-    keys.to('Stop'); page.keyboard.press('Enter'); said('rows that it did not see')
+    at = lambda name: until(lambda: keys.focus()['name'] == name, f'the focus on {name}')
+    at('3 Watch'); keys.to('Stop'); page.keyboard.press('Enter'); arrives(view.get_by_text('rows that it did not see'))
+    at('4 Judge'); names = keys.walk(); assert {'Threshold', 'LogisticRegression', 'Compare', 'Similar training rows'} <= {*names}, names
+    view.get_by_role('tab', name='4 Judge').focus(); keys.to('Threshold'); page.keyboard.press('ArrowRight'); said('0.51')
+    keys.to('RandomForest'); page.keyboard.press('Space'); keys.to('Compare'); page.keyboard.press('Enter'); arrives(view.get_by_text(re.compile('^(It is|On these rows).* RandomForest')))
+    keys.to('4 Judge', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter')
+    keys.to('Download the model'); page.keyboard.press('Enter'); said(re.compile('Download model.tabtune'))
+    keys.to('5 Use', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter')
+    keys.to('Compare'); page.keyboard.press('Enter'); said('Mitra: accuracy')

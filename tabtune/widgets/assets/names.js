@@ -13,6 +13,19 @@ function complete() {
   }
 }
 
+// A control that is hidden or switched off while it has the focus hands it to the tab that is shown: Start leads to the run.
+let last = null;
+function remember(event) {
+  last = event.target.closest?.('.tabtune-live') ? event.target : null;
+}
+function hold() {
+  if (!last || document.activeElement !== document.body) return;
+  const view = last.closest('.tabtune-live') ?? document.querySelector('.tabtune-live');
+  if (last.isConnected && last.checkVisibility() && !last.disabled) return;
+  last = null;
+  view?.querySelector('.lm-TabBar-tab.lm-mod-current')?.focus({ preventScroll: true });
+}
+
 // Keys without Ctrl, Alt or Meta belong to the view where they are pressed; the others are JupyterLab's as everywhere.
 function keep(event) {
   const view = event.target.closest?.('.tabtune-live');
@@ -24,12 +37,13 @@ function initialize() {
   document.body.dataset.tabtuneNames = 'yes';
   if (!document.documentElement.lang) document.documentElement.lang = 'en';
   window.addEventListener('keydown', keep, true);
+  for (const kind of ['focusin', 'pointerdown']) window.addEventListener(kind, remember, true);
   let waits = false;
   new MutationObserver(() => {
     if (waits) return;
     waits = true;
-    setTimeout(() => { waits = false; complete(); }, 300);
-  }).observe(document.body, { childList: true, subtree: true });
+    setTimeout(() => { waits = false; complete(); hold(); }, 300);
+  }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['class', 'disabled'] });
   complete();
 }
 
