@@ -4,6 +4,7 @@ import re, subprocess, sys, urllib.request
 import numpy as np
 import pandas as pd
 import pytest
+from access import assert_accessible
 from servers import SHOTS, environment, free_port
 from test_dashboards import arrives, until
 
@@ -29,7 +30,7 @@ def address(browser, people, tmp_path, tmp_path_factory):
     finally: p.terminate(); p.wait(30)
 
 def test_from_a_file_to_predictions(page, address, people, tmp_path):
-    shot = lambda name: page.screenshot(path=SHOTS/f'app-{name}.png', full_page=True)
+    def shot(name): page.screenshot(path=SHOTS/f'app-{name}.png', full_page=True); assert_accessible(page, f'{name} under Voila', None)
     tab = lambda name: page.locator('.lm-TabBar-tab', has_text=name).first.click()
     button = lambda name: page.get_by_role('button', name=name, exact=True).locator('visible=true').first
     def answers():

@@ -2,6 +2,7 @@
 import json, sys, time
 
 import pytest
+from access import assert_accessible, look, use_theme
 from servers import SHOTS, free_port, server
 
 CELL, OUT = '.jp-Notebook .jp-CodeCell', '.jp-OutputArea-output'
@@ -78,29 +79,26 @@ def test_builder_in_lab(page, lab, home):
     button = lambda name: form.get_by_role('button', name=name, exact=True)
     tab = lambda name: form.locator('.lm-TabBar-tab', has_text=name).click()
     button('Start').wait_for()
-    form.scroll_into_view_if_needed(); shot(page, 'builder-data')
-    tab('Model'); shot(page, 'builder-model')
+    form.scroll_into_view_if_needed(); look(page, 'builder-data')
+    tab('Model'); look(page, 'builder-model')
     tab('Tuning')
     form.locator('select').locator('visible=true').first.select_option(label='base-ft: tune all weights')
-    form.get_by_text('passes of steps_per_epoch steps').wait_for(); shot(page, 'builder-tuning')
+    form.get_by_text('passes of steps_per_epoch steps').wait_for(); look(page, 'builder-tuning')
     run_new(page, "builder.set(epochs=20, steps_per_epoch=100, n_episodes=100000, batch_size=1, learning_rate=1e-4); 'set'")
     form.scroll_into_view_if_needed()
     button('Start').click()
     view = form.locator('.tabtune-large canvas').locator('visible=true')
     first = until(lambda: view.count() and drawn(view), 'a picture')
     until(lambda: drawn(view) != first, 'another picture')
-    time.sleep(2); shot(page, 'training')
+    look(page, 'training')
     assert run_new(page, '6 * 7') == '42'  # the kernel is free
     assert run_new(page, "builder.state()['status']") == "'running'"
     button('Pause').click(); form.get_by_text('paused').wait_for()
     button('Resume').click(); form.get_by_text('· training').wait_for()
     button('Stop').click()
-    arrives(form.get_by_text('On the test rows')); shot(page, 'results')
+    arrives(form.get_by_text('On the test rows')); look(page, 'results')
     button('Copy as code').click()
     assert 'TabularPipeline(' in form.locator('textarea.tabtune-code').input_value()
-    command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1); shot(page, 'results-dark')
-    tab('Training'); time.sleep(0.5); shot(page, 'training-dark'); tab('Data'); time.sleep(0.5); shot(page, 'builder-data-dark')
-    command(page, 'apputils:change-theme', theme='JupyterLab Light')
     kept = [o for c in save(page, home/'dashboards.ipynb')['cells'] for o in c.get('outputs', [])]
     assert pictures(kept) >= 2, 'curves and results stay in the saved notebook'
     assert len(json.dumps(kept)) < 400_000
@@ -150,7 +148,7 @@ def test_views_in_lab(page, lab, home):
     before = rows(); attention.locator('select').locator('option').nth(40).click()
     until(lambda: rows() != before, 'what another query attention at')
     picture(page, attention, 'attention')
-    command(page, 'apputils:change-theme', theme='JupyterLab Dark'); time.sleep(1)
+    assert_accessible(page, 'views'); use_theme(page, True); assert_accessible(page, 'views, dark')
     for out, name in zip(views, ('numbers', 'episode', 'prior', 'leaderboard', 'attention')): picture(page, out, f'{name}-dark')
 
 LOAD = """from sklearn.datasets import load_wine
@@ -165,7 +163,7 @@ def test_fit_shows_itself(page, lab, home):
     run_cell(page, 'load_wine')
     page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[0].innerText.trim() == '[1]:'")
     run_cell(page, 'pipe = TabularPipeline')
-    page.locator('.tabtune-large canvas').wait_for(); time.sleep(1); shot(page, 'fit')
+    page.locator('.tabtune-large canvas').wait_for(); look(page, 'fit')
     button = lambda name: page.locator(OUT).get_by_role('button', name=name, exact=True)
     button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()  # fit holds the kernel, and yet
     button('Resume').click(); save(page, home/'fit.ipynb'); page.reload()
@@ -173,7 +171,7 @@ def test_fit_shows_itself(page, lab, home):
     button('Pause').click(); page.locator(OUT).get_by_text('paused').wait_for()
     button('Resume').click(); page.locator(OUT).get_by_text('· training').wait_for()
     button('Stop').click()
-    page.locator('.tabtune-copy img').locator('visible=true').wait_for(); shot(page, 'fit-done')
+    page.locator('.tabtune-copy img').locator('visible=true').wait_for(); look(page, 'fit-done')
     outputs = save(page, home/'fit.ipynb')['cells'][1]['outputs']
     kinds = {k for o in outputs for k in o.get('data', {})}
     assert pictures(outputs) and 'text/html' in kinds
@@ -196,4 +194,4 @@ def test_voila(page, browser, home):
         button = lambda name: page.get_by_role('button', name=name, exact=True)
         button('Copy as code').wait_for(); button('Copy as code').click()
         assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').input_value()
-        button('Start').click(); arrives(page.get_by_text('On the test rows', exact=True)); shot(page, 'voila')
+        button('Start').click(); arrives(page.get_by_text('On the test rows', exact=True)); shot(page, 'voila'); assert_accessible(page, 'the form under Voila', None)

@@ -13,17 +13,21 @@ function complete() {
   }
 }
 
-// A control that is hidden or switched off while it has the focus hands it to the tab that is shown: Start leads to the run.
+// A control that is hidden or switched off while it has the focus hands it to a button beside it that can be pressed,
+// or else to the tab that is shown: Start leads to the run.
 let last = null;
 function remember(event) {
   last = event.target.closest?.('.tabtune-live') ? event.target : null;
 }
+function usable(control) {
+  return control.isConnected && control.checkVisibility() && !control.disabled;
+}
 function hold() {
-  if (!last || document.activeElement !== document.body) return;
+  if (!last || document.activeElement !== document.body || usable(last)) return;
+  const beside = [...(last.parentElement?.querySelectorAll(':scope > button') ?? [])].find(usable);
   const view = last.closest('.tabtune-live') ?? document.querySelector('.tabtune-live');
-  if (last.isConnected && last.checkVisibility() && !last.disabled) return;
   last = null;
-  view?.querySelector('.lm-TabBar-tab.lm-mod-current')?.focus({ preventScroll: true });
+  (beside ?? view?.querySelector('.lm-TabBar-tab.lm-mod-current'))?.focus({ preventScroll: true });
 }
 
 // Keys without Ctrl, Alt or Meta belong to the view where they are pressed; the others are JupyterLab's as everywhere.
