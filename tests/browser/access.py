@@ -41,7 +41,7 @@ def look(page, name, include=OUTPUT):
 _FOCUS = """() => {
     const e = document.activeElement, s = getComputedStyle(e), seen = s.outlineStyle != 'none' && parseFloat(s.outlineWidth) >= 1
     const name = e.getAttribute('aria-label') || (e.labels?.[0] ?? e).innerText || e.title || ''
-    return { name: name.trim(), tag: e.tagName, seen, inside: !!e.closest('.tabtune-live') }
+    return { name: name.trim().slice(0, 60), tag: e.tagName, seen, inside: !!e.closest('.tabtune-live') }
 }"""
 _CONTROLS = """view => [...view.querySelectorAll('button, input, select, textarea, a[href], summary, .noUi-handle, [role=tab][tabindex="0"]')]
     .filter(e => !e.disabled && e.checkVisibility() && e.type != 'file').length"""
@@ -56,11 +56,12 @@ class Keyboard:
 
     def to(self, name, key='Tab', most=60):
         "Press a key until the control of this name has the focus; each stop on the way shows that it has it."
+        stops = []
         for _ in range(most):
-            self.page.keyboard.press(key); f = self.focus()
+            self.page.keyboard.press(key); f = self.focus(); stops.append(f['name'] or f['tag'])
             assert f['seen'] or not f['inside'], f'nobody sees the focus on {f}'
             if f['inside'] and f['name'].startswith(name): return f
-        raise AssertionError(f'{most} times {key} did not lead to {name!r}')
+        raise AssertionError(f'{most} times {key} did not lead to {name!r}: {stops}')
 
     def walk(self, most=150):
         "The names of all stops from here to the end of the view."

@@ -33,7 +33,7 @@ def test_keys_alone_lead_to_a_run(page, lab, home, people, tmp_path):
     at('4 Judge'); names = keys.walk(); assert {'Threshold', 'RandomForest', 'Compare', 'Similar training rows'} <= {*names}, names
     view.get_by_role('tab', name='4 Judge').focus(); keys.to('Threshold'); page.keyboard.press('ArrowRight'); said('0.51')
     keys.to('RandomForest'); page.keyboard.press('Space'); keys.to('Compare'); page.keyboard.press('Enter'); arrives(view.get_by_text(re.compile('^(It is|On these rows).* RandomForest')))
-    keys.to('4 Judge', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter')
+    at('Compare'); keys.to('4 Judge', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter')
     keys.to('Download the model'); page.keyboard.press('Enter'); said(re.compile('Download model.tabtune'))
     keys.to('5 Use', 'Shift+Tab'); page.keyboard.press('ArrowRight'); page.keyboard.press('Enter')
     keys.to('Compare'); page.keyboard.press('Enter'); said('Mitra: accuracy')

@@ -1,5 +1,5 @@
 // What ipywidgets leaves out for those who use a keyboard or a screen reader: names of slider handles, a stop at what
-// scrolls, and keys that stay in a view (in command mode the letter X on a menu would cut the cell).
+// scrolls, the focus, and keys that stay in a view (in command mode the letter X on a menu would cut the cell).
 function complete() {
   for (const slider of document.querySelectorAll('.tabtune-live .widget-slider, .tabtune-live .jupyter-widget-slider')) {
     const name = slider.querySelector('.widget-label')?.textContent || slider.title || 'value';
@@ -10,6 +10,13 @@ function complete() {
     box.tabIndex = 0;
     box.setAttribute('role', 'group');
     box.setAttribute('aria-label', 'scrolls');
+  }
+  for (const bar of document.querySelectorAll('.tabtune-live .lm-TabBar-content')) { // Tab stops at the tab that is shown
+    if (bar.contains(document.activeElement)) continue;
+    for (const tab of bar.children) {
+      const at = tab.classList.contains('lm-mod-current') ? 0 : -1;
+      if (tab.tabIndex !== at) tab.tabIndex = at;
+    }
   }
 }
 
@@ -46,8 +53,8 @@ function initialize() {
   new MutationObserver(() => {
     if (waits) return;
     waits = true;
-    setTimeout(() => { waits = false; complete(); hold(); }, 300);
-  }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['class', 'disabled'] });
+    setTimeout(() => { waits = false; hold(); complete(); }, 300);
+  }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['class', 'style', 'disabled'] });
   complete();
 }
 
