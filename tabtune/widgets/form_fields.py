@@ -42,8 +42,9 @@ def kind_menu(
 ):  # its value is '' for the kind that was found: a menu shows nothing for None
     "A menu of the kinds that a column can be read as; first the one that was found."
     d = describe_column(s)
-    menu = w.Dropdown(options=[(f"{d['kind']} (found)", ''), *((k, k) for k in KINDS if k != d['kind'])],
-                      tooltip=d['about'], layout=w.Layout(width='160px', flex='0 0 160px'))
+    menu = named(w.Dropdown(options=[(f"{d['kind']} (found)", ''), *((k, k) for k in KINDS if k != d['kind'])],
+                            layout=w.Layout(width='160px', flex='0 0 160px')), f'kind of {s.name}')
+    menu.tooltip = d['about']
     menu.observe(lambda _: on_change(), 'value')
     return menu
 

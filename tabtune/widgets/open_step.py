@@ -195,7 +195,7 @@ def _kind_menu(session: AppSession, c: str, s: pd.Series):
         session.form.changed()
     menu = kind_menu(s, chosen)
     if c in session.column_types: menu.value = session.column_types[c]
-    return named(menu, f'kind of {c}')
+    return menu
 
 @patch
 def _column_row(self: OpenStep, c: str, part: pd.DataFrame):

@@ -53,6 +53,9 @@ _STYLE = """<style>
 .jp-OutputArea-child:has(.tabtune-live) + .jp-OutputArea-child:has(.tabtune-copy) { display: none }
 .jp-OutputArea-child:has(> .jp-OutputArea-output:not([data-mime-type])):not(:has(.tabtune-live)):has(+ .jp-OutputArea-child .tabtune-copy) { display: none }
 .jp-OutputArea-child:has(.tabtune-over) { display: none }
+.tabtune-live.tabtune-live.tabtune-live.tabtune-live .lm-TabBar-tab { color: var(--jp-ui-font-color1, #212121) }
+.tabtune-live.tabtune-live.tabtune-live.tabtune-live .mod-success { background-color: #2e7d32; color: white }
+.tabtune-live.tabtune-live.tabtune-live.tabtune-live .mod-danger { background-color: #c62828; color: white }
 .tabtune-live.tabtune-live.tabtune-live.tabtune-live :focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 1px }
 </style>"""
 _OVER = {'text/html': _STYLE + '<span class="tabtune-over"></span>'}  # instead of a live view: an empty place, and hidden

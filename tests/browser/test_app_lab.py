@@ -5,7 +5,7 @@ import pandas as pd
 from access import look
 from servers import SHOTS
 from test_app_page import HOSTILE, people  # noqa: F401 (a fixture)
-from test_dashboards import arrives, command, open_notebook, run_cell, save, until, write_notebook
+from test_dashboards import KERNEL, arrives, command, open_notebook, run_cell, save, until, write_notebook
 
 from tabtune import TabularPipeline
 
@@ -35,6 +35,7 @@ def test_the_whole_way_in_lab(page, lab, home, people, tmp_path):
     with page.expect_file_chooser() as chooser: upload('Upload new rows')
     chooser.value.set_files(tmp_path/'new.csv'); said('11 rows of'); shot('use')
     with page.expect_download() as csv: view.get_by_text('Download new-predicted.csv').click()
+    with page.expect_download() as excel: view.get_by_text('Download new-predicted.xlsx').click()
     button('Download the model').click()
     with page.expect_download() as model: view.get_by_text(re.compile('Download model.tabtune')).click()
     model.value.save_as(tmp_path/'model.tabtune')
@@ -42,6 +43,7 @@ def test_the_whole_way_in_lab(page, lab, home, people, tmp_path):
     with page.expect_download() as report: view.get_by_text('Download people-report.html').click()
     tab('Remember'); button('Compare').click(); said('Mitra: accuracy'); shot('remember')
     back = pd.read_csv(csv.value.path()); assert list(back.prediction) == list(TabularPipeline.load(tmp_path/'model.tabtune').predict(people[:11]))
+    excel.value.save_as(tmp_path/'new.xlsx'); assert list(pd.read_excel(tmp_path/'new.xlsx').prediction) == list(back.prediction)
     text = open(report.value.path(), encoding='utf-8').read(); assert '<img src=x' not in text and 'RandomForest' in text
     assert page.title() != '1' and not list(work.glob('*.csv')), 'a name was run, or rows were left in the working folder'
 
@@ -54,7 +56,7 @@ def test_a_killed_kernel_goes_on(page, lab, home):
     tab = lambda name: view.locator('.lm-TabBar-tab', has_text=name).first.click()
     open_notebook(page, lab, 'again.ipynb'); run_cell(page, 'tabtune.app'); tab('Choose'); button('Start').click()
     until(lambda: list((home/'again').glob('runs/*/checkpoints/state.pt')), 'a checkpoint')
-    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()"); page.wait_for_timeout(3000)
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()"); page.wait_for_function(KERNEL)
     command(page, 'notebook:run-all-cells'); view.get_by_text('a table: 200 rows').locator('visible=true').wait_for()
     tab('Remember'); view.locator('option', has_text='interrupted').first.wait_for(); view.locator('select').locator('visible=true').first.select_option(index=0)
     page.screenshot(path=SHOTS/'lab-app-interrupted.png')

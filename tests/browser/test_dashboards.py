@@ -64,7 +64,6 @@ def save(page, path):
     before = path.stat().st_mtime_ns
     command(page, 'docmanager:save')
     until(lambda: path.stat().st_mtime_ns > before, 'the notebook to be saved')
-    time.sleep(0.5)
     return json.loads(path.read_text())
 
 def image_bytes(view): return view.evaluate("i => fetch(i.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)).join())")
@@ -124,7 +123,7 @@ def view_of(page, text): return code_cell(page, text).locator('.jp-OutputArea').
 
 def picture(page, out, name):
     "A picture of one output."
-    out.evaluate("e => e.scrollIntoView({block: 'start'})"); time.sleep(0.3)
+    out.evaluate("e => e.scrollIntoView({block: 'start'})")
     page.screenshot(path=SHOTS/f'{name}.png')
 
 def test_views_in_lab(page, lab, home):
@@ -139,8 +138,8 @@ def test_views_in_lab(page, lab, home):
     assert form.get_by_text('rmse', exact=True).locator('visible=true').count(), 'numbers have scores of their own'
     picture(page, form, 'numbers-results')
     picture(page, episode, 'episode')
-    before = image_bytes(prior.locator('img')); prior.get_by_role('button', name='Draw again').click()
-    until(lambda: image_bytes(prior.locator('img')) != before, 'other tables')
+    before = image_bytes(prior.locator('.tabtune-live img')); prior.get_by_role('button', name='Draw again').click()
+    until(lambda: image_bytes(prior.locator('.tabtune-live img')) != before, 'other tables')
     picture(page, prior, 'prior')
     leaderboard.get_by_role('button', name='Start', exact=True).click(); arrives(leaderboard.get_by_text('3 of 3 models'))
     leaderboard.locator('select').select_option(label='fit_seconds'); picture(page, leaderboard, 'leaderboard')
@@ -194,4 +193,4 @@ def test_voila(page, browser, home):
         button = lambda name: page.get_by_role('button', name=name, exact=True)
         button('Copy as code').wait_for(); button('Copy as code').click()
         assert 'TabularPipeline(' in page.locator('textarea.tabtune-code').input_value()
-        button('Start').click(); arrives(page.get_by_text('On the test rows', exact=True)); shot(page, 'voila'); assert_accessible(page, 'the form under Voila', None)
+        button('Start').click(); arrives(page.get_by_text('On the test rows', exact=True)); shot(page, 'voila'); assert_accessible(page, 'the form under Voila')
