@@ -64,7 +64,7 @@ def run_new(page, code):
 def save(page, path):
     before = path.stat().st_mtime_ns
     command(page, 'docmanager:save')
-    until(lambda: path.stat().st_mtime_ns > before and path.read_text().endswith('}'), 'the notebook to be saved')
+    until(lambda: path.stat().st_mtime_ns > before and path.read_text().rstrip().endswith('}'), 'the notebook to be saved')
     return json.loads(path.read_text())
 
 def image_bytes(view): return view.evaluate("i => fetch(i.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)).join())")
