@@ -34,7 +34,7 @@ demo: setup ## fit, predict and draw: writes build/demo.png
 app: setup ## the page from a file to predictions, in a browser (APP_ARGS='data.csv --target y')
 	@$(BIN)/tabtune app $(APP_ARGS)
 
-test: setup ## house rules, every notebook, then pytest
+test: setup ## house rules, every notebook, then pytest (of the walks in a browser two short ones)
 	@echo "test: modules, README and notebooks in step?"
 	@$(BIN)/python tools/check.py
 	@echo "test: the notebooks (without the cells marked slow or cuda)"
@@ -54,7 +54,7 @@ gpu-check: setup ## on a machine with a GPU: ten minutes of checks and timings, 
 	@echo "gpu-check: parity with the CPU, tuning, memory, out of memory, timings"
 	@$(BIN)/python benchmarks/gpu_check.py
 
-browser: setup ## install Chromium if it is missing, and click through the dashboards: build/screenshots/
+browser: setup ## install Chromium if it is missing, and click through app and dashboards: build/screenshots/
 	@echo "browser: JupyterLab, Voila and Chromium"
 	@$(BIN)/python -m pytest tests/browser
 

@@ -11,8 +11,8 @@ sys.path.insert(0, str(ROOT/'tools'))
 
 def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes minutes')
 
-# dashboards, app_lab and app_page click in a browser and wait most of the time: one after the other, beside those that compute
-LONGEST = ('dashboards tuning leaderboard app_lab dashboard guide app_page columns wheel pretrain long_tables tables regression trust '
+# dashboards and app_page click in a browser and wait most of the time: one after the other, beside those that compute
+LONGEST = ('dashboards tuning leaderboard dashboard guide app_page columns wheel pretrain long_tables tables regression trust '
            'encode explain kernel pipeline student two_processes fuzz lora').split()
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,15 @@ from servers import ROOT, SHOTS, free_port, server
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 
+SHORT = ('test_from_a_file_to_predictions', 'test_fit_shows_itself')  # a walk under Voila and one in JupyterLab: `make test` goes no others
+
+def pytest_collection_modifyitems(config, items):
+    "All walks where they are asked for (`make browser`, `pytest tests/browser`), else the two short ones."
+    if any('browser' in str(a) for a in config.args): return
+    longer = [i for i in items if i.path.parent.name == 'browser' and i.originalname not in SHORT]
+    items[:] = [i for i in items if i not in longer]
+    config.hook.pytest_deselected(items=longer)
+
 def chromium(): return next((p for n in NAMES if (p := shutil.which(n))), None)
 
 def install_chromium():
