@@ -103,7 +103,7 @@ def test_the_folds_of_a_cross_validation_say_it_once(caplog):
     assert [r.getMessage().count('identifier') for r in caplog.records if 'order_of_the_folds' in r.getMessage()] == [1]
 
 @pytest.mark.parametrize('y, words', [(['yes', 'yes ', 'no', 'no'] * 50, r"labels alike: \['yes', 'yes '\]"), ([f'${v:,.2f}' for v in rng.lognormal(7, 1, N)], 'looks like a regression'),
-    ([f'A-{v:x}' for v in rng.permutation(N)], 'looks like an identifier'), ([f'{v:.1f}' for v in rng.integers(2, 12, N) / 2], 'pd.to_numeric')],
+    ([f'A-{v:x}' for v in rng.permutation(N)], 'looks like an identifier'), ([f'{v:.1f}' for v in rng.integers(2, 12, N) / 2], 'numbers as text')],
     ids=['alike', 'currency', 'ids', 'numbers'])
 def test_fit_warns_of_labels(y, words):
     with pytest.warns(UserWarning, match=words): MitraClassifier('small').fit(ordinary(), y)
@@ -124,9 +124,11 @@ def test_class_weights_shift_the_prior_and_are_saved(tmp_path):
     for est in (MitraClassifier('small'), TabularPipeline(), TabularPipeline(task_type='regression')):
         with pytest.raises(InputError, match='class_weight='): est.fit(X, rare, sample_weight=np.ones(N))
 
-@pytest.mark.parametrize('label', [lambda v: f'{v:,.2f} €'.translate(str.maketrans(',.', '.,')), lambda v: f'${v:,.2f}', lambda v: f'{v:.2f} kg'], ids=['decimal comma', 'dollar', 'unit'])
+@pytest.mark.parametrize('label', [lambda v: f'{v:,.2f} €'.translate(str.maketrans(',.', '.,')), lambda v: f'${v:,.2f}', lambda v: f'{v:.2f} kg',
+    lambda v: f'({v:,.2f})' if v > 900 else f'-{v:.2f}', lambda v: f'{v / 1000:.5f}k' if v > 900 else f'{v:.2f}'],
+    ids=['decimal comma', 'dollar', 'unit', 'accounting minus', 'thousands'])
 def test_the_line_that_makes_numbers_of_labels_does(label):
     amounts = np.round(rng.lognormal(7, 1, N), 2)
-    given = dict(y=pd.Series([label(v) for v in amounts]), pd=pd)
-    exec(check_table(pd.DataFrame(dict(a=np.arange(N) % 7)), given['y'])[0].code.partition('; ')[0], given)
-    np.testing.assert_allclose(given['y'], amounts)
+    given = dict(y=pd.Series([label(v) for v in amounts]), text=[label(amounts[0])])
+    exec(check_table(pd.DataFrame(dict(a=np.arange(N) % 7)), given['y'])[0].code.rpartition('; ')[0], given)
+    np.testing.assert_allclose(given['y'], -amounts if given['text'][0].startswith(('(', '-')) else amounts)

@@ -22,8 +22,8 @@ from ..core.shapes import TabTuneError
 from .columns import KINDS, Texts, is_blank
 from .date_text import date_texts
 from .encode import TableEncoder, align
-from .frames import as_series, check_target, column_names, encode_labels, guess_task, validate_table
-from .number_text import find_number_format, number_texts
+from .frames import READ_NUMBERS, as_series, check_target, column_names, encode_labels, guess_task, validate_table
+from .number_text import number_texts
 
 log = logging.getLogger('tabtune')
 
@@ -66,14 +66,8 @@ def _alike(texts) -> list:
     return [g for g in groups.values() if len(g) > 1]
 
 # %% ../../nbs/data/12_checkup.ipynb #9da9f4b0
-_AMOUNT = re.compile(r'\d[.,]\d*[1-9]|[$€£¥₹%]')  # a fraction, or a sign of money
+_AMOUNT = re.compile(r"\d[.,]\d*[1-9]|[$€£¥₹%]|\d[.,'’\s]\d{3}")  # a fraction, a sign of money, or thousands
 _REGRESSION = "TabularPipeline(task_type='regression')"
-
-def _to_numbers(texts) -> str:
-    "The line that makes numbers of labels such as '1.234,50 €', with the decimal mark that they have."
-    comma = (find_number_format(Texts(texts[:1000])) or {}).get('decimal') == ','
-    mark, to_point = (',', ".str.replace(',', '.')") if comma else ('.', '')
-    return rf"y = pd.to_numeric(y.str.replace(r'[^0-9{mark}\-]', '', regex=True){to_point})"
 
 def _unique_labels(texts, n_rows, typed) -> TableFinding:
     "Labels that are nearly one for each row."
@@ -82,7 +76,7 @@ def _unique_labels(texts, n_rows, typed) -> TableFinding:
     seen = f'y holds {len(texts)} different {what} in {n_rows} rows, such as {texts[0]!r}'
     means = dict(number='this looks like a regression', date='these look like dates, and a class for each says nothing about other dates',
                  text='this looks like an identifier, not a class')[look]
-    number = f'{_REGRESSION}, MitraRegressor or pandas.qcut(y, 4)' if typed in 'iuf' else f'{_to_numbers(texts)}; {_REGRESSION}'
+    number = f'{_REGRESSION}, MitraRegressor or pandas.qcut(y, 4)' if typed in 'iuf' else f'{READ_NUMBERS}; {_REGRESSION}'
     days = ('y = y.dt.total_seconds()' if typed == 'm' else "y = (pd.to_datetime(y) - pd.Timestamp('2000-01-01')).dt.days") + f'; {_REGRESSION}'
     code = dict(number=number, date=days, text='y = another column')[look]
     return TableFinding('y', 'near-unique labels', f'{seen}: {means}', 'each is a class of its own', code, serious=True)
@@ -99,7 +93,7 @@ def label_findings(
     if len(classes) > MANY_LABELS and 2 * len(classes) > n_rows: return [*out, _unique_labels(texts, n_rows, typed)]
     if is_text and len(texts) > 2 and spelled_as(texts) == 'number' and (len(texts) > 10 or any(map(_AMOUNT.search, texts))):
         out.append(TableFinding('y', 'numbers as text', f'the {len(texts)} labels are numbers written as text, such as {texts[0]!r}',
-                                'each is a class of its own', f'{_to_numbers(texts)}; {_REGRESSION}', serious=True))
+                                'each is a class of its own', f'{READ_NUMBERS}; {_REGRESSION}', serious=True))
     return out
 
 def warn_about_labels(

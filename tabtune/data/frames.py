@@ -103,8 +103,11 @@ def check_row_order(
     at = np.flatnonzero(np.asarray(a) != np.asarray(b))[0]
     labels = 'the same index labels' if n == len(a) else f'{n} common index labels'
     in_x, in_y = (i[at:at + 1].tolist()[0] for i in (a, b))
+    if a.has_duplicates: by_label = f'labels occur several times, so take X and {name} from one table'
+    elif n < len(a): by_label = f'rows = X.index.intersection({name}.index), and give X.loc[rows] and {name}.loc[rows]'
+    else: by_label = f'give {name}.loc[X.index]'
     raise InputError(f'X and {name} hold {labels} in another order (row {at} is {in_x!r} in X and {in_y!r} in {name}). If rows with '
-        f'the same label belong together, give {name}.loc[X.index]; if they are in the right order as they are, give {name}.to_numpy()')
+        f'the same label belong together, {by_label}; if they are in the right order as they are, give {name}.to_numpy()')
 
 # %% ../../nbs/data/00_frames.ipynb #7b6a0e81
 def _check_not_a_name(X):
@@ -238,6 +241,8 @@ def match_labels(
     return pd.Index(classes).astype(object).get_indexer(pd.Index(s.astype(object))).astype(np.int64)
 
 # %% ../../nbs/data/00_frames.ipynb #56acbbdf
+READ_NUMBERS = "from tabtune.data.kinds import NumberColumn; y = NumberColumn('y').fit(y).numbers(y)"  # for a Series of texts
+
 def check_target(
     y,  # Series, array or list of n numbers
 ) -> np.ndarray:  # (n,) float64
@@ -249,7 +254,7 @@ def check_target(
     text = np.flatnonzero(np.isnan(x) & s.notna().to_numpy())
     if len(text):
         digits = sum(any(c.isdigit() for c in str(v)) for v in s.iloc[text])
-        number = r"numbers in a frame of other signs can be read first, y = pd.to_numeric(y.str.replace(r'[^0-9.\-]', '', regex=True))"
+        number = f'numbers in a frame of other signs can be read first: {READ_NUMBERS}'
         raise InputError(f'y must hold numbers for a regression, but row {text[0]} is {s.iloc[text[0]]!r}; '
                          + (number if 2 * digits > len(text) else 'for classes use a classifier'))
     if (missing := np.flatnonzero(np.isnan(x))).size:

@@ -140,7 +140,7 @@ def level_targets(
 
 # %% ../../nbs/data/03a_level_effects.ipynb #80f7cbb1
 LEAST_LEVELS, LEAST_GAIN, _LEAST_ROWS, _MOST = 4, 2., 20, 50
-MANY_LEVELS, FEW_ROWS = 12, 20  # of a column whose effects are ordered: at least so many levels, fewer rows of a level on average
+MANY_LEVELS, FEW_ROWS, FEW_ALONE = 12, 20, 60  # of a column whose effects are ordered: at least so many levels, fewer rows of a level on average; beside one number at most
 
 def _best_numbers(x, t):
     "A column of ones, and the numbers that go best with the target: standardised, 0 where missing."
@@ -164,7 +164,8 @@ def _effects_on(x, codes, sizes, t, part, rank=None):
     informative = [i for i, (k, g) in enumerate(zip(sizes, model.gains)) if k >= LEAST_LEVELS and g >= LEAST_GAIN]
     if not informative: return {}
     i, many = informative[0], len(informative) == 1 and sizes[informative[0]] >= MANY_LEVELS
-    if rank is not None and many and len(t) < FEW_ROWS * sizes[i]: rows = {i: ordered_effects(model, t, i, rank)}
+    few = FEW_ROWS if x.shape[1] > 1 else FEW_ALONE
+    if rank is not None and many and len(t) < few * sizes[i]: rows = {i: ordered_effects(model, t, i, rank)}
     else: rows = cross_fitted(z, codes, sizes, t, model.strengths, part)
     return {at[i]: (model.effects[i][:-1], np.where(codes[i] == sizes[i], np.nan, rows[i])) for i in informative}
 

@@ -139,8 +139,9 @@ def _below_title(filled: list, sep: str) -> tuple:  # (columns, lines to skip, s
 
 # %% ../../nbs/data/10_reading_text.ipynb #277be774
 def _without_lines(text: str) -> str:
-    "The text without lines that repeat its first one, and without comments."
+    "The text without a line drawn below the first, without lines that repeat it, and without comments."
     head, _, rest = text.partition('\n')
+    if '|' in head: rest = re.sub(r'\A[\s|+:]*-{3,}[-\s|+:]*\n', '', rest)  # the line below the names in Markdown
     if _fields([head], find_separator(head)) and f'\n{head}\n' in f'{text}\n' and len(_fields([head], find_separator(text))[0]) > 1:
         kept = [l for l in rest.split('\n') if l != head]
         log.warning('the names of the columns were repeated, and left out, %s', counted(rest.count('\n') + 1 - len(kept), 'time'))

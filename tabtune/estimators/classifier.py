@@ -124,7 +124,7 @@ def class_weights(
     if isinstance(class_weight, Mapping):
         given, known = {str(k): v for k, v in class_weight.items()}, [str(c) for c in classes]  # a saved file holds strings
         if unknown := [k for k in class_weight if str(k) not in known]:
-            raise ConfigError(f'class_weight names {unknown}, but y has the classes {list(classes)[:10]}')
+            raise ConfigError(f'class_weight names {unknown}, but y has the classes {np.asarray(classes)[:10].tolist()}')
         w = np.array([given.get(k, 1.) for k in known], dtype=np.float64)
         if not (np.isfinite(w) & (w > 0)).all(): raise ConfigError(f'class_weight={class_weight} must hold positive numbers')
         return w
