@@ -11,6 +11,7 @@ def test_every_name_of_the_table_leads_to_one_that_exists():
     assert named('tuning_params') <= set(TUNING_KEYS)
     pipe = tabtune.TabularPipeline()
     assert all(hasattr(pipe, ours) for ours in named('TabularPipeline')) and all(hasattr(tabtune.TabularLeaderboard, ours) for ours in named('TabularLeaderboard') - {'results_'})
+    assert named('run') <= set(tabtune.TabularLeaderboard(*[[[1]], [[1]], [1], [1]]).options)
     assert {*CALLS} <= {*ALSO_CALLED['TabularPipeline'], *ALSO_CALLED['TabularLeaderboard']}
 
 @pytest.fixture(scope='module')
@@ -30,6 +31,15 @@ SAME = dict(  # a call with the other toolkit's names, and ours
 def test_a_method_gives_what_ours_gives(name, numbers):
     theirs, ours = SAME[name]
     assert np.array_equal(theirs(*numbers), ours(*numbers))
+
+def test_settings_of_constructors_and_calls(numbers):
+    pipe, x, y = numbers
+    assert tabtune.TabularPipeline(cache='memory', validate=False, license_mode='research').get_params() == tabtune.TabularPipeline().get_params()
+    assert pipe.uncertainty_report(x, y, alpha=.2, method='lac')['coverage'] == pipe.uncertainty_report(x, y, coverage=.8)['coverage']
+    board = tabtune.TabularLeaderboard(x, x, y, y, 'regression', cache='memory'); board.add_model('Ridge')
+    assert board.run(progress=False).status.tolist() == ['ok']
+    with pytest.raises(tabtune.core.shapes.ConfigError, match='callback=f'): board.run(progress=print)
+    with pytest.raises(TypeError, match='caches'): tabtune.TabularPipeline(caches=1)
 
 def test_a_class_has_no_quantiles_under_either_name():
     pipe = tabtune.TabularPipeline(model_params=dict(d_model=32, num_layers=1)).fit([[0], [1]] * 5, [0, 1] * 5)

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/core/00a_also_called.ipynb #713b4ca8
 import json
 import logging
+from functools import wraps
 from types import MethodType
 
 from .shapes import ConfigError
@@ -20,14 +21,28 @@ ALSO_CALLED = dict(
                        validation_split='unused: the rows to validate on are held out without being asked for'),
     TabularPipeline=dict(get_feature_importance='feature_importance', predict_quantiles="predict(X, output='quantiles')", predict_intervals='predict_interval',
                          evaluate_interval_calibration='uncertainty_report', clear_cache='unused: no predictions are kept'),
+    uncertainty_report=dict(alpha='coverage', n_bins="unused: the bins are a setting of evaluate_calibration", method='unused: there is one method',
+                            X_cal='unused: rows of the training table are held out for it', y_cal='unused: rows of the training table are held out for it'),
+    run=dict(progress='show_progress'),
     add_model=dict(label='name'),
-    TabularLeaderboard=dict(results='results_', to_frame='results_', to_dict='to_json'))
+    TabularLeaderboard=dict(results='results_', to_frame='results_', to_dict='to_json')) | {
+    'TabularPipeline()': dict(cache='unused: no predictions are kept', validate='unused: every table is checked',
+                              envelope_mode='unused: list_models() has the limits of each model', license_mode='unused: list_models() has the licence of each model'),
+    'TabularLeaderboard()': dict(cache='unused: results_dir is where results are kept')}
 
 CALLS = dict(  # methods whose arguments differ -> the call here, with their defaults
     predict_quantiles=lambda pipe, X, quantiles=(.1, .2, .3, .4, .5, .6, .7, .8, .9): pipe.predict(X, output='quantiles', quantiles=quantiles),
     predict_intervals=lambda pipe, X, confidence=.95: pipe.predict_interval(X, confidence),
     evaluate_interval_calibration=lambda pipe, X_test, y_test, confidence=.95: pipe.uncertainty_report(X_test, y_test, confidence),
     clear_cache=lambda pipe: None, to_dict=lambda board: json.loads(board.to_json()))
+
+def _shown(progress):
+    "Whether the progress of a run is shown."
+    if callable(progress): raise ConfigError('progress=True or False: no function. run(callback=f) calls f with the table after each result')
+    return bool(progress)
+
+VALUES = dict(alpha=lambda share: 1 - share if isinstance(share, float) else share, progress=_shown)  # settings that mean something else there -> the value here
+_NOTES = dict(alpha=', which is 1 - alpha')
 
 _notified = set()
 
@@ -37,7 +52,7 @@ def our_name(
 ) -> str:  # the name here; '' where there is none
     "Log once what a name is called here."
     ours = ALSO_CALLED[where][name]
-    if (where, name) not in _notified: _log.warning("%s: '%s' is %s", where, name, ours if ours.startswith('unused') else f'called {ours!r} here')
+    if (where, name) not in _notified: _log.warning("%s: '%s' is %s", where, name, ours if ours.startswith('unused') else f'called {ours!r} here{_NOTES.get(name, "")}')
     _notified.add((where, name))
     return '' if ours.startswith('unused') else ours
 
@@ -52,8 +67,19 @@ def our_names(
     for k in given:
         if k not in ALSO_CALLED[where] or not (ours := our_name(where, k)): continue
         if ours in given: raise ConfigError(f"{where} has both '{k}' and '{ours}', which are the same: give '{ours}' alone")
-        out[ours] = given[k]
+        out[ours] = VALUES.get(k, lambda v: v)(given[k])
     return out
+
+# %% ../../nbs/core/00a_also_called.ipynb #b0d495d7
+def understands(
+    where: str,  # a key of `ALSO_CALLED`
+):  # a decorator
+    "Let a function take its keywords under their other names, too."
+    def decorate(f):
+        @wraps(f)
+        def call(*args, **keywords): return f(*args, **our_names(where, keywords))
+        return call
+    return decorate
 
 # %% ../../nbs/core/00a_also_called.ipynb #f59e06a1
 class AlsoCalled:

@@ -23,7 +23,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
-from ..core.also_called import AlsoCalled
+from ..core.also_called import AlsoCalled, understands
 from ..core.late_methods import LateMethods, attach_late_methods
 from ..core.config import LoraSettings, TuningConfig, check_keys
 from ..core.files import existing_file, write_atomic
@@ -98,6 +98,7 @@ class TabularPipeline(DiagnosticsMixin, AdaptersMixin, NestedParams, AlsoCalled,
     tuning_report_ : dict; what was kept, and by how much it was better (after tuning)
     tuned_model_ : the `Mitra` with the tuned weights, whether they are in use or not (after tuning)
     """
+    @understands('TabularPipeline()')
     def __init__(self, model_name='Mitra', task_type='classification', tuning_strategy='inference', tuning_params=None,
                  processor_params=None, model_params=None, model_checkpoint_path=None, finetune_mode='meta-learning', column_types=None):
         self.model_name, self.task_type, self.tuning_strategy = model_name, task_type, tuning_strategy

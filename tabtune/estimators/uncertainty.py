@@ -15,6 +15,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.config import check_choice, check_range, did_you_mean
+from ..core.also_called import understands
 from ..core.shapes import ConfigError, InputError
 from ..data.frames import check_rows, check_target
 from .base import InContextEstimator, is_dask
@@ -220,6 +221,7 @@ def _uncertain_rows(self: TabularPipeline, X, y, coverage: float, by=None) -> tu
     return pd.DataFrame(table).astype(float), 1 - p.max(1), m
 
 @patch
+@understands('uncertainty_report')
 def uncertainty_report(
     self: TabularPipeline,
     X,  # table

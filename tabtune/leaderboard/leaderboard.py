@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from sklearn.model_selection import KFold, StratifiedKFold
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #1eb87470
-from ..core.also_called import our_names
+from ..core.also_called import our_names, understands
 from ..core.config import check_choice, check_keys, check_range
 from ..core.shapes import ConfigError, InputError, TabTuneError
 from ..data.encode import align, check_column_types
@@ -80,6 +80,7 @@ class TabularLeaderboard(BoardViews):
     results_ : DataFrame, one row per candidate, best first; None before `run`
     runs_ : DataFrame, one row per candidate, seed and split
     """
+    @understands('TabularLeaderboard()')
     def __init__(self, X_train, X_test=None, y_train=None, y_test=None, task_type='classification', *, cv=None, seeds=1, n_jobs=1,
                  backend=None, results_dir=None, show_progress=True, column_types=None):
         check_choice('task_type', task_type, list(SCORE))
@@ -347,6 +348,7 @@ def _checked_options(self: TabularLeaderboard, options) -> dict:
 
 # %% ../../nbs/leaderboard/04_leaderboard.ipynb #680b265b
 @patch
+@understands('run')
 def run(
     self: TabularLeaderboard,
     rank_by: str = 'accuracy',  # any score of `score_names`; 'r2' is the default for regression

@@ -172,10 +172,12 @@ def bundled_for(
     for name, c in configs.items():
         if size(c) == size(config): return name
     show = lambda c: ', '.join(f'{k}={getattr(c, k)}' for k in _SIZE)
-    have = '; '.join(f'{n} ({show(c)})' for n, c in configs.items())
-    call = ' '.join(f'--{k} {getattr(config, k)}' for k in _SIZE)
-    raise ConfigError(f'no bundled weights for {show(config)}. Bundled: {have}. To pre-train this architecture: `tabtune pretrain {call} '
-                      "--hours 2 --out DIR`, then pretrained='DIR'; or use_synthetic_prior=False for a random start")
+    have = '; '.join(f'{n} ({show(c)})' for n, c in configs.items() if c.task == config.task)
+    other = ''.join(f" ('{n}' has these sizes, but is for {c.task})" for n, c in configs.items() if show(c) == show(config))
+    call = ' '.join(f'--{k.replace("_", "-")} {getattr(config, k)}' for k in ('task', *_SIZE))
+    raise ConfigError(f'no bundled weights for {config.task} with {show(config)}{other}. Bundled for {config.task}: {have}. To pre-train '
+                      f"this architecture: `tabtune pretrain {call} --hours 2 --out DIR`, then pretrained='DIR'; "
+                      'or use_synthetic_prior=False for a random start')
 
 # %% ../../nbs/model/04_checkpoints.ipynb #e9ea7cfa
 def _check_architecture(source, params):
