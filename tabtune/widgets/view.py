@@ -80,22 +80,36 @@ def anywidget_class():  # None where anywidget is not installed
     except ImportError: return
     return AnyWidget
 
-def _page_names():  # a widget, or None
-    "What completes the names of controls in the page."
+def _page_names(view):  # a widget, or None
+    "What completes the names of controls in the page, and asks for what a page missed while it was loaded again."
     kind = anywidget_class()
-    return kind and type('PageNames', (kind,), dict(_esm=asset('names.js')))()
+    if not kind: return
+    from traitlets import Bool
+    names = type('PageNames', (kind,), dict(_esm=asset('names.js'), shown=Bool(False).tag(sync=True)))()
+    names.on_msg(lambda *_: send_again(view))
+    return names
 
-# %% ../../nbs/widgets/01_view.ipynb #8af887fe
-def open_again(widget):
-    "Send a widget, after all that it holds, to a page that was loaded again while the kernel is busy."
+# %% ../../nbs/widgets/01_view.ipynb #2e2fa6ed
+def _with_parts(widget):
+    "All that a widget holds, and at last the widget."
     from ipywidgets import Widget
-    from ipywidgets.widgets.widget import __protocol_version__, _remove_buffers
     for value in (getattr(widget, name) for name in widget.keys):
         for part in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(part, Widget): open_again(part)
-    state, paths, buffers = _remove_buffers(widget.get_state())
-    widget.comm.open(data=dict(state=state, buffer_paths=paths), metadata=dict(version=__protocol_version__), buffers=buffers)
+            if isinstance(part, Widget): yield from _with_parts(part)
+    yield widget
 
+def open_again(widget):
+    "Send a widget, after all that it holds, to a page that was loaded again while the kernel is busy."
+    from ipywidgets.widgets.widget import __protocol_version__, _remove_buffers
+    for part in _with_parts(widget):
+        state, paths, buffers = _remove_buffers(part.get_state())
+        part.comm.open(data=dict(state=state, buffer_paths=paths), metadata=dict(version=__protocol_version__), buffers=buffers)
+
+def send_again(widget):
+    "Send what a widget and its parts show to a page that was loaded again: between its question and the answer it misses what changes."
+    for part in _with_parts(widget): part.send_state()
+
+# %% ../../nbs/widgets/01_view.ipynb #8af887fe
 class CellOutput:
     "Two outputs of a cell: the live view, and below it the copy that stays."
     def __init__(self): self.live = self.copy = None
@@ -103,7 +117,7 @@ class CellOutput:
     def show(self, widget, static: dict):
         "Show the live view, and its copy below."
         from IPython.display import display
-        widget.add_class('tabtune-live'); self.names = _page_names()
+        widget.add_class('tabtune-live'); self.names = _page_names(widget)
         self.data = widget_data(widget) | _OVER
         self.live, self.copy = (display(data, raw=True, display_id=True) for data in (self.data, durable_copy(static)))
 

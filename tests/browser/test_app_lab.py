@@ -24,9 +24,9 @@ def test_the_whole_way_in_lab(page, lab, home, people, tmp_path):
     button('leave out').click(); said('3 of 4 are used')
     view.get_by_label('kind of town').select_option('text'); shot('open')
     tab('Choose'); button('Better').click(); said('all weights are tuned'); shot('choose')
-    button('Start').click(); until(lambda: view.get_by_text(re.compile('· training')).locator('visible=true').count(), 'the training'); shot('watch')
+    button('Start').click(); until(lambda: view.get_by_text(re.compile('· training')).locator('visible=true').count(), 'the training')
     save(page, home/'page.ipynb'); page.reload(); view.locator('.lm-TabBar-tab').first.wait_for()  # the page is there again, with what goes on
-    tab('Watch'); tab('Judge'); arrives(view.get_by_text('rows that it did not see')); button('Similar training rows').wait_for()
+    tab('Watch'); shot('watch'); tab('Judge'); arrives(view.get_by_text('rows that it did not see')); button('Similar training rows').wait_for()
     page.wait_for_function('alt => [...document.images].some(i => i.alt.startsWith(alt) && i.naturalWidth > 100)', arg='how good'); shot('judge')
     assert view.get_by_text(re.compile('Mitra was tuned on 6[78] rows')).locator('visible=true').count()
     view.get_by_label('RandomForest', exact=True).check(); button('Compare').click(); arrives(view.get_by_text(re.compile('^(It is|On these rows).* RandomForest')))

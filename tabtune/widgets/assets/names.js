@@ -43,7 +43,9 @@ function keep(event) {
   if (view) view.toggleAttribute('data-lm-suppress-shortcuts', !(event.ctrlKey || event.altKey || event.metaKey));
 }
 
-function initialize() {
+function initialize({ model }) {
+  if (model.get('shown')) setTimeout(() => model.send('again'), 3000);  // a page that was loaded again may have missed what changed meanwhile
+  else { model.set('shown', true); model.save_changes(); }
   if (document.body.dataset.tabtuneNames) return;
   document.body.dataset.tabtuneNames = 'yes';
   if (!document.documentElement.lang) document.documentElement.lang = 'en';
