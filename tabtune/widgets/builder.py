@@ -332,7 +332,7 @@ def _recommendation(self: PipelineBuilder, c: FormState):  # `Recommendation`, o
 def _recommended_changes(self: PipelineBuilder, c: FormState) -> dict:  # setting -> (value, reason)
     "The settings where `recommend` would choose otherwise."
     r, fields = self._recommendation(c) if c.is_mitra and c.record().trains else None, self.fields()
-    return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value not in (v, None)} if r else {}
+    return {name: (v, why) for name, v, why in r.reasons if name in fields and fields[name].value is not None and fields[name].differs(v)} if r else {}
 
 @patch
 def apply_recommendation(self: PipelineBuilder):

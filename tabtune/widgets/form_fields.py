@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #074f6953
 import html
+import math
 
 import ipywidgets as w
 import numpy as np
@@ -151,7 +152,12 @@ class Field:
         self.control.observe(lambda _: on_change(), 'value')
 
     def set_default(self, value): self.setting = self.setting | dict(default=value)
-    def is_changed(self) -> bool: return self.value != self.setting['default']
+    def differs(self, value) -> bool:
+        "Is this another value? A slider in a page rounds a number to its steps, by less than a hundredth."
+        both = isinstance(self.value, float) and isinstance(value, float)
+        return not math.isclose(self.value, value, rel_tol=.01) if both else self.value != value
+
+    def is_changed(self) -> bool: return self.differs(self.setting['default'])
 
     def show_note(self, error, recommended=None):
         "Show the explanation beside the field, or the error in its place; `recommended` is a value and its reason."
