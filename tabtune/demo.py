@@ -18,7 +18,7 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.model_selection import train_test_split
 
 from .data.reading_files import read_table
-from .core.shapes import CheckpointError
+from .core.shapes import CheckpointError, counted
 from .data.command_tables import Answer
 from .estimators.classifier import MitraClassifier
 from .estimators.metrics import classification_metrics
@@ -196,7 +196,7 @@ def plot_pretraining(
         ax.annotate(f'{value:.3f} {label}', (1, y), (6, 0), xycoords=('axes fraction', 'data'), textcoords='offset points', va='center',
                     fontsize=9.5, color=c, weight=weight)
     n = card['hardware']['threads']
-    machine = card['hardware']['gpu'] or f"{n} CPU core{'s' * (n > 1)}"
+    machine = card['hardware']['gpu'] or counted(n, 'CPU core')
     ax.set(xlabel=f'hours on {machine}; {curve.tables.max():,.0f} synthetic tables in all', ylabel='loss, nats per row', xlim=(0, None))
     _style_axes(ax, 'validation loss on synthetic tables, lower is better', 'both')
 

@@ -39,7 +39,7 @@ def content_hash(
     nth[order] = np.arange(len(h)) - np.repeat(first, np.diff(np.r_[first, len(h)]))
     return pd.util.hash_array(h ^ pd.util.hash_array(nth))
 
-def content_parts(x, codes, y) -> np.ndarray: return (content_hash(x, codes, y) % np.uint64(N_PARTS)).astype(np.int64)  # 0, 1, ..., 9
+def content_parts(h) -> np.ndarray: return (h % np.uint64(N_PARTS)).astype(np.int64)  # of rows with these hashes: 0, 1, ..., 9
 
 # %% ../../nbs/data/01a_content.ipynb #62010ffe
 def text_parts_of(

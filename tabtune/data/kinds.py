@@ -412,8 +412,12 @@ def column_kind(
     s: pd.Series,  # one column, any dtype
 ) -> str:  # a name in `KINDS`
     "What a column holds, by its dtype or else by its contents."
-    kind = _dtype_kind(s.dtype) or _content_kind(s)
-    return 'date' if kind == 'number' and pt.is_numeric_dtype(s.dtype) and _are_days(s) else kind
+    return _kind(_dtype_kind(s.dtype), s)
+
+def _kind(kind, s) -> str:
+    "What a column holds, by what its dtype says (None: nothing) and by its contents."
+    if kind is None: return _content_kind(s)
+    return 'date' if kind == 'number' and _are_days(s) else kind
 
 def _are_days(s) -> bool:
     "Whether numbers are days such as 20240314."
@@ -429,6 +433,4 @@ def column_kinds(
 ) -> list:  # a name in `KINDS` for each column
     "What each column holds; each NumPy dtype is looked up once for the whole table."
     by_dtype = {t: _dtype_kind(t) for t in {t for t in df.dtypes if isinstance(t, np.dtype)}}
-    found = [(by_dtype[t] if isinstance(t, np.dtype) else _dtype_kind(t)) or _content_kind(s) for t, (_, s) in zip(df.dtypes, df.items())]
-    days = [k == 'number' and pt.is_numeric_dtype(t) and _are_days(df.iloc[:, i]) for i, (k, t) in enumerate(zip(found, df.dtypes))]
-    return ['date' if d else k for k, d in zip(found, days)]
+    return [_kind(by_dtype[t] if isinstance(t, np.dtype) else _dtype_kind(t), s) for t, (_, s) in zip(df.dtypes, df.items())]

@@ -183,7 +183,8 @@ def level_effects(
     if len(y) < _LEAST_ROWS or max(sizes, default=0) < LEAST_LEVELS: return out
     c = [np.where(np.isnan(codes[:, j]), sizes[j], codes[:, j]).astype(np.int64) for j in use]
     s = [sizes[j] for j in use]
-    part, rank = content_parts(x, c, y), content_hash(x, c, y) if task == 'classification' else None
+    rank = content_hash(x, c, y)
+    part, rank = content_parts(rank), rank if task == 'classification' else None
     for t in level_targets(c, s, y, task).T:
         for i, found in _effects_on(x, c, s, t, part, rank).items(): out[use[i]].append(found)
     return out

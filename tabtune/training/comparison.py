@@ -20,7 +20,7 @@ from torch import nn
 from ..core.shapes import Episode
 from .episodes import (MANY_CLASSES, ClassIndex, TableEpisodes, TargetEpisodes, gather_rows, proportional_counts, scaled_targets,
                                        target_groups)
-from .loop import (config_of, free_memory, is_out_of_memory, mask_classes, predictive_distribution, split_episode,
+from .loop import (config_of, free_memory, how_to_read, is_out_of_memory, mask_classes, predictive_distribution, split_episode,
                                    target_scale)
 
 # %% ../../nbs/training/07_comparison.ipynb #ba2dc4e1
@@ -114,8 +114,10 @@ class Scores(NamedTuple):
 # %% ../../nbs/training/07_comparison.ipynb #ddc0adc6
 def _divisions(ep: Episode, width: int) -> list:  # of what `model` is called with, beside the rows
     "One way to read a table; of more classes than label tokens two, in which classes that share a token in one have their own in the other."
-    k, codes = int(ep.n_classes.max()), torch.arange(int(ep.n_classes.max()), device=ep.x_support.device)
-    return [{}] if k <= width else [dict(groups=codes % width), dict(groups=codes * width // k)]
+    first = how_to_read(ep, width)
+    if not first: return [first]
+    k = len(first['groups'])
+    return [first, dict(groups=torch.arange(k, device=ep.x_support.device) * width // k)]
 
 def class_scores(
     model: nn.Module,

@@ -61,7 +61,7 @@ class PipelineBuilder(View):
             raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
         target = df.columns[-1] if target is None else target
         if target not in df.columns: raise InputError(f"target='{target}' is no column; there are {list(df.columns)[:20]}")
-        self.df, self.name, self.dashboard, self.recommendations = df, name, None, {}
+        self.df, self.name, self.dashboard, self.recommendations, self.models_for = df, name, None, {}, {}
         self.pipe = self.scores = self.results = None  # of the last run
         self.updating = True
         self._make_data_tab(target); self._make_fields(); self._make_tabs(); self._make_frame()
@@ -237,10 +237,13 @@ def _offer(box: w.Dropdown, options: list):
 @patch
 def _update_menus(self: PipelineBuilder):
     "The models for the task that are installed, Mitra first; and the strategies of the chosen one."
-    t, before = list_models(self.task.value), self.updating
+    task, before = self.task.value, self.updating
+    if task not in self.models_for:
+        t = list_models(task)
+        self.models_for[task] = [FormState.model_name, *t.index[t.installed & (t.kind != 'mitra')]]
     self.updating = True
-    _offer(self.model_name, [FormState.model_name, *t.index[t.installed & (t.kind != 'mitra')]])
-    spec = find_model(self.model_name.value, self.task.value)
+    _offer(self.model_name, self.models_for[task])
+    spec = find_model(self.model_name.value, task)
     _offer(self.strategy, _strategy_options(strategies_of(spec)))
     self.weights.layout.display = None if spec.weights and spec.kind != 'mitra' else 'none'
     self.updating = before

@@ -231,7 +231,7 @@ class SizeChoice:
     def show(self, task: str, recommended: dict):  # name -> (value, reason), of any settings
         "Bring the menu up to date."
         self.setting, self.sizes = True, bundled_sizes(task)
-        options = [(f"{name}: {s['d_model']} wide, {s['num_layers']} layer{'s' * (s['num_layers'] > 1)}", name) for name, s in self.sizes.items()] + [(_ANOTHER, _ANOTHER)]
+        options = [(f"{name}: {s['d_model']} wide, {counted(s['num_layers'], 'layer')}", name) for name, s in self.sizes.items()] + [(_ANOTHER, _ANOTHER)]
         keeps = self.menu.value == _ANOTHER and len(self.menu.options) > 1 and self.own.layout.display is None  # that was chosen
         if tuple(options) != self.menu.options: self.menu.options = options
         self.menu.value = _ANOTHER if keeps else self.name_of()
