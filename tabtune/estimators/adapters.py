@@ -22,12 +22,16 @@ log = logging.getLogger('tabtune')
 class AdaptersMixin: "Adapters of the model of a fitted estimator."
 
 @patch
-def use_model(self: AdaptersMixin, model, calibrate: bool = True):
-    "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
+def use_model(self: AdaptersMixin, model, calibrate: bool = True, tuned: bool = False, run=None):
+    """Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it.
+
+    `tuned`: whether the model was tuned on the table, without the rows that tuning held out; `run`: the `TunedRun` that it comes from, which is over just now.
+    """
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
     est.set_weights(model)
-    if calibrate: est.reset_calibration()
+    est.uses_tuned_ = tuned
+    if calibrate: est.reset_calibration(run)
 
 # %% ../../nbs/estimators/04d_adapters.ipynb #50e11916
 @patch
@@ -84,7 +88,7 @@ def _switch_adapter(self: AdaptersMixin, name, calibrate: bool = True):
     "`use_adapter`; a loaded pipeline has been calibrated for its adapter before."
     self._lora().use_adapter(self.adapted_, name)
     self.adapter_on_ = name is not None
-    self.use_model(self.adapted_, calibrate)
+    self.use_model(self.adapted_, calibrate, self.adapter_on_)
     return self
 
 # %% ../../nbs/estimators/04d_adapters.ipynb #3d5ab99d
@@ -94,7 +98,7 @@ def merge_adapter(self: AdaptersMixin):
     merged = self._lora().merge_adapter(self.adapted_)
     tuned = getattr(self, 'tuned_model_', self.estimator_.model_)
     if tuned is not self.estimator_.model_: self.not_kept_ = tuned
-    self.use_model(merged)
+    self.use_model(merged, tuned=self.adapter_on_)
     del self.adapted_, self.adapter_on_
     return self
 

@@ -277,3 +277,14 @@ def held_out_answers(
         n_iter = [getattr(_last_step(f), 'n_iter_', None) for f in fitted] if hasattr(_last_step(e), 'early_stopping') else [None]
         rounds.append(None if None in n_iter else max(20, int(np.mean(n_iter))))
     return answers, rounds
+
+# %% ../../nbs/estimators/00a_blending.ipynb #dd043921
+@dataclass
+class TunedRun:
+    "What a tuning run found, for the weights of a blend."
+    tuned: bool  # whether the tuned weights are in use
+    other: object  # a `Mitra` with the weights that are not; None: they shall not predict
+    untuned: object  # a `Mitra` with the weights that tuning began with
+    folds: list  # pairs: positions of held-out rows, and a function that gives the `Mitra` tuned without them, or None where no run held them out
+
+OTHER_WEIGHTS = {True: 'untuned', False: 'tuned'}  # `TunedRun.tuned` -> name of the expert that predicts with the weights that are not in use
