@@ -218,23 +218,28 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
     here, read = dict(device=str(est.device_)), time.perf_counter() - start
     params = replace(params, **here) if isinstance(params, TuningConfig) else dict(params) | here
     untuned = est.model_
-    result = tune(untuned, x, y, params, strategy.name, settings.model_params.get('dropout'), est.seed_)
+    result = tune(untuned, x, y, params, strategy.name, settings.model_params.get('dropout'), est.seed_,
+                  finish=partial(self._use_tuned, untuned))
     self.history_, self.tuning_report_, self.recommendation_ = result.history, result.report, result.recommendation
     if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'
     if result.not_kept is not None: self.not_kept_ = result.not_kept
-    calibrating = time.perf_counter()
-    self._use_tuned(result, untuned)
-    self._add_seconds(reading=read, calibration=time.perf_counter() - calibrating)
+    if result.folds is None: self.use_model(result.model)
+    self._add_seconds(reading=read)
     return self
 
 @patch
-def _use_tuned(self: TabularPipeline, result, untuned: Mitra):
+def _use_tuned(self: TabularPipeline, untuned: Mitra, result) -> dict:  # what `tune` says of it; None: nothing predicts beside the model
     "Predict with the model that a tuning run kept, and find what predicts beside it on rows that the run held out."
-    if not result.folds: return self.use_model(result.model)
+    start = time.perf_counter()
     tuned, (rows, _) = result.report['kept'] == 'tuned', result.folds[0]
     other = None if result.report['keep'] != 'better' else untuned if tuned else result.not_kept
     self.estimator_.unseen_rows_ = rows
     self.use_model(result.model, tuned=tuned, run=TunedRun(tuned, other, untuned, result.folds))
+    wait = time.perf_counter() - start
+    result.report |= dict(seconds=round(result.report['seconds'] + wait, 2), seconds_calibration=round(wait, 2))
+    blend = self.estimator_.blend_
+    if blend is None or not blend.experts: return None
+    return dict(names=list(blend.experts), before=blend.report['mitra'], after=blend.report['blend'], rows=blend.report['rows'])
 
 @patch
 def _add_seconds(self: TabularPipeline, **parts: float):

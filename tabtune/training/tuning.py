@@ -31,7 +31,7 @@ from ..core.shapes import CheckpointError
 from ..model.checkpoints import save_checkpoint
 from ..model.mitra import parameter_counts
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
-from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows, verdict
+from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, helped, inconclusive, split_rows, verdict
 from .loop import LOSSES, Callback, LoopSettings, Trainer, how_to_read, select_device
 from .recommend import ARRAYS_PER_BLOCK, apply_rules, complete_tuning, contradictions, given_settings, rule_inputs
 from .strategies import DEFAULT_STRATEGY, find_strategy
@@ -108,11 +108,12 @@ class Tuning:
         seed: int = 42,
         callbacks=(),  # more callbacks
         repeat: int = 0,  # each repeat holds out other rows
+        finish=None,  # as `tune` takes it
     ):
         self.started, self.trained_before = time.perf_counter(), 0.0
         self.untuned, self.x, self.y, self.seed = model, x, y, seed
         self.strategy, self.task = find_strategy(strategy, 'strategy', tunes=True), TUNING_TASKS[model.config.task]
-        self.callbacks, self.repeat, self.dropout = list(callbacks), repeat, dropout
+        self.callbacks, self.repeat, self.dropout, self.finish = list(callbacks), repeat, dropout, finish
         self.device = select_device(getattr(config, 'device', None) or (config if isinstance(config, dict) else {}).get('device', 'auto'))
         self._settle(config)
         self.threads = FastestThreads(self.device)
@@ -363,7 +364,7 @@ def _advice(self: Tuning, report: dict) -> str:
 def _log_outcome(self: Tuning, report: dict) -> str:
     "The line at the end: printed, or logged; a run without a gain is logged as a warning."
     line = verdict(report, self.config.keep, self._advice(report))
-    if report['kept'] == 'untuned': log.warning(line)
+    if not helped(report): log.warning(line)
     elif self.config.show_progress and self.trainer.accelerator.is_main_process: print(line)
     else: log.info(line)
     return line
@@ -394,13 +395,15 @@ def _finalize(self: Tuning, state) -> TuneResult:
     report |= dict(better=report['kept'] == 'tuned', keep=self.config.keep) | summary
     if self.config.keep != 'better': report['kept'] = 'tuned'
     report |= self._times(state, time.perf_counter() - start)
-    report['verdict'] = self._log_outcome(report)
-    state.info['report'] = report  # for callbacks that wait for the end
     kept, adapted = report['kept'] == 'tuned', self.tuned if self.strategy.adapters else None
     not_kept = None if kept else self.strategy.to_plain(self.tuned).eval().cpu()
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
     model = self.tuned if kept or adapted is not None else self.untuned
-    return TuneResult(model, self.history.frame(), report, adapted, not_kept, self.recommendation, self._folds())
+    result = TuneResult(model, self.history.frame(), report, adapted, not_kept, self.recommendation, self._folds())
+    if self.finish and (beside := self.finish(result)): report['beside'] = beside
+    report['verdict'] = self._log_outcome(report)
+    state.info['report'] = report  # for callbacks that wait for the end
+    return result
 
 # %% ../../nbs/training/09_tuning.ipynb #15965ea6
 @patch
@@ -425,12 +428,13 @@ def tune(
     dropout: float = None,  # in training only; None: as recommended
     seed: int = 42,
     callbacks=(),  # more callbacks
+    finish=None,  # function (`TuneResult`) that fits what predicts beside the model, before the line at the end: None, or a dict of names, before, after, rows
 ) -> TuneResult:  # the model that `keep` asks for: by default, the better one
     "Tune a model on a table and keep the better one."
     record = find_strategy(strategy, 'strategy', tunes=True)
     if config != 'auto': record.config(config)  # checks it
     x, y = np.asarray(x, np.float32), np.asarray(y, TUNING_TASKS[model.config.task].dtype)
-    run = Tuning(model, x, y, config, record.name, dropout, seed, callbacks)
+    run = Tuning(model, x, y, config, record.name, dropout, seed, callbacks, finish=finish)
     if sum(ep.y_query.numel() for ep in run.test) >= _MIN_COMPARED_ROWS and run.val: return run.run()
     warnings.warn(f'{len(y)} rows of {len(np.unique(y))} classes are too few to tune and to measure whether it helped: '
                   'the model stays as it is')
