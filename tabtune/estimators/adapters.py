@@ -74,6 +74,7 @@ def _attach_adapter(self: AdaptersMixin, path, name: str):
     "Add an adapter to a copy of the model in use; predictions stay as they are."
     model = copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_
     self.adapted_ = self._lora(needed=False).load_adapter(model, path, name)
+    self.__dict__.get('calibrations_', {}).pop(name, None)
 
 @patch
 def use_adapter(
@@ -83,12 +84,19 @@ def use_adapter(
     "Switch to another adapter, or to none."
     return self._switch_adapter(name)
 
+_CALIBRATION = ('blend_', 'temperature_', 'held_out_', 'calibration_')  # what an estimator has found for the weights in use
+
 @patch
 def _switch_adapter(self: AdaptersMixin, name, calibrate: bool = True):
     "`use_adapter`; a loaded pipeline has been calibrated for its adapter before."
+    est, known = self.estimator_, self.__dict__.setdefault('calibrations_', {})
+    if calibrate: known[self.adapted_.active_adapter if getattr(self, 'adapter_on_', False) else None] = {k: vars(est)[k] for k in _CALIBRATION if k in vars(est)}
     self._lora().use_adapter(self.adapted_, name)
     self.adapter_on_ = name is not None
-    self.use_model(self.adapted_, calibrate, self.adapter_on_)
+    self.use_model(self.adapted_, calibrate and name not in known, self.adapter_on_)
+    if not calibrate or name not in known: return self
+    for k in _CALIBRATION: vars(est).pop(k, None)
+    vars(est).update(known[name])
     return self
 
 # %% ../../nbs/estimators/04d_adapters.ipynb #3d5ab99d
@@ -100,6 +108,7 @@ def merge_adapter(self: AdaptersMixin):
     if tuned is not self.estimator_.model_: self.not_kept_ = tuned
     self.use_model(merged, tuned=self.adapter_on_)
     del self.adapted_, self.adapter_on_
+    self.__dict__.pop('calibrations_', None)
     return self
 
 @patch

@@ -31,8 +31,8 @@ from ..data.selection import choose_columns, describe_choice
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
 from ..training.loop import select_device
-from .blending import (MAX_TUNED_ROWS, MIN_TREE_ROWS, OTHER_WEIGHTS, Blend, TunedRun, blend_folds, check_experts, expert_estimators,
-                                        filled_columns, fit_on, held_out_answers)
+from .blending import (MAX_TUNED_ROWS, MIN_TREE_ROWS, MIN_TUNED_ROWS, OTHER_WEIGHTS, Blend, TunedRun, blend_folds, check_experts, expert_estimators,
+                                        filled_columns, fit_on, held_out_answers, seen_on)
 
 # %% ../../nbs/estimators/01_base.ipynb #323147ef
 log = logging.getLogger('tabtune')
@@ -260,7 +260,7 @@ def _keep_support(
 ):
     "What prediction needs: the model, the encoded rows, and which rows and columns of them each member sees."
     self.x_support_, self.y_support_, self.seed_, self.n_codes_, self.statistics_ = x_support, y_support, seed, n_codes, list(statistics)
-    self.unseen_rows_, self.uses_tuned_ = unseen_rows, uses_tuned
+    self.unseen_rows_, self.uses_tuned_, self.tuning_folds_ = unseen_rows, uses_tuned, []
     self.set_model(model)
     self.selected_columns_ = self._choose_columns() if selected_columns is None else selected_columns
     if member_rows is None: self._sample_support()
@@ -417,16 +417,16 @@ def fit_blend(
 ):
     "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
     self.blend_, (estimators, x, at) = None, self._experts_for_table()
-    if not estimators and run is None: return
+    two = self._two_weights(run)
+    if not (estimators or two or run and run.tuned): return
     y, folds = self._blend_targets(), self.held_out_folds(run)
     held = np.concatenate([held for held, _ in folds])
     if not len(held): return
-    seen, ready = (before.seen, before.experts) if before else (None, {})
-    if seen and not _equal_folds(seen[-1], folds): seen = None
-    answers, rounds, solved, _ = seen or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds], folds)
-    own, beside = self._predict_folds(folds, solved, run)
-    names, others = [*estimators], [self._answer_of_weights(outputs) for outputs in beside]
-    if others: names, answers, rounds = [OTHER_WEIGHTS[run.tuned], *names], [np.concatenate(others), *answers], [None, *rounds]
+    ready = before.experts if before else {}
+    answers, rounds, solved = seen_on(before, folds) or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
+    names, seen = [*estimators], (answers, rounds, solved, folds)
+    own, beside = self._predict_folds(folds, solved, run, two)
+    if two: names, answers, rounds = [OTHER_WEIGHTS[run.tuned], *names], [np.concatenate([self._answer_of_weights(b) for b in beside]), *answers], [None, *rounds]
     weights, report = self._blend_weights(own, answers, held)
     kept = {n: (r, w) for n, r, w in zip(names, rounds, weights[1:]) if w >= _MIN_WEIGHT}
     report |= dict(rows=len(held), left_out=[n for n in names if n not in kept], experts=dict(zip(names, report['experts'])))
@@ -434,11 +434,9 @@ def fit_blend(
     fit = lambda n, r: ready[n] if n in ready else fit_on(estimators[n], x, y, r) if n in estimators else self.with_weights(run.other)
     fitted = {n: fit(n, r) for n, (r, _) in kept.items()}
     shares = np.array([weights[0] if kept else 1., *(w for _, w in kept.values())])
-    seen = None if others else (answers, rounds, solved, folds)
     self.blend_ = Blend(fitted, shares, at, {n: r for n, (r, _) in kept.items()}, report, seen=seen)
     self._keep_held_out(held, own, [a for a, n in zip(answers, names) if n in fitted])
 
-def _equal_folds(a, b) -> bool: return len(a) == len(b) and all(np.array_equal(x, y) for (x, _), (y, _) in zip(a, b))
 
 @patch
 def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gave it, or None
@@ -470,11 +468,15 @@ def _predict_fold(self: InContextEstimator, held: np.ndarray, solved: dict, mode
     return self._blend_outputs(other, self.x_support_[held]), other
 
 @patch
-def _predict_folds(self: InContextEstimator, folds: list, solved: list, run: TunedRun = None) -> tuple:  # outputs, and those of the other weights
-    "What Mitra predicts for the held-out rows of each fold; none of the other weights where there are no such, or no time."
+def _two_weights(self: InContextEstimator, run: TunedRun) -> bool:
+    "Whether the weights before and after a tuning run shall predict together: there are both, and rows enough to weigh them, but not too many to read twice."
+    if run is None or run.other is None or not any(make for _, make in run.folds): return False
+    return len(check_experts(self.experts, self.task)) > 0 and MIN_TUNED_ROWS <= len(self.x_support_) <= MAX_TUNED_ROWS and len(self.region_centres_) == 1
+
+@patch
+def _predict_folds(self: InContextEstimator, folds: list, solved: list, run: TunedRun, two: bool) -> tuple:  # outputs, and those of the other weights
+    "What Mitra predicts for the held-out rows of each fold; `two`: with the weights before and after a tuning run."
     makers = [None] * len(folds) if run is None else [make for _, make in self._folds_of(run)]
-    two = run is not None and run.other is not None and any(makers) and len(check_experts(self.experts, self.task)) > 0
-    two = two and len(self.x_support_) <= MAX_TUNED_ROWS and len(self.region_centres_) == 1
     own, beside = [], []
     for (held, _), known, make in zip(folds, solved, makers):
         tuned = self._predict_fold(held, known, make()) if make and (two or run.tuned) else None
@@ -502,8 +504,8 @@ def with_weights(self: InContextEstimator, model: Mitra):
 @patch
 def held_out_folds(self: InContextEstimator, run: TunedRun = None) -> list:  # of pairs of row positions: held out, kept
     "Rows to hold out, for tuned weights those that tuning held out; those of a class that nobody else shows are not held out."
-    if run is not None: held = [rows for rows, _ in self._folds_of(run)]
-    else: held = [self.unseen_rows_] if self.uses_tuned_ and self.unseen_rows_ is not None else []
+    if run is not None: held = self.tuning_folds_ = [rows for rows, _ in self._folds_of(run)]
+    else: held = [self.unseen_rows_] if self.uses_tuned_ and self.unseen_rows_ is not None else self.tuning_folds_
     folds = [(rows, np.setdiff1d(np.arange(len(self.x_support_)), rows)) for rows in held]
     folds = folds or blend_folds(self._strata(), content_order(self.x_support_, self.y_support_, self.seed_, 7))
     if self.task != 'classification': return folds
@@ -527,7 +529,7 @@ def __getstate__(self: InContextEstimator):
 def __setstate__(self: InContextEstimator, state):
     BaseEstimator.__setstate__(self, state)
     if not hasattr(self, 'model_'): return
-    for name, value in dict(statistics_=[], unseen_rows_=None, uses_tuned_=False).items(): self.__dict__.setdefault(name, value)  # what an older version wrote has none
+    for name, value in dict(statistics_=[], unseen_rows_=None, uses_tuned_=False, tuning_folds_=[]).items(): self.__dict__.setdefault(name, value)  # what an older version wrote has none
     self.device_ = select_device(self.device, warn=self.device_.type != 'cpu'); self.model_.to(self.device_)
 
 # %% ../../nbs/estimators/01_base.ipynb #87e8fbdd

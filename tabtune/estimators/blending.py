@@ -225,7 +225,7 @@ class Blend:
     rounds: dict  # name -> rounds of boosting, or None
     report: dict = field(default_factory=dict)  # how the weights were found
     held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
-    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold
+    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold, the folds
 
     def __getstate__(self): return vars(self) | dict(seen=None)  # found again where it is needed
     def state(self) -> dict:
@@ -288,3 +288,17 @@ class TunedRun:
     folds: list  # pairs: positions of held-out rows, and a function that gives the `Mitra` tuned without them, or None where no run held them out
 
 OTHER_WEIGHTS = {True: 'untuned', False: 'tuned'}  # `TunedRun.tuned` -> name of the expert that predicts with the weights that are not in use
+
+# %% ../../nbs/estimators/00a_blending.ipynb #37539817
+def seen_on(
+    blend: Blend,  # or None
+    folds: list,  # pairs of row positions: held out, kept
+) -> tuple:  # as in `Blend.seen`, without the folds; None where a fold is new
+    "What is known of the table on these folds."
+    if blend is None or blend.seen is None: return None
+    answers, rounds, solved, known = blend.seen
+    starts = np.cumsum([0, *[len(held) for held, _ in known]])
+    at = [[i for i, (rows, _) in enumerate(known) if np.array_equal(rows, held)] for held, _ in folds]
+    if not all(at): return None
+    rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i, *_ in at])
+    return [a[rows] for a in answers], rounds, [solved[i] for i, *_ in at]

@@ -150,7 +150,7 @@ def fit(
 def _adopt(self: TabularPipeline, est: InContextEstimator):
     "Take over a fitted estimator."
     self.estimator_, self.findings_ = est, getattr(est, 'findings_', [])
-    for name in ('history_', 'tuning_report_', 'recommendation_', 'adapted_', 'adapter_on_', 'not_kept_'): self.__dict__.pop(name, None)
+    for name in ('history_', 'tuning_report_', 'recommendation_', 'adapted_', 'adapter_on_', 'not_kept_', 'calibrations_'): self.__dict__.pop(name, None)
     for name in ('classes_', 'n_features_in_', 'feature_names_in_'):
         if hasattr(est, name): setattr(self, name, getattr(est, name))
         elif hasattr(self, name): delattr(self, name)
