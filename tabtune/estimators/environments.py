@@ -46,10 +46,10 @@ def find_interpreter(
 class PeerError(TabTuneError):
     "A model in its own environment failed, or its process did."
 
-# %% ../../nbs/estimators/00e_environments.ipynb #1591d2a6
 class PeerIOError(PeerError, OSError):
     "The failure was one of files or network, such as weights that can't be downloaded."
 
+# %% ../../nbs/estimators/00e_environments.ipynb #1591d2a6
 _BOOT = ("import sys; sys.path[:] = [p for p in sys.path if p]; __name__, __file__ = '__main__', sys.argv.pop(1)\n"
          "with open(__file__, encoding='utf-8') as f: exec(compile(f.read(), __file__, 'exec'))")
 
