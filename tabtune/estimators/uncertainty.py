@@ -199,7 +199,7 @@ def coverage_by_group(
     m: int,  # held-out rows
     coverage: float,
 ) -> pd.DataFrame:  # one row per group
-    "Means of each group, and whether fewer rows are covered than luck explains."
+    "Means of each group, and whether fewer rows are covered than chance explains."
     parts = table.groupby(np.asarray(groups))
     out = parts.mean().assign(rows=parts.size())
     low = [expected_range(m, n, coverage)[0] for n in out['rows']]

@@ -67,7 +67,7 @@ def categories(rng: RandomSource, n, f, c, c_B):
     return gather_columns(x, order), score @ rng.normal(b, 3, c), levels.gather(1, order)
 
 # %% ../../nbs/training/00d_categories.ipynb #c531dfd8
-_PARTS, _SHOWN = 10, 6  # parts of a support, and columns of categories that get effects
+_N_FOLDS, _MOST_COLUMNS = 10, 6  # folds of a support, and columns of categories that get effects
 _STRENGTHS = 4. ** torch.arange(-1, 7)
 
 def _directions(y_BS, code_BSJ, n_levels, k):
@@ -139,7 +139,7 @@ def encode_levels(
 ) -> Tensor:  # (B, N, F)
     "Tables with effects of levels on the target in place of some other columns; a level that the support lacks is missing."
     b, n, f = x.shape
-    chosen = (levels + rng.uniform(0, 1, b, f)).argsort(1, descending=True)[:, :min(_SHOWN, f)]  # (B, J)
+    chosen = (levels + rng.uniform(0, 1, b, f)).argsort(1, descending=True)[:, :min(_MOST_COLUMNS, f)]  # (B, J)
     size = levels.gather(1, chosen)
     use = torch.arange(chosen.shape[1], device=x.device) < int((size >= 2).sum(1).max())
     chosen, size = chosen[:, use], size[:, use]
@@ -152,8 +152,8 @@ def encode_levels(
 def _with_effects(rng, x, y, levels, n_support, n_classes, chosen, size, code, n_levels):
     (b, n, f), s, cs = x.shape, n_support, code[:, :n_support]
     t, there = _targets(y[:, :s], cs, n_levels, n_classes)
-    part = rng.integer(0, _PARTS - 1, b, s)
-    w = (torch.arange(_PARTS + 1, device=x.device)[:, None] != part[:, None]).float()
+    part = rng.integer(0, _N_FOLDS - 1, b, s)
+    w = (torch.arange(_N_FOLDS + 1, device=x.device)[:, None] != part[:, None]).float()
     numbers = x[:, :s].nan_to_num().masked_fill((levels > 0)[:, None], 0.)
     z = torch.cat([torch.ones(b, s, 1, device=x.device), standardize(numbers).clamp(-4, 4)], 2)
     effects, gains, counts = _fit_levels(cs, t, z, w, n_levels)
