@@ -22,7 +22,8 @@ from .base import InContextEstimator, is_dask
 from .classifier import MitraClassifier, shift_prior
 from .metrics import check_proba, group_labels, named_groups, risk_curve
 from .pipeline import NoClasses, TabularPipeline
-from .regressor import MitraRegressor, check_coverage, conformal_half_width, conformal_rank, mixed_quantile
+from .predictive import mixed_quantile
+from .regressor import MitraRegressor, check_coverage, conformal_half_width, conformal_rank
 
 # %% ../../nbs/estimators/07_uncertainty.ipynb #365fa7ee
 @patch
