@@ -86,7 +86,7 @@ N_LANDMARKS, N_MEMORY = 1_000, 16_384
 def landmark_rows(
     n: int,  # rows of the support
     n_landmarks: int,  # as the user gave it, or None
-    reads_support: bool,  # the head remembers support rows
+    reads_support: bool,  # support rows vote in the head
     several_passes: bool = False,  # more classes than label tokens
 ) -> int:  # how many landmarks, 0: all rows attend
     "How many landmark rows a support of `n` rows is read through."
@@ -297,7 +297,7 @@ def _sample_support(self: InContextEstimator):
 # %% ../../nbs/estimators/01_base.ipynb #ae9aea15
 @patch
 def rows_read(self: InContextEstimator, member: Member) -> dict:  # positions among the member's rows; empty: all rows attend
-    "Which of a member's rows are landmarks, and which the head remembers."
+    "Which of a member's rows are landmarks, and which are voting rows."
     rows = member.rows
     n_landmarks = landmark_rows(len(rows), self.n_landmarks, self.model_.final_layer.reads_support, self.several_passes())
     if not n_landmarks: return {}
