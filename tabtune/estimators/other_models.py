@@ -39,7 +39,7 @@ def split_tuning(
     strategy: str,  # that the model has
     tuning_params,  # of a pipeline
 ) -> tuple:  # (device, time limit, settings for the package's own tuning)
-    "What a model takes of `tuning_params`; the rest is checked, and said to be unused."
+    "What a model takes of `tuning_params`; the rest is checked, and reported as unused."
     given = _given(tuning_params)
     limit = given.pop('time_limit', None)
     find_strategy(strategy).config({k: v for k, v in given.items() if k != 'dropout'})  # checks names and values
