@@ -79,7 +79,7 @@ def _column_row(self: PipelineBuilder, c):
     d = describe_column(self.df[c])
     box = self.column_boxes[c] = w.Checkbox(value=True, description=str(c), indent=False, layout=w.Layout(width='190px'))
     box.observe(lambda _: self.changed(), 'value')
-    self.column_kinds[c] = kind_menu(self.df[c], self.changed)
+    self.column_kinds[c] = kind_menu(str(c), d, self.changed)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     about = f'<span style="font-size:12px">{faint(str(d["distinct"]) + " values, " + missing)}</span>'
     text, self.column_notes[c] = w.HTML(about), w.HTML()
