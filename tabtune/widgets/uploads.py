@@ -14,7 +14,7 @@ from ..core.shapes import InputError
 from .elements import faint
 from .view import anywidget_class, asset
 
-# %% ../../nbs/widgets/13c_uploads.ipynb #2c92ad55
+# %% ../../nbs/widgets/13c_uploads.ipynb #5ebc0606
 _AT_ONCE = 9 * 2 ** 20  # bytes of a file in one message
 MOST = 200 * 2 ** 20  # bytes of a file in parts
 
@@ -27,10 +27,11 @@ def _upload_class():  # None where anywidget is not installed
     class UploadButton(anywidget_class()):
         "A button that sends a file in parts."
         _esm = asset('upload.js')
-        text, accept, tooltip, most, ready = (t.tag(sync=True) for t in (Unicode(), Unicode(), Unicode(), Int(), Bool(False)))
+        text, accept, about = Unicode().tag(sync=True), Unicode().tag(sync=True), Unicode().tag(sync=True)  # `about`: its tooltip
+        most, ready = Int().tag(sync=True), Bool(False).tag(sync=True)
     return UploadButton
 
-# %% ../../nbs/widgets/13c_uploads.ipynb #0ba67110
+# %% ../../nbs/widgets/13c_uploads.ipynb #1236d923
 class Upload:
     "A button for a file. `take(name, read)` is called with each; `read()` gives its bytes, or `InputError` where it is too large."
     def __init__(
@@ -44,7 +45,7 @@ class Upload:
         self.take, self.parts, self.note, kind = take, [], w.HTML(), _upload_class()
         self.plain = w.FileUpload(accept=accept, multiple=False, description=text, tooltip=tooltip, layout=w.Layout(width=width))
         self.plain.observe(lambda _: self._take_plain(), 'value')
-        self.control = kind and kind(text=text, accept=accept, tooltip=tooltip, most=MOST)
+        self.control = kind and kind(text=text, accept=accept, about=tooltip, most=MOST)
         self.widget = w.HBox([self.plain, self.note], layout=w.Layout(align_items='center'))
         self.set_limit(_AT_ONCE)
         if self.control is None: return

@@ -25,8 +25,9 @@ function render({ model, el }) {
   button.type = 'button';
   button.className = 'jupyter-widgets jupyter-button widget-button';
   button.style.width = 'auto';
-  button.title = model.get('tooltip');
+  button.title = model.get('about');
   icon.className = 'fa fa-upload';
+  icon.setAttribute('aria-hidden', 'true');
   button.append(icon, text);
   say(model.get('text'));
   input.type = 'file';
