@@ -407,10 +407,11 @@ def stop(self: PipelineBuilder):
 @patch
 def _make_dashboard(self: PipelineBuilder, c: FormState, pipe, X, X_test, y, y_test):
     "The dashboard of a run that fits and evaluates."
-    def job(run): fit_job(pipe, X, y)(run); self._evaluate(pipe, X_test, y_test); return pipe
+    def job(run): fit_job(pipe, X, y)(run); run.enter('predicting the test rows'); self._evaluate(pipe, X_test, y_test); return pipe
     title = f'{c.model_name}, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows'
     self.dashboard = TrainingDashboard(job, title=title, owner=self)
     self.dashboard.buttons['Start'].layout.display = 'none'
+    if not (c.is_mitra and c.record().trains): self.dashboard.pictures.layout.display = 'none'  # there are no curves
     self.dashboard.enable_clicks_while_busy()
     self.dashboard.on_end.append(lambda _: self._ended())
 
