@@ -117,7 +117,7 @@ def _balance(codes, classes) -> list:
     if len(classes) > 1 and 5 <= counts[small] < .05 * n and most >= .8:
         out.append(TableFinding('y', 'imbalance', f'{counts[small]} of {n} rows are {str(classes[small])!r}, and always predicting the '
             f'most frequent class is right in {most:.0%}', 'predicts probabilities that follow the shares',
-            "TabularPipeline(model_params={'class_weight': 'balanced'}); judge by roc_auc_score"))
+            "TabularPipeline(model_params={'class_weight': 'balanced'})  # and compare by roc_auc_score"))
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #dfeee297

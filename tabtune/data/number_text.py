@@ -74,7 +74,7 @@ _BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than
                                  (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least',
                                       'min', 'min.', 'gt', 'gte')))
            for m in marks}
-_PARTS = re.compile(
+_PATTERN = re.compile(
     rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*'
     rf'([^\d\s+\-().,\'<>≤≥][^\d+\-()<>,]{{0,6}}?)?\s*([-+])?\s*'
     r"(\d+(?:[.,' ]\d+)*[.,]?|[.,]\d+)(?:(?:e|\s?[x×*·]\s?10\^)([-+]?\d{1,3}))?"
@@ -162,7 +162,7 @@ def split_number(
     "The number in a text, and its frame."
     if len(key) > 60: return None
     key, arrow = _marked(key)
-    m = _PARTS.fullmatch(key := _one_number(plain_text(key)))
+    m = _PATTERN.fullmatch(key := _one_number(plain_text(key)))
     if m is None or ("'" in m[6] and not re.search(r"'\d{3}", m[6])): return (p := _split_compound(key)) and p._replace(mark=arrow)
     opened, mark, sign, before, inner, digits, exponent, plus, after, end, closed = m.groups()
     before, open_ = (before or '').strip().casefold(), _OPEN.search(after or '')

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .content import text_parts_of
+from .content import text_folds
 from .columns import Column, distinct, is_blank
 
 # %% ../../nbs/data/02c_text.ipynb #0ce3dca1
@@ -239,7 +239,7 @@ def learn_target(
     self._learn_numbers(numbers_in([keys[c] for c in used])[of], t[full])
     if not len(self.axes): return scores[:, :0]
     x, t = tf_idf(count_parts([keys[c] for c in used], self.words, self.chars), self.idf)[of], t[full]
-    fold = text_parts_of([keys[c] for c in used], 5)[of]
+    fold = text_folds([keys[c] for c in used], 5)[of]
     out = np.empty(t.shape)
     for f in range(5): w = _ridge(x[fold != f], t[fold != f]); out[fold == f] = x[fold == f] @ w[:-1] + w[-1]
     if not _agrees(out, t): return self._forget(keys, scores[:, :0])

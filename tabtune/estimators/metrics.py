@@ -339,7 +339,7 @@ def plot_intervals(
 def risk_curve(
     unsure: np.ndarray,  # (n,) the larger, the less sure
     loss: np.ndarray,  # (n,) of each row
-) -> pd.DataFrame:  # n rows, the surest first: unsure, answered (share up to here), risk (their mean loss)
+) -> pd.DataFrame:  # n rows, the most certain first: unsure, answered (share up to here), risk (their mean loss)
     "Mean loss of the rows that are answered, for each share."
     order, count = np.argsort(unsure, kind='stable'), np.arange(1, len(loss) + 1)
     return pd.DataFrame(dict(unsure=unsure[order], answered=count / len(loss), risk=np.cumsum(loss[order]) / count))

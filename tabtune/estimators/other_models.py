@@ -114,11 +114,11 @@ def other_from_state(
 ) -> Adapted:
     "Fit a model again from its file; `CheckpointError` for parts that don't belong together."
     if missing := {'encoder', 'columns', 'x', 'y', 'classes'} ^ set(state):
-        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: {', '.join(sorted(missing))} should or should not be there; save it again")
+        raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: {', '.join(sorted(missing))} should or should not be there; save it again")
     x, y, classes = state['x'], state['y'], state['classes']
     fine = x.ndim == 2 and len(x) == len(y) and state['columns'] is not None and len(state['columns']) == x.shape[1]
     if est.task == 'classification': fine = fine and classes is not None and y.dtype.kind in 'iu' and 0 <= y.min() and y.max() < len(classes)
-    if not fine: raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its table, targets and classes don't belong together; save it again")
+    if not fine: raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: its table, targets and classes don't belong together; save it again")
     plain = PlainTable(column_types=est.column_types)
     plain.encoder_ = encoder_from_state(state['encoder'])
     if classes is not None: est.classes_ = classes

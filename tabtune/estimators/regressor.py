@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import ndtr
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from fastcore.basics import patch
@@ -26,70 +25,10 @@ from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
                                      by_partition, is_dask, refuse_fit_params, seed_from)
 from .partitions import fit_partitions
+from .predictive import (MeanShares, PredictiveDistribution, mean_candidates, mean_shares, mixed_cdf, mixed_mean,
+                                           mixed_quantile, slope_share)
 from .blending import blend_numbers
 from ..training.episodes import target_groups
-
-# %% ../../nbs/estimators/03_regressor.ipynb #d52d1ec7
-class PredictiveDistribution:
-    "The distributions that one member predicts for Q queries, in the target's own units."
-    def __init__(self,
-                 mixture: LogisticMixture,  # in the model's units, one table of Q queries
-                 scale,  # `TargetScale` between the model's units and the target's
-                 sign: float):  # -1.: this member saw the targets mirrored
-        self.mixture, self.scale, self.sign = mixture, scale, sign
-
-    def __len__(self): return self.mixture.loc.shape[1]
-
-    def mean(self,
-             limits: tuple = None,  # two targets: what lies beyond them counts as if it were there; None: the limits of the scale
-    ) -> np.ndarray:  # (Q,)
-        "The mean of each query's distribution."
-        scale = self.scale if limits is None else self.scale.within(*sorted(self.sign * v for v in limits))
-        return self.sign * self.mixture.target_mean(scale)[0].numpy()
-
-    def location(self, scale) -> np.ndarray:  # (Q,)
-        "Where each query's distribution lies, in the units of another scale."
-        y = self.sign * self.scale.to_target(self.mixture.mean())
-        return scale.to_model(y)[0].numpy()
-
-    def moved(self, y: np.ndarray, spread: float):  # (Q,) targets where the distributions shall lie -> `PredictiveDistribution`
-        "The same distributions elsewhere, and `spread` times as wide."
-        m, centre = self.mixture, self.mixture.mean()[..., None]
-        to = self.scale.to_model(self.sign * torch.as_tensor(y)[None])[..., None]
-        return PredictiveDistribution(LogisticMixture(m.log_w, (m.loc - centre) * spread + to, m.scale * spread), self.scale, self.sign)
-
-    def cdf(self, y: np.ndarray) -> np.ndarray:  # (Q,)
-        "Probability of a target up to `y`, one `y` for each query."
-        p = self.mixture.cdf(self.scale.to_model(self.sign * torch.as_tensor(y)[None]))[0].numpy()
-        return p if self.sign > 0 else 1 - p
-
-# %% ../../nbs/estimators/03_regressor.ipynb #6d00eb68
-def mixed_cdf(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    y: np.ndarray,  # (Q,) in the target's units
-) -> np.ndarray:  # (Q,)
-    "Probability of a target up to `y`, by the average of the members' distributions."
-    return sum(d.cdf(y) for d in members) / len(members)
-
-def mixed_mean(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    limits: tuple = None,  # as in `PredictiveDistribution.mean`
-) -> np.ndarray:  # (Q,)
-    "The mean of the average of the members' distributions."
-    return sum(d.mean(limits) for d in members) / len(members)
-
-def mixed_quantile(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    level: float,  # 0..1: the probability below the quantile
-    scale,  # `TargetScale` in whose units the interval is halved
-) -> np.ndarray:  # (Q,) in the target's units
-    "A quantile of the average of the members' distributions, by bisection."
-    low, high = (np.full(len(members[0]), float(v)) for v in (scale.low, scale.high))
-    for _ in range(40):
-        middle = (low + high) / 2
-        below = mixed_cdf(members, scale.to_target(torch.as_tensor(middle)[None])[0].numpy()) < level
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return scale.to_target(torch.as_tensor((low + high) / 2)[None])[0].numpy()
 
 # %% ../../nbs/estimators/03_regressor.ipynb #cbd70623
 class MitraRegressor(RegressorMixin, InContextEstimator):
@@ -199,30 +138,30 @@ def _blend_targets(self: MitraRegressor) -> np.ndarray:  # (n,) in Mitra's units
     return self.scale_.to_model(torch.tensor(self.y_support_)[None])[0].numpy()
 
 @patch
-def _expert_answer(self: MitraRegressor, expert, x) -> np.ndarray: return np.asarray(expert.predict(x), dtype=np.float64)
+def _expert_prediction(self: MitraRegressor, expert, x) -> np.ndarray: return np.asarray(expert.predict(x), dtype=np.float64)
 
 @patch
 def _blend_outputs(self: MitraRegressor, est, x) -> list: return est._query_members(0, x)  # of `PredictiveDistribution`
 
 def _blended_members(
     members: list,  # of `PredictiveDistribution`, for the same Q queries
-    answers: list,  # (Q,) of each expert, in the units of `scale`
+    predictions: list,  # (Q,) of each expert, in the units of `scale`
     weights: np.ndarray,  # of Mitra and of each expert
     scale,  # `TargetScale`
     spread: float = 1.,  # the widths of the blended distributions, as a share of Mitra's
 ) -> list:  # of `PredictiveDistribution`
-    "Each member's distributions, moved to the blend of the members' mean location and the experts' answers."
+    "Each member's distributions, moved to the blend of the members' mean location and the experts' predictions."
     own = sum(d.location(scale) for d in members) / len(members)
-    step = np.tensordot(weights, np.stack([own, *answers]), 1) - own
+    step = np.tensordot(weights, np.stack([own, *predictions]), 1) - own
     return [d.moved(scale.to_target(torch.as_tensor(d.location(scale) + step)[None])[0].numpy(), spread) for d in members]
 
 # %% ../../nbs/estimators/03_regressor.ipynb #e71b5d50
 _SPREADS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.)
 
-def _by_fold(own: list, answers: list, rows: np.ndarray) -> list:  # of triples: members, answers of the experts, rows
+def _by_fold(own: list, predictions: list, rows: np.ndarray) -> list:  # of triples: members, predictions of the experts, rows
     "What stands one after the other for all held-out rows, divided into the folds of `own`."
     ends = np.cumsum([len(members[0]) for members in own])[:-1]
-    of_experts = zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own)
+    of_experts = zip(*(np.split(a, ends) for a in predictions)) if predictions else [()] * len(own)
     return [*zip(own, of_experts, np.split(rows, ends))]
 
 @patch
@@ -233,11 +172,11 @@ def _blend_helps_the_mean(self: MitraRegressor, parts: list, weights: np.ndarray
     return sum(error(_blended_members(m, a, weights, self.scale_), y) for m, a, y in parts) < sum(error(m, y) for m, _, y in parts)
 
 @patch
-def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
+def _blend_weights(self: MitraRegressor, own: list, predictions: list, held: np.ndarray) -> tuple:  # weights, report
     "Weights of Mitra and the experts, and the squared errors (in Mitra's units) that they come from; the spread, by likelihood."
-    y, parts = self._blend_targets()[held], _by_fold(own, answers, self.y_support_[held])
+    y, parts = self._blend_targets()[held], _by_fold(own, predictions, self.y_support_[held])
     mitra = np.concatenate([sum(d.location(self.scale_) for d in members) / len(members) for members in own])
-    weights = blend_numbers(np.stack([mitra, *answers]), y)
+    weights = blend_numbers(np.stack([mitra, *predictions]), y)
     if self._heavy_tailed() and not self._blend_helps_the_mean(parts, weights): weights = np.eye(len(weights))[0]
     moved = [_blended_members(m, a, weights, self.scale_) for m, a, _ in parts]
     widened = lambda d, s: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture
@@ -245,8 +184,8 @@ def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndar
     each = [(d, t) for members, (*_, t) in zip(moved, parts) for d in members]
     spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in each))
     error = lambda z: round(float(np.mean((z - y) ** 2)), 4)
-    blended = np.tensordot(weights, np.stack([mitra, *answers]), 1)
-    found = dict(mitra=error(mitra), experts=[error(a) for a in answers], blend=error(blended))
+    blended = np.tensordot(weights, np.stack([mitra, *predictions]), 1)
+    found = dict(mitra=error(mitra), experts=[error(a) for a in predictions], blend=error(blended))
     return weights, found | dict(spread=spread)
 
 @patch
@@ -254,12 +193,12 @@ def _query_members(self: MitraRegressor, region: int, x_query: np.ndarray) -> li
     "Each member's `PredictiveDistribution`, with the experts."
     members = super(MitraRegressor, self)._query_members(region, x_query)
     if self.blend_ is None or not self.blend_.experts: return members
-    return _blended_members(members, self._expert_answers(x_query), self.blend_.weights, self.scale_, self.blend_.report['spread'])
+    return _blended_members(members, self._expert_predictions(x_query), self.blend_.weights, self.scale_, self.blend_.report['spread'])
 
 @patch
-def _keep_held_out(self: MitraRegressor, held, own, answers):
+def _keep_held_out(self: MitraRegressor, held, own, predictions):
     "The blended distributions of the held-out rows: what the intervals and the mean are calibrated on."
-    blend, parts = self.blend_, _by_fold(own, answers, held)
+    blend, parts = self.blend_, _by_fold(own, predictions, held)
     blended = lambda m, a: _blended_members(m, a, blend.weights, self.scale_, blend.report['spread']) if blend.experts else m
     blend.held = [(h, blended(m, a)) for m, a, h in parts]
 
@@ -296,75 +235,6 @@ _FAR = 5  # widths from the median: a table with a target beyond has heavy tails
 def _heavy_tailed(self: MitraRegressor) -> bool:
     "Whether the support's targets reach so far that the mean depends on the tails of the predicted distributions."
     return bool(np.abs(self.y_support_ - self.scale_.centre.item()).max() > _FAR * self.scale_.width.item())
-
-# %% ../../nbs/estimators/03_regressor.ipynb #1e76cc45
-def tail_share(n: int) -> float: return min(0.1, 0.01 + 4 / n)  # share of n targets beyond the limits of the cautious mean, on each side
-
-def mean_candidates(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    y: np.ndarray,  # (n,) targets of the support
-    scale,  # their `TargetScale`
-) -> dict:  # name -> (Q,)
-    "Point predictions that trust the tails of the distributions more or less."
-    whole, median, share = mixed_mean(members), mixed_quantile(members, 0.5, scale), tail_share(len(y))
-    cut = lambda share: np.median([whole, mixed_mean(members, tuple(np.quantile(y, [share, 1 - share]))), median], 0)
-    constant = y.clip(*np.quantile(y, [0.01, 0.99])).mean()
-    return dict(cautious=cut(share), wide=cut(share / 2), median=median, constant=np.full(len(median), constant))
-
-# %% ../../nbs/estimators/03_regressor.ipynb #9aa07418
-STEPS = dict(wide=(0.25, 0.5, 0.75, 1.), median=(0.25, 0.5, 0.75, 1.), constant=(0.25, 0.5))  # shares of the distance to each candidate
-
-class MeanShares(NamedTuple):
-    "The mean of a heavy-tailed target: the cautious mean, moved by a share of its distance from each candidate."
-    wide: float = 0.
-    median: float = 0.
-    constant: float = 0.
-
-    @classmethod
-    def read(cls, saved):  # list of shares; as files had it once: a candidate and its share
-        "The shares that a file holds."
-        return cls(*saved) if len(saved) == len(STEPS) else cls(**{k: v for k, v in [saved] if k in STEPS})
-
-    def of(self, candidates: dict) -> np.ndarray:  # (Q,)
-        "The mean of each query, from `mean_candidates`."
-        start = candidates['cautious']
-        return start + sum(share * (candidates[name] - start) for name, share in zip(self._fields, self))
-
-    def towards_constant(self, share: float):  # of the way that is left -> `MeanShares`
-        "All means nearer to the constant."
-        wide, median, constant = (1 - share) * np.array(self)
-        return MeanShares(float(wide), float(median), float(constant) + share)
-
-def mean_shares(
-    y: np.ndarray,  # (m,) true targets of held-out rows
-    candidates: dict,  # their `mean_candidates`
-) -> MeanShares:
-    "The average of all steps, weighted by how surely they save squared error."
-    unit = np.abs(y).max() or 1.  # squares of very large or small targets are no numbers any more
-    error = (y - candidates['cautious']) / unit
-    steps = [(name, share) for name, shares in STEPS.items() for share in shares]
-    moves = np.stack([share * (candidates[name] - candidates['cautious']) for name, share in steps]) / unit
-    saved = moves * (2 * error - moves)
-    standard_error = saved.std(1, ddof=1) / math.sqrt(len(y))
-    weights = np.exp(2 * np.clip((saved.mean(1) - 1.5 * standard_error) / max(standard_error.max(), 1e-300), -30, 30))
-    total = 1 + weights.sum()
-    return MeanShares(*(float(sum(w * share for w, (of, share) in zip(weights, steps) if of == name) / total) for name in STEPS))
-
-# %% ../../nbs/estimators/03_regressor.ipynb #74fe87a6
-def slope_share(
-    y: np.ndarray,  # (m,) true targets of held-out rows
-    mean: np.ndarray,  # (m,) their means
-    constant: float,
-) -> float:  # 0..1
-    "The share of the means' distances from a constant that held-out rows leave: the probability that the slope of the targets is above 1/4."
-    y, z = y - constant, mean - constant
-    unit = np.abs(z).max()
-    if not unit: return 1.
-    y, z = y / unit, z / unit
-    slope = y @ z / (z @ z)
-    variance = np.square((y - slope * z) * z).sum() / (z @ z) ** 2
-    after = math.sqrt(variance / (1 + variance))
-    return float(ndtr(((variance + slope) / (variance + 1) - .25) / max(after, 1e-12)))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #c303e626
 class _Calibration(NamedTuple):

@@ -22,7 +22,8 @@ from .base import InContextEstimator, is_dask
 from .classifier import MitraClassifier, shift_prior
 from .metrics import check_proba, group_labels, named_groups, risk_curve
 from .pipeline import NoClasses, TabularPipeline
-from .regressor import MitraRegressor, check_coverage, conformal_half_width, conformal_rank, mixed_quantile
+from .predictive import mixed_quantile
+from .regressor import MitraRegressor, check_coverage, conformal_half_width, conformal_rank
 
 # %% ../../nbs/estimators/07_uncertainty.ipynb #365fa7ee
 @patch
@@ -199,7 +200,7 @@ def coverage_by_group(
     m: int,  # held-out rows
     coverage: float,
 ) -> pd.DataFrame:  # one row per group
-    "Means of each group, and whether fewer rows are covered than luck explains."
+    "Means of each group, and whether fewer rows are covered than chance explains."
     parts = table.groupby(np.asarray(groups))
     out = parts.mean().assign(rows=parts.size())
     low = [expected_range(m, n, coverage)[0] for n in out['rows']]

@@ -79,7 +79,7 @@ def _column_row(self: PipelineBuilder, c):
     d = describe_column(self.df[c])
     box = self.column_boxes[c] = w.Checkbox(value=True, description=str(c), indent=False, layout=w.Layout(width='190px'))
     box.observe(lambda _: self.changed(), 'value')
-    self.column_kinds[c] = kind_menu(self.df[c], self.changed)
+    self.column_kinds[c] = kind_menu(str(c), d, self.changed)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     about = f'<span style="font-size:12px">{faint(str(d["distinct"]) + " values, " + missing)}</span>'
     text, self.column_notes[c] = w.HTML(about), w.HTML()
@@ -407,10 +407,11 @@ def stop(self: PipelineBuilder):
 @patch
 def _make_dashboard(self: PipelineBuilder, c: FormState, pipe, X, X_test, y, y_test):
     "The dashboard of a run that fits and evaluates."
-    def job(run): fit_job(pipe, X, y)(run); self._evaluate(pipe, X_test, y_test); return pipe
+    def job(run): fit_job(pipe, X, y)(run); run.enter('predicting the test rows'); self._evaluate(pipe, X_test, y_test); return pipe
     title = f'{c.model_name}, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows'
     self.dashboard = TrainingDashboard(job, title=title, owner=self)
     self.dashboard.buttons['Start'].layout.display = 'none'
+    if not (c.is_mitra and c.record().trains): self.dashboard.pictures.layout.display = 'none'  # there are no curves
     self.dashboard.enable_clicks_while_busy()
     self.dashboard.on_end.append(lambda _: self._ended())
 

@@ -21,19 +21,16 @@ from .elements import button, faint, heat_table, named, scroll_box
 from .fixes import finding_row
 from .form_fields import column_svg, describe_column, kind_menu, note_html
 from .session import AppSession
+from .uploads import Upload
 from .view import View, plain_data
 
 # %% ../../nbs/widgets/16_open_step.ipynb #5e73e0a5
-MAX_UPLOAD = 9 * 2 ** 20  # bytes
-
 def read_upload(
     name: str,  # of the file, as its owner calls it
     content,  # bytes
     encoding: str = None,  # of a text; None: it is found
 ) -> pd.DataFrame:
     "The table in an uploaded file; `InputError` where it can't be read."
-    if len(content) > MAX_UPLOAD: raise InputError(f"'{name}' has {len(content) / 2 ** 20:.1f} MiB; an upload takes {MAX_UPLOAD // 2 ** 20}. "
-                                                   'Put the file into the working folder and choose it there')
     file = io.BytesIO(content)
     file.name = Path(name.replace('\\', '/')).name or 'table'
     return read_table(file, encoding=encoding)
@@ -74,15 +71,14 @@ class OpenStep(View):
 def _make_sources(self: OpenStep):
     "Upload, files of the working folder, examples."
     wide, ends = w.Layout(width='260px'), ','.join(f'.{k}' for k in (*READERS, 'gz', 'zip', 'bz2', 'xz'))
-    self.upload = w.FileUpload(accept=ends, multiple=False, description='Upload a file', layout=w.Layout(width='160px'), tooltip='upload a table')
+    self.upload = Upload('Upload a file', ends, self.take_upload, 'upload a table', '160px')
     self.files = named(w.Dropdown(options=[], layout=wide), 'a file of the working folder')
     self.open_button = button('Open', lambda: self.open_file(self.files.value), tooltip='open the chosen file of the working folder')
     self.list_button = button('Look again', self.list_files, tooltip='list the files of the working folder again')
     self.examples = {name: button(name, lambda name=name: self.open_example(name), tooltip=f'open the example {name}') for name in EXAMPLES}
-    self.upload.observe(lambda _: self.take_upload(), 'value')
     label = lambda text: w.HTML(text, layout=w.Layout(width='150px'))
-    limit = w.HTML(faint(f'CSV, TSV, Excel, Parquet or JSON, at most {MAX_UPLOAD // 2 ** 20} MiB; a larger file goes into the working folder'))
-    rows = [[label('<b>Your file</b>'), self.upload, limit], [label('<b>Working folder</b>'), self.files, self.open_button, self.list_button],
+    formats = w.HTML(faint('of CSV, TSV, Excel, Parquet or JSON; a larger file goes into the working folder'))
+    rows = [[label('<b>Your file</b>'), self.upload.widget, formats], [label('<b>Working folder</b>'), self.files, self.open_button, self.list_button],
             [label('<b>An example</b>'), *self.examples.values()]]
     self.encoding = named(w.Dropdown(options=[('encoding: as it was found', ''), *((e, e) for e in _ENCODINGS)], layout=w.Layout(width='260px', display='none')), 'encoding of the file')
     self.encoding.observe(lambda _: self.reopen(), 'value')
@@ -106,8 +102,8 @@ def open_source(self: OpenStep, read, name: str, target=None):
     def act():
         with _LoggedWarnings() as logged: df = read(encoding or None)
         self.session.open_table(df, name, target, line=f'df = tabtune.read_table({name!r}{f", encoding={encoding!r}" * bool(encoding)})')
-        self.message.value = ''.join(note_html(t) for t in logged.texts)
-    self.attempt(act)
+        return ''.join(note_html(t) for t in logged.texts)
+    self.attempt(act, name)
 
 @patch
 def reopen(self: OpenStep):
@@ -120,10 +116,14 @@ def forget(self: OpenStep):
     self.source, self.encoding.value, self.encoding.layout.display = None, '', 'none'
 
 @patch
-def attempt(self: OpenStep, act):
+def attempt(
+    self: OpenStep,
+    act,  # opens something; gives what is to be said about it as HTML, or None
+    name: str = 'a table',
+):
     "Open something; what goes wrong is shown under the buttons, and the table before stays."
-    self.message.value = ''
-    try: act()
+    self.message.value = note_html(f'reading {name} …')
+    try: self.message.value = act() or ''
     except TabTuneError as e: self.message.value = note_html(str(e), error=True)
     except Exception as e:  # a reader of another package may fail in any way, and nobody sees a traceback here
         self.message.value = note_html(f'this could not be opened: {type(e).__name__}: {e}', error=True)
@@ -145,16 +145,17 @@ def open_file(self: OpenStep, name: str):
 def open_example(self: OpenStep, name: str):
     "Open one of the examples."
     load, target = EXAMPLES[name]
-    self.forget(); self.attempt(lambda: self.session.open_table(load(), name, target, '\n'.join(load.args[0])))
+    self.forget(); self.attempt(lambda: self.session.open_table(load(), name, target, '\n'.join(load.args[0])), name)
 
 @patch
-def take_upload(self: OpenStep):
-    "Open what was uploaded; the button is ready for the next file."
-    if not self.upload.value: return
-    f = self.upload.value[0]
-    name, content = f['name'], bytes(f['content'])
-    self.upload.value = (); self.forget()
-    self.open_source(lambda encoding: read_upload(name, content, encoding), name)
+def take_upload(
+    self: OpenStep,
+    name: str,
+    read,  # gives the content, as `Upload` calls it
+):
+    "Open what was uploaded."
+    self.forget()
+    self.open_source(lambda encoding: read_upload(name, read(), encoding), name)
 
 # %% ../../nbs/widgets/16_open_step.ipynb #4c014fb1
 _SHOWN = 60  # columns in the list at most
@@ -186,29 +187,38 @@ def use(self: OpenStep, used: bool):
     self.session.form.changed(); self.show_columns()
 
 # %% ../../nbs/widgets/16_open_step.ipynb #1ac17150
-def _kind_menu(session: AppSession, c: str, s: pd.Series):
+def _kind_menu(session: AppSession, c: str, look: dict):
     "The menu of what a column holds."
     def chosen():
         if menu.value == session.column_types.get(c, ''): return
         if not menu.value: session.column_types.pop(c, None)
         else: session.column_types[c] = menu.value
         session.form.changed()
-    menu = kind_menu(s, chosen)
+    menu = kind_menu(c, look, chosen)
     if c in session.column_types: menu.value = session.column_types[c]
     return menu
 
 @patch
-def _column_row(self: OpenStep, c: str, part: pd.DataFrame):
+def _look(self: OpenStep, c: str) -> dict:  # of `describe_column`, and its chart
+    "What a column holds, found once for each table: that takes a second where there are many columns of text."
+    if c not in self.looks:
+        s = self.session.df[c]
+        part = s if len(s) <= _SEEN else s.sample(_SEEN, random_state=0)
+        self.looks[c] = describe_column(part) | dict(chart=column_svg(part))
+    return self.looks[c]
+
+@patch
+def _column_row(self: OpenStep, c: str):
     "A column as a row."
-    s, d = self.session, describe_column(part[c])
+    s, d = self.session, self._look(c)
     box = self.boxes[c] = w.Checkbox(value=c not in s.left_out, description=c, indent=False, layout=w.Layout(width='210px'), tooltip=f'use the column {c}')
     def ticked(change): (s.left_out.discard if change.new else s.left_out.add)(c); s.form.changed(); self._show_count()
     box.observe(ticked, 'value')
-    self.kinds[c] = _kind_menu(s, c, part[c])
+    self.kinds[c] = _kind_menu(s, c, d)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     text = w.HTML(faint(f"{counted(d['distinct'], 'value')}, {missing}"), layout=w.Layout(width='170px'))
     findings = [] if c in s.left_out else [finding_row(s, f) for f in s.findings if f.column == c]
-    return w.HBox([box, self.kinds[c], text, w.HTML(column_svg(part[c])), w.VBox(findings, layout=w.Layout(flex='1 1 0'))],
+    return w.HBox([box, self.kinds[c], text, w.HTML(d['chart']), w.VBox(findings, layout=w.Layout(flex='1 1 0'))],
                   layout=w.Layout(align_items='center', min_height='32px', flex='0 0 auto'))
 
 # %% ../../nbs/widgets/16_open_step.ipynb #49d578a2
@@ -222,9 +232,8 @@ def _show_count(self: OpenStep):
 def show_columns(self: OpenStep):
     "The list of columns, as it is now."
     s, found = self.session, self.matching()
-    part = s.df if len(s.df) <= _SEEN else s.df.sample(_SEEN, random_state=0)
     self.boxes, self.kinds = {}, {}
-    rows = [self._column_row(c, part) for c in found[:_SHOWN]]
+    rows = [self._column_row(c) for c in found[:_SHOWN]]
     more = [w.HTML(faint(f'and {len(found) - _SHOWN} more columns: search for them'))] if len(found) > _SHOWN else []
     self.column_list.children = rows + more
     self._show_count()
@@ -232,7 +241,7 @@ def show_columns(self: OpenStep):
 @patch
 def show_table(self: OpenStep):
     "The table that is open now."
-    s = self.session
+    s, self.looks = self.session, {}
     changes = [w.HTML(faint('changed: ' + '; '.join(s.changes))), self.undo_button] if s.changes else []
     self.about.value = f'<b>{note_html(f"{s.name}: {len(s.df):,} rows, {len(s.df.columns)} columns")}</b>'
     self.preview.value = heat_table(s.df.head(8))
