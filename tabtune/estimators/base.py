@@ -44,13 +44,16 @@ def outputs_in_chunks(
     cache,  # `SupportCache` of one table
     x_query: np.ndarray,  # (Q, F) float32
     fill: int = 16,  # chunks are filled up to a multiple of so many rows
+    evidence: dict = None,  # empty, or what another encoding of the same rows has put into it: what the experts say of each chunk
 ) -> torch.Tensor:  # (Q, outputs) float64: logits of classes, or parameters of distributions
     "The model's raw outputs for the queries."
     rows, out = max(16, CHUNK_ELEMENTS // (model.config.d_model * (x_query.shape[1] + 1)) // 16 * 16), []
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
         full = F.pad(x, (0, 0, 0, -len(x) % fill))
-        with torch.inference_mode(): out.append(model.predict_logits(cache, full[None], len(x))[0, :len(x)].float().cpu().double())
+        with torch.inference_mode():
+            if evidence is not None and start not in evidence: evidence[start] = model.query_evidence(cache, full[None])
+            out.append(model.predict_logits(cache, full[None], len(x), evidence and evidence[start])[0, :len(x)].float().cpu().double())
     return torch.cat(out)
 
 # %% ../../nbs/estimators/01_base.ipynb #d1b46c64
