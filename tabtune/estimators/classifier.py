@@ -59,7 +59,7 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.)), method='bounded').x))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #48ca3b39
-N_CODEWORDS, N_LONG_CODEWORDS = 4, 2  # divisions into groups, for each member; of long tables, where a pass costs more
+N_CODEWORDS, N_LONG_CODEWORDS = 4, 3  # divisions into groups, for each member; of long tables, where a pass costs more
 
 def codebook(
     n_classes: int,
@@ -68,8 +68,11 @@ def codebook(
     rng: np.random.Generator,
 ) -> np.ndarray:  # (n_words, n_classes): the group of each class
     "Divide the classes into groups, several times; no two classes share all their groups."
-    n_words = max(n_words, 2 * math.ceil(math.log(n_classes, width)))
-    return np.array([rng.permutation(np.arange(n_classes) % width) for _ in range(n_words)])
+    n_words = max(n_words, math.ceil(2 * math.log(n_classes, width)))
+    draw = lambda: rng.permutation(np.arange(n_classes) % width)
+    words, tried = np.array([draw() for _ in range(n_words)]), 0
+    while np.unique(words, axis=1).shape[1] < n_classes: words[-1 - tried % (n_words - 1)], tried = draw(), tried + 1  # the first one stays
+    return words
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cdfda1b
 class MitraClassifier(ClassifierMixin, InContextEstimator):
