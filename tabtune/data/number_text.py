@@ -269,6 +269,7 @@ def _constant_frame(
     many = len(marked) >= .3 * len(digits) and (cents or len(before) != 1)
     return (before, after) if many or (after and not before) else ('', '')
 
+# %% ../../nbs/data/02a_number_text.ipynb #23784788
 def _unframe(key, frame):
     "A text without its frame."
     before, after = frame
@@ -348,12 +349,14 @@ def number_texts(
     if len(plain) < 2 and not one_number and not some_bounds: return none
     return none if _are_codes(keys, x) else ~np.isnan(bounds)
 
+# %% ../../nbs/data/02a_number_text.ipynb #2dc670df
 def _are_codes(keys, x):
     "Whether grouped numbers look like telephone numbers: long, whole and all of one length."
     read = [re.sub(r'\s', ' ', k.strip()) for k, v in zip(keys, x) if not np.isnan(v)]
     if len(read) < 2 or len({len(k) for k in read}) > 1: return False
     return all(re.fullmatch(r'\d+([ .]\d+)+', k) and sum(c.isdigit() for c in k) >= 7 for k in read)
 
+# %% ../../nbs/data/02a_number_text.ipynb #723f492f
 def describe_format(
     format: dict,  # from `find_number_format`
 ) -> str:

@@ -60,6 +60,7 @@ def _warn_of_odd_letters(text: str):
     if 2 * foreign > latin: log.warning("the text is no UTF-8, and most of its letters look odd as Windows-1252: %r. If they are wrong, give the "
                                         "encoding, such as encoding='cp1251' (Cyrillic), 'shift_jis' or 'gb18030'", text[:30])
 
+# %% ../../nbs/data/10_reading_text.ipynb #6b7a6790
 def decode_text(
     data: bytes,  # of a file
     encoding: str = None,  # None: it is found
@@ -151,6 +152,7 @@ def _without_lines(text: str) -> str:
         rest = re.sub(r'^# .*\n?', '', rest, flags=re.MULTILINE)
     return f'{head}\n{rest}'
 
+# %% ../../nbs/data/10_reading_text.ipynb #f0181f34
 def _with_whole_header(text: str, sep: str) -> str:
     "The text with one more name where every row has a cell more than there are names: a separator at its end, or a name of the row in front."
     head, _, rest = text.partition('\n')
@@ -174,6 +176,7 @@ def _decimal_comma(s: pd.Series) -> tuple:
     clean = s.astype(str).str.strip().str.replace('.', '', regex=False).str.replace(',', '.', regex=False)
     return pd.to_numeric(clean, errors='coerce'), sure
 
+# %% ../../nbs/data/10_reading_text.ipynb #ce09c9ae
 def with_decimal_commas(
     df: pd.DataFrame,  # as pandas read it, text where a column has commas
     raw: pd.DataFrame,  # the same with every cell as text

@@ -33,6 +33,7 @@ def list_separator(
         if len(keys) >= 8 and len(keys) >= 2 * len(items): return sep
     return ''
 
+# %% ../../nbs/data/02c_text.ipynb #f81dcc56
 def is_text(
     keys: list,  # distinct texts, none of them blank
     n: int,  # cells that hold them
@@ -74,6 +75,7 @@ def count_parts(
     x.data = 1 + np.log(x.data)
     return x
 
+# %% ../../nbs/data/02c_text.ipynb #3794e827
 def tf_idf(
     x,  # from `count_parts`
     idf: np.ndarray,  # weight of each part
@@ -183,6 +185,7 @@ def numbers_in(
         for j, v in enumerate(_NUMBER_IN.findall(k[:_LONGEST])[:_POSITIONS]): out[i, j] = float(v.replace(',', ''))
     return out
 
+# %% ../../nbs/data/02c_text.ipynb #05f8163d
 def explained(
     x: np.ndarray,  # (n,) float64, NaN = missing
     t: np.ndarray,  # (n, targets)
@@ -224,6 +227,7 @@ def _agrees(scores, t) -> bool:
     r = (u * v).sum(0) / np.maximum(np.sqrt((u ** 2).sum(0) * (v ** 2).sum(0)), 1e-12)
     return bool(r.max() * np.sqrt(len(t)) > 1.64)
 
+# %% ../../nbs/data/02c_text.ipynb #fdf3c2bc
 @patch
 def learn_target(
     self: TextColumn,
@@ -247,6 +251,7 @@ def learn_target(
     self._keep_axes(x @ self.axes.T.astype(np.float64), t)
     return scores
 
+# %% ../../nbs/data/02c_text.ipynb #23ff2a0c
 _STANDS_OUT, _SOME_CHANCE = 1.5, 8.  # times the spread of the last axis; chi-squared with three degrees of freedom, once in twenty times
 
 @patch

@@ -31,7 +31,7 @@ from ..data.selection import choose_columns, describe_choice
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
 from ..training.loop import select_device
-from .blending import Blend, blend_folds, check_experts, expert_estimators, filled_columns, fit_on, held_out_predictions
+from .blending import Blend, blend_folds, check_experts, expert_estimators, filled_columns, fit_on, held_out_answers
 
 # %% ../../nbs/estimators/01_base.ipynb #323147ef
 log = logging.getLogger('tabtune')
@@ -151,7 +151,7 @@ class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     def reset_calibration(self): "Forget, or measure again, what depends on the model in use."
     def several_passes(self) -> bool: return self.n_codes_ > self.model_.config.n_classes  # one for each division of the classes
     def _can_blend(self) -> bool: return False  # whether there is anything that experts could help with
-    def _keep_held_out(self, held, own, predictions): "What is known of held-out rows, for a calibration."
+    def _keep_held_out(self, held, own, answers): "What is known of held-out rows, for a calibration."
 
     def blend_state(self):  # plain data, or None
         "What a file keeps of the experts beside Mitra."
@@ -418,21 +418,21 @@ def fit_blend(
     if not estimators: return
     y, folds = self._blend_targets(), self.held_out_folds()
     seen, ready = (before.seen, before.experts) if before else (None, {})
-    predictions, rounds, solved = seen or (*held_out_predictions(estimators, folds, x, y, self._expert_prediction), [{} for _ in folds])
+    answers, rounds, solved = seen or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
     others = [self.with_support(np.setdiff1d(self.member_rows_[0], held), len(x) >= _READ_ONCE_ROWS) for held, _ in folds]
     for other, known in zip(others, solved): other.solved_ = known
     own = [self._blend_outputs(other, self.x_support_[held]) for other, (held, _) in zip(others, folds)]
     held = np.concatenate([held for held, _ in folds])
     if len(x) >= _READ_ONCE_ROWS and len(self.region_centres_) == 1: self._take_support_of(others[0])
-    weights, report = self._blend_weights(own, predictions, held)
+    weights, report = self._blend_weights(own, answers, held)
     kept = {n: (r, w) for n, r, w in zip(estimators, rounds, weights[1:]) if w >= _MIN_WEIGHT}
     left_out = [n for n in estimators if n not in kept]
     report |= dict(rows=len(held), left_out=left_out, experts=dict(zip(estimators, report['experts'])))
     log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
     fitted = {n: ready[n] if n in ready else fit_on(estimators[n], x, y, r) for n, (r, _) in kept.items()}
     shares = np.array([weights[0] if kept else 1., *(w for _, w in kept.values())])
-    self.blend_ = Blend(fitted, shares, at, {n: r for n, (r, _) in kept.items()}, report, seen=(predictions, rounds, solved))
-    self._keep_held_out(held, own, [a for a, n in zip(predictions, estimators) if n in fitted])
+    self.blend_ = Blend(fitted, shares, at, {n: r for n, (r, _) in kept.items()}, report, seen=(answers, rounds, solved))
+    self._keep_held_out(held, own, [a for a, n in zip(answers, estimators) if n in fitted])
 
 @patch
 def _take_support_of(self: InContextEstimator, other):
@@ -461,9 +461,9 @@ def held_out_folds(self: InContextEstimator) -> list:  # of pairs of row positio
     return [(held[np.isin(self.y_support_[held], self.y_support_[kept])], kept) for held, kept in folds]
 
 @patch
-def _expert_predictions(self: InContextEstimator, x: np.ndarray) -> list:  # of arrays (Q, ...)
+def _expert_answers(self: InContextEstimator, x: np.ndarray) -> list:  # of arrays (Q, ...)
     "What each expert of the blend predicts for encoded rows."
-    return [self._expert_prediction(e, x[:, self.blend_.columns]) for e in self.blend_.experts.values()]
+    return [self._expert_answer(e, x[:, self.blend_.columns]) for e in self.blend_.experts.values()]
 
 # %% ../../nbs/estimators/01_base.ipynb #96ed3c39
 @patch

@@ -192,7 +192,7 @@ class Blend:
     rounds: dict  # name -> rounds of boosting, or None
     report: dict = field(default_factory=dict)  # how the weights were found
     held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
-    seen: tuple = None  # what depends on the table alone: predictions for held-out rows, rounds, solved kernel experts of each fold
+    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold
 
     def __getstate__(self): return vars(self) | dict(seen=None)  # found again where it is needed
     def state(self) -> dict:
@@ -228,18 +228,18 @@ def fit_on(e, x, y, rounds=None):
     with _one_thread(len(x)): return e.fit(x[order], y[order])
 
 # %% ../../nbs/estimators/00a_blending.ipynb #0033aaf3
-def held_out_predictions(
+def held_out_answers(
     estimators: dict,  # name -> estimator, not fitted
     folds: list,  # of `blend_folds`
     x: np.ndarray,  # (n, F)
     y: np.ndarray,  # (n,) class codes or numbers
-    predict,  # function (fitted estimator, rows) -> its predictions
+    answer,  # function (fitted estimator, rows) -> its predictions
 ) -> tuple:  # predictions of each expert for the held-out rows, fold after fold; rounds of boosting of each, or None
     "What each expert predicts for rows that it has not seen."
-    predictions, rounds = [], []
+    answers, rounds = [], []
     for e in estimators.values():
         fitted = [fit_on(e, x[kept], y[kept]) for _, kept in folds]
-        predictions.append(np.concatenate([predict(f, x[held]) for f, (held, _) in zip(fitted, folds)]))
+        answers.append(np.concatenate([answer(f, x[held]) for f, (held, _) in zip(fitted, folds)]))
         n_iter = [getattr(_last_step(f), 'n_iter_', None) for f in fitted] if hasattr(_last_step(e), 'early_stopping') else [None]
         rounds.append(None if None in n_iter else max(20, int(np.mean(n_iter))))
-    return predictions, rounds
+    return answers, rounds

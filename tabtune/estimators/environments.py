@@ -121,6 +121,7 @@ def _why_no_answer(self, do, what):
     how = f'the answers of its process are damaged ({what})' if what is not None else f'its process ended ({_code_in_words(code or 0)})'
     return f"{self.name}: {how} before it answered '{do}'{printed}"
 
+# %% ../../nbs/estimators/00e_environments.ipynb #4461795a
 def _error(self, error, classes, errno, traceback):
     "The exception for an error of the model."
     _log.debug('%s: %s', self.name, traceback)

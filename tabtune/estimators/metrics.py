@@ -350,6 +350,7 @@ def _plot_risk(unsure, loss, what, ax):
     ax.set(xlabel='share of rows answered', ylabel=f'{what} of these', ylim=(0, None)); ax.legend()
     return ax
 
+# %% ../../nbs/estimators/00_metrics.ipynb #9e3227d0
 def plot_risk(
     y_true,  # n true labels
     proba,  # (n, K) probabilities

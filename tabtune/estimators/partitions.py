@@ -38,6 +38,7 @@ def partition_pairs(
         "table, such as fit(table.drop(columns='y'), table['y'])")
     return list(zip(X.to_delayed(), y.to_delayed()))
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #8e35493e
 def label_counts(y: pd.Series, classes: bool) -> dict:  # label -> rows; {None: rows} for numbers
     "The rows of each class in a partition."
     if not len(y): return {}
@@ -64,6 +65,7 @@ def sample_shares(
     if n <= limit: return dict.fromkeys(counts, 1.)
     return {label: min(1., max(_RARE, k * limit / n) / k) for label, k in counts.items()}
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #69f78863
 def in_sample(y: pd.Series, shares: dict, seed: int, part: int) -> np.ndarray:  # (n,) bool
     "Which rows of a partition are in the sample."
     chance = np.random.default_rng([seed, 23, part]).random(len(y))
@@ -106,10 +108,12 @@ class PartitionReader:
                 z = torch.as_tensor(self.member.x(self.encoder.transform(x.iloc[i:i + ENCODE_ROWS])))
             yield from blocks(z, y[i:i + ENCODE_ROWS])
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #825d0b9a
 def blocks(x: torch.Tensor, y: torch.Tensor):
     "Rows and targets with a batch dimension, some thousands at a time."
     for i in range(0, len(x), _BLOCK): yield x[None, i:i + _BLOCK], y[None, i:i + _BLOCK]
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #607de30e
 @torch.inference_mode()
 def _sum_of(x, y, part, reader, read):
     "What one round keeps of a partition; None where it has no rows beside the sample."

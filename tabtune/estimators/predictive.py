@@ -64,6 +64,7 @@ def mixed_mean(
     "The mean of the average of the members' distributions."
     return sum(d.mean(limits) for d in members) / len(members)
 
+# %% ../../nbs/estimators/02a_predictive.ipynb #5b77b4f9
 def mixed_quantile(
     members: list,  # of `PredictiveDistribution`, for the same Q queries
     level: float,  # 0..1: the probability below the quantile
@@ -115,6 +116,7 @@ class MeanShares(NamedTuple):
         wide, median, constant = (1 - share) * np.array(self)
         return MeanShares(float(wide), float(median), float(constant) + share)
 
+# %% ../../nbs/estimators/02a_predictive.ipynb #279e009f
 def mean_shares(
     y: np.ndarray,  # (m,) true targets of held-out rows
     candidates: dict,  # their `mean_candidates`

@@ -79,20 +79,42 @@ def _fit_mlp(x, answers, categorical, n_classes, seed):
     weights = [*hidden, last * width], [*shifts, shift * width + middle]
     return Pipeline([('inputs', inputs), ('network', _with_weights((MLPClassifier if n_classes else MLPRegressor)(**sizes), n_classes, *weights))])
 
-def _in_single_precision(trees):
-    "The same trees, for encoded rows, with thresholds that are float32: ONNX has no others."
-    for nodes in (t.nodes for round in trees._predictors for t in round):
-        edge = nodes['num_threshold'].astype(np.float32)
-        nodes['num_threshold'] = np.where(edge > nodes['num_threshold'], np.nextafter(edge, np.float32(-np.inf)), edge)
-    return trees
+_TREES, _LEAST_WEIGHT, _MAX_PLACES = 280, 0.1, 255  # trees of all classes together; of a row that is certain; of a column
+
+def _cuts(column):
+    "Where trees may cut a column, in single precision: ONNX has no other."
+    there = column[~np.isnan(column)]; values = np.unique(there)
+    if len(values) > _MAX_PLACES: values = np.unique(np.quantile(there, np.linspace(0, 1, _MAX_PLACES), method='nearest'))
+    middle = ((values[:-1].astype(float) + values[1:]) / 2).astype(np.float32)
+    return np.where(middle < values[1:], middle, values[:-1])
+
+def _boosted(x, targets, weights, seed) -> list:  # an ensemble for each column of `targets`
+    "Gradient boosting of several numbers; the columns are cut once for all of them."
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    cuts, rounds, out = [_cuts(column) for column in x.T], min(200, max(4, _TREES // targets.shape[1])), []
+    settings = dict(max_iter=rounds, learning_rate=min(0.35, max(0.15, 15 / rounds)), max_leaf_nodes=15 if rounds > 99 else 31 if rounds > 49 else 48)
+    places = np.stack([np.where(np.isnan(column), np.nan, np.searchsorted(at, column)) for at, column in zip(cuts, x.T)], 1)
+    edges = np.full((len(cuts), _MAX_PLACES), np.inf)
+    for row, at in zip(edges, cuts): row[:len(at)] = at
+    for target, weight in zip(targets.T, weights.T):
+        trees = HistGradientBoostingRegressor(**settings, l2_regularization=weight.mean(), early_stopping=False, random_state=seed)
+        out.append(trees.fit(places, target, sample_weight=weight))
+        for nodes in (round[0].nodes for round in trees._predictors):
+            place = np.minimum(nodes['num_threshold'], _MAX_PLACES - 1).astype(int)  # the last is infinity: all that are not missing
+            nodes['num_threshold'] = edges[nodes['feature_idx'], place]
+    return out
 
 def _fit_trees(x, answers, categorical, n_classes, seed):
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    rounds = min(100, max(20, 600 // max(n_classes, 1)))  # each has a tree for every class
-    settings = dict(learning_rate=min(0.4, 15 / rounds), max_iter=rounds, l2_regularization=1., early_stopping=False, random_state=seed)
-    if not n_classes: return _in_single_precision(HistGradientBoostingRegressor(**settings).fit(x, answers))
-    rows, classes = np.nonzero((answers > _LEAST_WEIGHT) | (answers == answers.max(0)))  # each class somewhere
-    return _in_single_precision(HistGradientBoostingClassifier(**settings).fit(x[rows], classes, sample_weight=np.maximum(answers[rows, classes], 1e-6)))
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    if not n_classes: return _boosted(x, answers[:, None], np.ones((len(x), 1)), seed)[0]
+    weights, z = np.sqrt(answers * (1 - answers)) + _LEAST_WEIGHT, np.log(np.clip(answers, 1e-6, 1))
+    if n_classes == 2: weights, targets = weights[:, 1:], _centred_logits(answers)[:, None]
+    else: targets = np.clip(z - np.average(z, axis=1, weights=weights, keepdims=True), -_MAX_LOGIT, _MAX_LOGIT)
+    each = _boosted(x, targets, weights, seed)
+    whole = HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=2, early_stopping=False).fit(np.resize(x, (2 * n_classes, x.shape[1])), np.arange(2 * n_classes) % n_classes)
+    whole._predictors = [[tree for round in rounds for tree in round] for rounds in zip(*(trees._predictors for trees in each))]
+    whole._baseline_prediction = np.concatenate([trees._baseline_prediction for trees in each], 1)
+    return whole
 
 def fit_student(
     student: str,  # 'mlp' or 'trees'
@@ -131,23 +153,27 @@ def fast_network(model) -> callable:  # (n, F) float32 -> (n, outputs)
     return outputs
 
 # %% ../../nbs/estimators/06_student.ipynb #50ef235b
-_FEW = 32  # rows that are walked side by side
+_FEW = 32  # rows for which all comparisons are made at once
 
 def fast_trees(model) -> callable:  # (n, F) float32 -> (n, outputs)
     "The raw outputs of fitted `'trees'`."
-    trees = [t.nodes for round in model._predictors for t in round]
-    starts, width = np.cumsum([0, *map(len, trees)])[:-1], len(model._predictors[0])
-    nodes, shift = np.concatenate(trees), np.repeat(starts, list(map(len, trees)))
-    leaf, here = nodes['is_leaf'].astype(bool), np.arange(len(nodes))
-    left, right = (np.where(leaf, here, nodes[side].astype(np.int64) + shift) for side in ('left', 'right'))
-    column, edge, value = np.where(leaf, 0, nodes['feature_idx']), nodes['num_threshold'].copy(), nodes['value'].copy()
-    missing_left, depth, base = nodes['missing_go_to_left'].astype(bool), int(nodes['depth'].max()), np.ravel(model._baseline_prediction)
+    trees, width = [t.nodes for round in model._predictors for t in round], len(model._predictors[0])
+    first = np.cumsum([0, *map(len, trees)])[:-1]
+    nodes, of = np.concatenate(trees), np.repeat(first, list(map(len, trees)))  # a tree's nodes in preorder
+    leaf = nodes['is_leaf'].astype(bool)
+    before = np.cumsum(leaf) - leaf  # leaves left of a node, in all trees
+    right = np.where(leaf, 0, nodes['right']) + of
+    bits = lambda n: (np.uint64(1) << np.where(leaf, 0, n).astype(np.uint64)) - np.uint64(1)
+    out = ~(bits(before[right] - before) << np.where(leaf, 0, before - before[of]).astype(np.uint64))  # leaves left over when a row goes to the right
+    asked = ~leaf | (of == np.arange(len(nodes)))  # and the root of a tree that is one leaf
+    column = np.where(leaf, 0, nodes['feature_idx'] + model.n_features_in_ * nodes['missing_go_to_left'].astype(int))[asked]
+    edge, out, every = np.where(leaf, np.inf, nodes['num_threshold']).astype(np.float32)[asked], out[asked], ~np.uint64(0)
+    starts, at, value, base = np.searchsorted(np.flatnonzero(asked), first), before[first], nodes['value'][leaf], np.ravel(model._baseline_prediction)
     def outputs(z):
-        at, rows = np.broadcast_to(starts, (len(z), len(starts))), np.arange(len(z))[:, None]
-        for _ in range(depth):
-            x = z[rows, column[at]]
-            at = np.where((x <= edge[at]) | (np.isnan(x) & missing_left[at]), left[at], right[at])
-        return value[at].reshape(len(z), -1, width).sum(1) + base
+        z = np.concatenate([z, np.where(np.isnan(z), -np.inf, z)], 1)  # what is missing goes to the right, or to the left
+        left = np.bitwise_and.reduceat(np.where(z.take(column, 1) <= edge, every, out), starts, 1)
+        lowest = np.frexp((left & -left).astype(float))[1] - 1
+        return value[at + lowest].reshape(len(z), -1, width).sum(1) + base
     return outputs
 
 # %% ../../nbs/estimators/06_student.ipynb #73324c72
@@ -283,11 +309,10 @@ def save(
 def _check_trees(model, path):
     "Raise `CheckpointError` for trees that lead out of their arrays."
     for t in (t for round in model._predictors for t in round):
-        nodes, inner = t.nodes, ~t.nodes['is_leaf'].astype(bool)
-        sides = np.concatenate([nodes['left'][inner], nodes['right'][inner]])
-        here = np.tile(np.flatnonzero(inner), 2)
-        if (sides >= len(nodes)).any() or (sides <= here).any() or (nodes['feature_idx'][inner] >= model.n_features_in_).any() \
-           or (nodes['feature_idx'][inner] < 0).any() or nodes['is_categorical'].any():
+        nodes, here = t.nodes, np.flatnonzero(t.nodes['is_leaf'] == 0)
+        left, right, column = (nodes[name][here].astype(int) for name in ('left', 'right', 'feature_idx'))
+        if not (len(nodes) and (left == here + 1).all() and (left < right).all() and (right < len(nodes)).all() and (0 <= column).all()
+                and (column < model.n_features_in_).all() and not nodes['is_categorical'].any() and len(nodes) - len(here) <= 64):
             raise CheckpointError(f"'{path}' is no whole student: its trees lead nowhere; save it again")
 
 @patch(cls_method=True)

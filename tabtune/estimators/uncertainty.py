@@ -51,6 +51,7 @@ def _threshold(
     if rank > len(own) + missed: return None
     return 0. if rank > len(own) else float(np.sort(own)[len(own) - rank])
 
+# %% ../../nbs/estimators/07_uncertainty.ipynb #e99e1037
 def set_thresholds(
     p: np.ndarray,  # (m, K) probabilities of held-out rows
     codes: np.ndarray,  # (m,) their classes
@@ -123,6 +124,7 @@ def _set_members(self: MitraClassifier, X, coverage: float, by_class: bool, by=N
         at = np.array([found.get(g, found[None]) for g in of_rows])[:, None]
     return inside | (proba >= at - 1e-9), proba
 
+# %% ../../nbs/estimators/07_uncertainty.ipynb #3efa6b97
 @patch
 def predict_set(
     self: MitraClassifier,
@@ -221,6 +223,7 @@ def _uncertain_rows(self: TabularPipeline, X, y, coverage: float, by=None) -> tu
     m = len(self.estimator_._held_out()[0]) if p.shape[1] > 1 else 0
     return pd.DataFrame(table).astype(float), 1 - p.max(1), m
 
+# %% ../../nbs/estimators/07_uncertainty.ipynb #18c238fa
 @patch
 @understands('uncertainty_report')
 def uncertainty_report(

@@ -49,6 +49,7 @@ def _of_pairs(rng, rank, q):
     pair = _hashed_normal(rank[..., 0] * 3001 + rank[..., -1], rng.uniform(0, 1000, b, 1))[..., None]
     return torch.where(rng.bernoulli(.5, b, 1, 1), pair * rng.normal(b, 1, 3), q[:, :, 0] * q[:, :, -1].flip(-1))
 
+# %% ../../nbs/training/00d_categories.ipynb #c87275e2
 @register_prior('levels of categories have effects of their own, alone and in pairs', second=.2)
 def categories(rng: RandomSource, n, f, c, c_B):
     "x (B, N, F), class scores (B, N, C) and levels (B, F) of tables with categories."
@@ -102,6 +103,7 @@ def _level_sums(code_BS, value_BGST, n_levels):
     at = code_BS[:, None, :, None].expand(b, g, s, t)
     return value_BGST.new_zeros(b, g, n_levels, t).scatter_add_(2, at, value_BGST)
 
+# %% ../../nbs/training/00d_categories.ipynb #a2668349
 def _fit_levels(code_BSJ, t_BST, z_BSP, w_BGS, n_levels: int, passes: int = 2):
     "Effects (B, J, G, L, T) of levels for each set of rows, and gains (B, J, T) with all rows (the last set)."
     rest, j_all = _lines(z_BSP, t_BST, w_BGS), range(code_BSJ.shape[2])

@@ -80,6 +80,7 @@ def _new_nodes(rng, nodes: Tensor, width: int, level: Tensor) -> Tensor:
     out = standardize(out.view(b, width, n).transpose(1, 2)).transpose(1, 2)
     return out + level * rng.log_uniform(.2, 3, b, width, 1) * rng.normal(b, width, n)
 
+# %% ../../nbs/training/00b_graphs.ipynb #49ae5505
 def grow_graph(rng: RandomSource, b: int, n: int, n_nodes: int) -> Tensor:
     "The nodes (B, M, N) of B random graphs; the first are roots."
     roots = rng.integer_scalar(2, max(2, n_nodes // 2))

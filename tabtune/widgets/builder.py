@@ -45,6 +45,15 @@ def _check_builder_table(df, target):
         'Number them first: from tabtune.data.frames import column_names; df.columns = column_names(df)')
 
 # %% ../../nbs/widgets/08_builder.ipynb #0e362dc1
+def _targets(df: pd.DataFrame) -> list:
+    "The columns that can be predicted: those whose cells can be told apart, and so no lists and no dictionaries."
+    def has_values(s):
+        try: return s.nunique() >= 0
+        except TypeError: return False
+    out = [c for c in df.columns if df[c].dtype != object or has_values(df[c])]
+    if not out: raise InputError('each column of the table holds lists or the like: there is nothing to predict')
+    return out
+
 _TABS = ['Data', 'Processing', 'Model', 'Tuning', 'Training', 'Results']
 
 class PipelineBuilder(View):
@@ -59,8 +68,9 @@ class PipelineBuilder(View):
         _check_builder_table(df, target)
         if len(df.columns) < 2:
             raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
-        target = df.columns[-1] if target is None else target
-        if target not in df.columns: raise InputError(f"target='{target}' is no column; there are {list(df.columns)[:20]}")
+        self.targets = _targets(df)
+        target = self.targets[-1] if target is None else target
+        if target not in self.targets: raise InputError(f"target='{target}' {'holds lists or the like' if target in df.columns else 'is no column'}; there are {self.targets[:20]}")
         self.df, self.name, self.dashboard, self.recommendations, self.models_for = df, name, None, {}, {}
         self.pipe = self.scores = self.results = None  # of the last run
         self.updating = True
@@ -94,7 +104,7 @@ _TASKS = [('a class', 'classification'), ('a number', 'regression')]
 def _make_target(self: PipelineBuilder, target):
     "The target, its distribution, and the share of test rows."
     kw = lambda text: dict(description=text, tooltip=text, layout=w.Layout(width='334px'), style=dict(description_width='90px'))
-    self.target = w.Dropdown(options=[(str(c), c) for c in self.df.columns], value=target, **kw('Predict'))
+    self.target = w.Dropdown(options=[(str(c), c) for c in self.targets], value=target, **kw('Predict'))
     self.task = w.Dropdown(options=_TASKS, value=guess_task(self.df[target]), **kw('as'))
     self.test_size = w.FloatSlider(0.25, min=0.05, max=0.5, step=0.05, readout_format='.0%', **kw('Test share'))
     self.target_plot = w.HTML()

@@ -28,12 +28,12 @@ from .view import View, plain_data
 def read_upload(
     name: str,  # of the file, as its owner calls it
     content,  # bytes
-    encoding: str = None,  # of a text; None: it is found
+    **options,  # for `read_table`: encoding, header, sheet
 ) -> pd.DataFrame:
     "The table in an uploaded file; `InputError` where it can't be read."
     file = io.BytesIO(content)
     file.name = Path(name.replace('\\', '/')).name or 'table'
-    return read_table(file, encoding=encoding)
+    return read_table(file, **options)
 
 def folder_files(folder) -> list:  # names
     "The files of a folder that `read_table` reads."
@@ -61,9 +61,9 @@ class OpenStep(View):
         self.session, self.boxes, self.kinds = session, {}, {}
         self.message, self.about, self.preview = w.HTML(), w.HTML(), scroll_box(max_height='270px')
         self.source = None  # how the present file is read, and its name
-        self._make_sources(); self._make_columns()
+        self._make_sources(); self._make_options(); self._make_columns()
         self.table = w.VBox([self.about, self.preview, self.column_head, self.column_note, self.column_list], layout=w.Layout(display='none'))
-        self.widget = w.VBox([self.sources, w.HBox([self.encoding, self.message], layout=w.Layout(align_items='center', flex_flow='row wrap')), self.table])
+        self.widget = w.VBox([self.sources, self.options, self.message, self.table])
         session.subscribe('table', self.show_table); session.subscribe('columns', self.show_columns)
         self.list_files()
 
@@ -80,8 +80,6 @@ def _make_sources(self: OpenStep):
     formats = w.HTML(faint('of CSV, TSV, Excel, Parquet or JSON; a larger file goes into the working folder'))
     rows = [[label('<b>Your file</b>'), self.upload.widget, formats], [label('<b>Working folder</b>'), self.files, self.open_button, self.list_button],
             [label('<b>An example</b>'), *self.examples.values()]]
-    self.encoding = named(w.Dropdown(options=[('encoding: as it was found', ''), *((e, e) for e in _ENCODINGS)], layout=w.Layout(width='260px', display='none')), 'encoding of the file')
-    self.encoding.observe(lambda _: self.reopen(), 'value')
     self.sources = w.VBox([w.HBox(r, layout=w.Layout(align_items='center', flex_flow='row wrap')) for r in rows])
 
 # %% ../../nbs/widgets/16_open_step.ipynb #ab653e02
@@ -94,40 +92,65 @@ class _LoggedWarnings(logging.Handler):
     def __enter__(self): logging.getLogger('tabtune').addHandler(self); return self
     def __exit__(self, *error): logging.getLogger('tabtune').removeHandler(self)
 
+_CLICKS = {': for a table without names, header=False': ': if they are, choose so in the menu above', ': read_table(path, sheet=...)': ': name another one in the box above'}
+
+def _for_clicks(text: str) -> str:
+    "What Python would help with can be clicked here."
+    for python, click in _CLICKS.items(): text = text.replace(python, click)
+    return text
+
+@patch
+def _make_options(self: OpenStep):
+    "How a file is read, where it was not read as it should."
+    self.encoding = named(w.Dropdown(options=[('encoding: as it was found', ''), *((e, e) for e in _ENCODINGS)], layout=w.Layout(width='250px')), 'encoding of the file')
+    self.header = named(w.Dropdown(options=[('first line: names of the columns', True), ('first line: cells, no names', False)], layout=w.Layout(width='280px')), 'what the first line is')
+    self.sheet = named(w.Text(placeholder='sheet: the first with cells', continuous_update=False, layout=w.Layout(width='230px')), 'name or number of the sheet')
+    self.options = w.HBox([self.encoding, self.header, self.sheet], layout=w.Layout(display='none', flex_flow='row wrap'))
+    for box in self.options.children: box.observe(lambda _: self.reopen(), 'value')
+
+@patch
+def chosen_options(self: OpenStep) -> dict:
+    "What was chosen about how the file is read, for `read_table`."
+    values = dict(encoding=self.encoding.value, header='' if self.header.value else False, sheet=self.sheet.value.strip())
+    return {k: v for k, v in values.items() if v != ''}
+
 @patch
 def open_source(self: OpenStep, read, name: str, target=None):
-    "Open a file; `read` gives its table and takes the encoding. What was odd about it is shown."
-    self.source, encoding = (read, name, target), self.encoding.value
-    self.encoding.layout.display = None
+    "Open a file; `read` gives its table and takes options of `read_table`. What was odd about it is shown."
+    self.source, options = (read, name, target), self.chosen_options()
+    is_sheet = Path(name).suffix.lower().startswith('.xls')
+    self.options.layout.display, self.sheet.layout.display, self.encoding.layout.display = None, *(None, 'none')[::1 if is_sheet else -1]
     def act():
-        with _LoggedWarnings() as logged: df = read(encoding or None)
-        self.session.open_table(df, name, target, line=f'df = tabtune.read_table({name!r}{f", encoding={encoding!r}" * bool(encoding)})')
-        return ''.join(note_html(t) for t in logged.texts)
+        with _LoggedWarnings() as logged: df = read(**options)
+        self.odd = ''.join(note_html(_for_clicks(t)) for t in logged.texts)
+        self.session.open_table(df, name, target, line=f"df = tabtune.read_table({', '.join([repr(name), *(f'{k}={v!r}' for k, v in options.items())])})")
     self.attempt(act, name)
 
 @patch
 def reopen(self: OpenStep):
-    "Read the present file again, with another encoding."
+    "Read the present file again, in another way."
     if self.source: self.open_source(*self.source)
 
 @patch
 def forget(self: OpenStep):
-    "Another file is opened, or none: its encoding is found again."
-    self.source, self.encoding.value, self.encoding.layout.display = None, '', 'none'
+    "Another file is opened, or none: how it is read is found again."
+    self.source, self.options.layout.display = None, 'none'
+    self.encoding.value, self.header.value, self.sheet.value = '', True, ''
 
 @patch
 def attempt(
     self: OpenStep,
-    act,  # opens something; gives what is to be said about it as HTML, or None
+    act,  # opens something
     name: str = 'a table',
 ):
     "Open something; what goes wrong is shown under the buttons, and the table before stays."
-    self.message.value = note_html(f'reading {name} …')
-    try: self.message.value = act() or ''
-    except TabTuneError as e: self.message.value = note_html(str(e), error=True)
-    except Exception as e:  # a reader of another package may fail in any way, and nobody sees a traceback here
-        self.message.value = note_html(f'this could not be opened: {type(e).__name__}: {e}', error=True)
+    self.message.value, self.odd, wrong = note_html(f'reading {name} …'), '', ''
+    try: act()
+    except TabTuneError as e: wrong = str(e)
+    except Exception as e: wrong = f'this could not be opened: {type(e).__name__}: {e}'  # a reader of another package may fail in any way, and nobody sees a traceback here
+    self.message.value = note_html(wrong, error=True) + self.odd
 
+# %% ../../nbs/widgets/16_open_step.ipynb #5a95e397
 @patch
 def list_files(self: OpenStep):
     "The files of the working folder."
@@ -139,7 +162,7 @@ def list_files(self: OpenStep):
 @patch
 def open_file(self: OpenStep, name: str):
     "Open a file of the working folder."
-    if name: self.forget(); self.open_source(lambda encoding: read_table(self.session.folder / name, encoding=encoding), name)
+    if name: self.forget(); self.open_source(lambda **options: read_table(self.session.folder / name, **options), name)
 
 @patch
 def open_example(self: OpenStep, name: str):
@@ -155,7 +178,7 @@ def take_upload(
 ):
     "Open what was uploaded."
     self.forget()
-    self.open_source(lambda encoding: read_upload(name, read(), encoding), name)
+    self.open_source(lambda **options: read_upload(name, read(), **options), name)
 
 # %% ../../nbs/widgets/16_open_step.ipynb #4c014fb1
 _SHOWN = 60  # columns in the list at most

@@ -238,18 +238,19 @@ def enable_clicks_while_busy(self: TrainingDashboard) -> bool:  # False: this ke
     return True
 
 # %% ../../nbs/widgets/05_training_view.ipynb #e5e6e54d
-_DRAW_SHARE, _DRAW_ALLOWANCE = 0.01, 0.04  # drawing takes at most this share of the run's time, plus these seconds
+_DRAW_SHARE, _DRAW_ALLOWANCE = 0.01, 0.04  # watching takes at most this share of the time in which the run computes, plus these seconds
 _KEEP_SECONDS = 15  # between two copies of a run that goes on
 
 @patch
 def _can_draw(self: TrainingDashboard, start: tuple) -> bool:
     "Is there time for another picture?"
-    elapsed, spent = (now - then for now, then in zip(_clocks(), start))
-    return spent + self.draw_seconds <= _DRAW_ALLOWANCE + _DRAW_SHARE * elapsed
+    elapsed, worked, spent = (now - then for now, then in zip(_clocks(), start))
+    elsewhere = not self.controls and hasattr(self.rows, 'path')  # what another process does is not known
+    return spent + self.draw_seconds <= _DRAW_ALLOWANCE + _DRAW_SHARE * (elapsed if elsewhere else min(elapsed, worked))
 
 def _clocks() -> tuple:  # seconds
-    "Time that has passed, and time that this thread has worked."
-    return time.monotonic(), time.thread_time()
+    "Time that has passed, and that this process and this thread have worked."
+    return time.monotonic(), time.process_time(), time.thread_time()
 
 @patch
 def _monitor(self: TrainingDashboard):
