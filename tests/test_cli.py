@@ -129,6 +129,21 @@ def test_ctrl_c_says_what_was_kept(run, monkeypatch, kept, name):
     out, err, code = run(name)
     assert (out, code) == ('', 130) and err.startswith(f'tabtune {name}: stopped; ') and kept in err
 
+@pytest.mark.parametrize('where', ['first', 'last'])
+def test_ctrl_c_amid_imports_is_one_line(where, tmp_path):
+    "As the installed command, stopped while its first module, or that of a subcommand, is imported."
+    name = dict(first='fastcore.basics', last='tabtune.estimators.commands')[where]
+    (tmp_path/'tabtune').write_text(f"""import os, signal, sys
+class Stopped:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}: os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stopped()); signal.signal(signal.SIGINT, signal.default_int_handler)
+from tabtune.cli import main
+main()""")
+    done = subprocess.run([sys.executable, str(tmp_path/'tabtune'), 'predict', 'm.tabtune', 'new.csv'], capture_output=True, text=True,
+                          env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
+    assert (done.stdout, done.stderr, done.returncode) == ('', 'tabtune: stopped\n', 130)
+
 def interrupted(): "Stopped by its user."; raise KeyboardInterrupt
 
 @pytest.mark.parametrize('name', COMMANDS)
