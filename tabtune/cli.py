@@ -125,12 +125,13 @@ def _plain(x):
 # %% ../nbs/20_cli.ipynb #54e31cdf
 @contextmanager
 def _readers():
-    "End quietly where nobody reads on."
+    "End quietly where nobody reads on, and with a line where the answer can't be written."
     try:
         try: yield
         finally:
             if sys.stdout: sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as e:
+        if not isinstance(e, BrokenPipeError): print(f'tabtune: the answer could not be written ({e.strerror})', file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is written when Python ends
         sys.exit(1)
 

@@ -100,6 +100,13 @@ def test_a_pipe_through_two_commands_and_a_reader_that_leaves(place):
     done = subprocess.run(['bash', '-c', line], cwd=place, capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
     assert (done.returncode, done.stderr) == (0, '') and done.stdout.splitlines()[0] == 'id,prediction,probability_no,probability_yes' and done.stdout.splitlines()[1].startswith('1000,')
 
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full')
+@pytest.mark.parametrize('end, code, words', [('| true', 1, ''), ('> /dev/full', 1, 'tabtune: the answer could not be written (No space left on device)\n')], ids=['closed', 'full'])
+def test_an_answer_that_nobody_takes_is_no_traceback(place, end, code, words):
+    line = f'set -o pipefail; (sleep .1; exec {sys.executable} -m tabtune.cli --help) {end}'
+    done = subprocess.run(['bash', '-c', line], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
+    assert (done.returncode, done.stderr) == (code, words)
+
 def test_tuning_leaves_standard_output_to_the_answer(run):
     tiny = [a for s in ('epochs=1', 'steps_per_epoch=2', 'batch_size=1', 'support_size=32', 'query_size=16', 'd_model=32', 'num_layers=1') for a in ('--set', s)]
     out, err, code = run('fit', 'train.csv', '--target', 'churn', '--out', 't.tabtune', '--tune', 'better', '--json', *tiny)
