@@ -5,11 +5,12 @@ import ipywidgets as w
 import numpy as np
 import pandas as pd
 import pytest
+from code_host import assert_survives
 
 import tabtune
 from tabtune.dashboard import WIDGETS, App
 from tabtune.widgets.open_step import read_upload
-from tabtune.widgets.view import widget_data
+from tabtune.widgets.view import durable_copy, widget_data
 
 HOSTILE = '<img src=x onerror=alert(1)>$\\frac{'
 SMALL = dict(d_model=32, num_layers=1)
@@ -49,6 +50,7 @@ def test_names_and_cells_are_text_on_the_whole_way(page, tmp_path):
     everything = texts(page)
     assert said(page, HOSTILE) and said(page, 'rows of \'test rows\' are predicted') and said(page, 'is shuffled')
     assert not [t for t in everything if re.search('<img (?!src="data:image/png;base64,)', t) or '<b>x' in t]  # pictures are ours
+    assert_survives([{}, durable_copy(page.static())]); assert_survives([{}, durable_copy(page.session.form.static())])
     assert json.loads(json.dumps(page.state(), allow_nan=False)) == page.state() and len(json.dumps(page.static())) < 400_000
 
 def use_nothing(page): page.session.open_table(table(), 't'); page.steps['Open'].none_button.click()
@@ -63,7 +65,7 @@ SAID = {  # what is wrong -> how it comes about, and the words that tell it
     'no columns': (use_nothing, 'choose at least one column'),
     'a broken file': (lambda p: p.steps['Open'].attempt(lambda: read_upload('x.parquet', b'PAR1')), "'x.parquet' can't be read as .parquet"),
     'an empty file': (lambda p: p.steps['Open'].attempt(lambda: read_upload('x.csv', b'')), "'x.csv' can't be read"),
-    'too large a file': (lambda p: p.steps['Open'].attempt(lambda: read_upload('x.csv', bytes(10 ** 7))), 'an upload takes 9')}
+    'too large a file': (lambda p: p.steps['Open'].upload.offer('x.csv', b'', 10 ** 9), 'an upload takes 9')}
 
 @pytest.mark.parametrize('act, words', SAID.values(), ids=[*SAID])
 def test_what_is_wrong_is_said_on_the_page(page, act, words):

@@ -44,7 +44,7 @@ MISTAKES = dict(  # what is wrong -> call, exit code, words on standard error
     no_file=('fit nowhere.csv --target y', 1, "no file 'nowhere.csv'"), no_rows=('fit head.csv --target zip', 1, 'no rows: id, zip'), kind=('fit train.csv --target churn --type zip=catgory', 2, "did you mean 'category'"),
     kind_column=('check train.csv --target churn --type zap=category', 2, "no column 'zap'; did you mean 'zip'?"), kind_target=('compare train.csv --target churn --type churn=category', 2, '--task says'),
     setting=('fit train.csv --target churn --set n_estimator=2', 2, "did you mean 'n_estimators'"), tune=('fit train.csv --target churn --tune best', 2, "did you mean 'better'"),
-    task=('fit train.csv --target churn --task regression', 1, "row 0 is 'no'" if TABLE.churn[0] == 'no' else "row 0 is 'yes'"), not_a_model=('predict train.csv new.csv', 1, 'no whole TabTune pipeline'),
+    task=('fit train.csv --target churn --task regression', 1, "row 0 is 'no'" if TABLE.churn[0] == 'no' else "row 0 is 'yes'"), not_a_model=('predict train.csv new.csv', 1, 'not a complete TabTune pipeline'),
     no_model=('predict m.tabtune new.csv', 1, "no file 'm.tabtune'"), columns=('predict churn.tabtune few.csv', 1, '3 of 5 columns are missing'), ending=('predict churn.tabtune new.csv --out p.doc', 2, 'must end in one of'),
     input=('predict churn.tabtune new.csv --out new.csv --force', 2, 'would write over what is read'), keep=('predict churn.tabtune new.csv --keep idd', 2, "did you mean 'id'"), no_truth=('evaluate churn.tabtune new.csv', 2, 'needs the true values'),
     truth=('evaluate churn.tabtune new.csv --target churn', 2, "'churn' is no column"), number=('compare train.csv --target churn --cv five', 2, 'invalid int value'))

@@ -1,5 +1,5 @@
 "What a saved notebook keeps, and what the form finds wrong, without a browser."
-import json, os, subprocess, sys, time
+import json, os, re, subprocess, sys, time
 
 import numpy as np
 import pandas as pd
@@ -125,6 +125,18 @@ def test_error_in_training_is_reported_and_not_kept_alive():
     s = d.state()
     assert (s['status'], s['error']) == ('failed', 'no luck')
     assert d.buttons['Start'].disabled is False
+
+def test_memory_of_a_gpu_is_shown_against_what_the_card_has(monkeypatch):
+    "A CPU that says it is a GPU: allocated, reserved, peak, of how much, beside run and process."
+    gib = 2 ** 30
+    for name, value in dict(is_available=True, memory_allocated=2 * gib, memory_reserved=3 * gib, max_memory_allocated=2.5 * gib, mem_get_info=(70 * gib, 80 * gib)).items():
+        monkeypatch.setattr(f'torch.cuda.{name}', lambda *_, value=value: value)
+    from tabtune.training.callbacks import _memory_usage
+    d = TrainingDashboard(lambda run: run.history.rows.extend([dict(step=1, loss=0.7, rows=100, seconds=0.5, progress=1.0) | _memory_usage()]))
+    d.start(); d.wait(600)
+    shown = dict(re.findall(r'>([^<>]+)</div><div[^>]*>([^<]+)<', d.numbers.value))
+    assert [shown[f'GPU {k}'] for k in ('allocated', 'reserved', 'peak', 'in all')] == ['2.0 GiB', '3.0 GiB', '2.5 GiB', '80.0 GiB'], shown
+    assert {'run memory', 'process memory'} <= {*shown} and 'GPU peak 2.5 GiB, GPU in all 80.0 GiB' in d.static()['text/html']
 
 def test_live_callback_survives_copying():
     import copy

@@ -147,7 +147,7 @@ def test_files_that_can_not_be_trusted_are_refused(fitted, tmp_path, capsys):
     rewrite(path, 'state.skops', lambda d: skops.io.dumps(dict(x=RandomForestClassifier(), f=Bomb())))
     with pytest.raises(CheckpointError, match='could run code'): TabularPipeline.load(path)
     path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(CheckpointError, match='no whole TabTune pipeline'): TabularPipeline.load(path)
+    with pytest.raises(CheckpointError, match='not a complete TabTune pipeline'): TabularPipeline.load(path)
     joblib.dump([1], tmp_path/'x.joblib')
     with pytest.raises(CheckpointError, match='holds a list'): TabularPipeline.load(tmp_path/'x.joblib')
     with pytest.raises(CheckpointError, match='no file'): TabularPipeline.load(tmp_path/'nowhere')

@@ -94,6 +94,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(whole, options, wor
     pytest.param(['--threads', '-2'], 'threads=-2 must lie in 0 or more', id='threads'), pytest.param(['--cells', '-5'], 'cells=-5 must lie in 100', id='cells'),
     pytest.param(['--late', '3'], 'late=3.0 must lie in 0.0..1.0', id='late'), pytest.param(['--steps', '0'], 'n_steps=0', id='steps'),
     pytest.param(['--device', 'gpu'], "device='gpu' is unknown", id='device'), pytest.param(['--resume'], 'nothing to resume', id='resume'),
+    pytest.param(['--drop-experts', '2'], 'drop_experts=2.0 must lie in 0..1', id='drop_experts'),
     pytest.param(['--d_model', '50', '--num_heads', '4'], 'must be divisible', id='d_model')])
 def test_a_wrong_option_is_one_line(options, words, tmp_path, capsys):
     with pytest.raises(SystemExit) as e: main(['pretrain', '--out', str(tmp_path/'x'), '--quiet', *options])
@@ -126,7 +127,7 @@ def test_the_long_stage_of_the_second_generation_is_resumed_exactly(tmp_path, mo
     def make(name, steps):
         settings = LoopSettings(n_steps=4, learning_rate=1e-3, warmup_steps=1)
         run = Pretraining(arch_config('small'), tmp_path/name, settings, 5, dict(graph=1, categories=1), traits=dict(imbalance=0.5, drift=0.5), many_classes=0.5,
-                          row_landmarks=64, quiet=True, cells=4000, min_support=150, max_support=400, late=1.0)
+                          row_landmarks=64, drop_experts=0.3, quiet=True, cells=4000, min_support=150, max_support=400, late=1.0)
         run.trainer.callbacks.append(Stop(steps))
         return run
     class Stop(Callback):
@@ -140,4 +141,4 @@ def test_the_long_stage_of_the_second_generation_is_resumed_exactly(tmp_path, mo
     again.run(resume=True)
     b = again.trainer.raw_model.state_dict()
     assert [k for k, v in whole.trainer.raw_model.state_dict().items() if not torch.equal(v, b[k])] == []
-    assert read_card(tmp_path/'stopped')['row_landmarks'] == 64
+    assert [read_card(tmp_path/'stopped')[k] for k in ('row_landmarks', 'drop_experts')] == [64, 0.3]

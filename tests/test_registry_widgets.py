@@ -3,6 +3,7 @@ import dataclasses, importlib, inspect, json, pkgutil, re
 
 import ipywidgets as w
 import pytest
+from code_host import assert_survives
 
 import tabtune.dashboard, tabtune.widgets
 from tabtune.core.shapes import InputError
@@ -53,6 +54,7 @@ def test_a_view_leaves_one_copy_that_needs_no_kernel(example, displayed):
     static = example.static()
     assert static['text/plain'] and ('image/png' not in static or static['image/png'] in copy['text/html'])
     assert len(json.dumps(copy)) < 250_000
+    assert_survives([live, copy])
     example.update_output()
     assert displayed[1][-1] is not copy, 'it is brought up to date'
 

@@ -17,7 +17,7 @@ from tabtune import Mitra, MitraConfig, MitraRegressor, TabularPipeline, load_ch
 from tabtune.model.checkpoints import read_card
 from tabtune.core.shapes import ConfigError, InputError
 from tabtune.data.targets import PREDICTIVE_HEADS, bin_codes
-from tabtune.estimators.regressor import mixed_mean
+from tabtune.estimators.predictive import mixed_mean
 
 def houses(n=160, seed=0):
     r = np.random.default_rng(seed)

@@ -177,7 +177,7 @@ def test_a_pickle_in_any_place_is_refused_unread(saved):
         rezip('bad.tabtune', whole | {name: bomb})
         with pytest.raises(CheckpointError): TabularPipeline.load('bad.tabtune')
     saved.write_bytes(bomb)
-    with pytest.raises(CheckpointError, match='no whole TabTune pipeline'): TabularPipeline.load(saved)
+    with pytest.raises(CheckpointError, match='not a complete TabTune pipeline'): TabularPipeline.load(saved)
     assert not os.path.exists('executed')
 
 @pytest.mark.parametrize('name', ['../evil', 'adapters/../../evil', '/tmp/evil', 'adapters\\..\\evil', 'C:evil', 'adapters//evil', 'model/./evil'])
@@ -207,11 +207,11 @@ def test_sizes_that_the_file_can_not_hold_are_refused(saved):
     for shape in ((10 ** 13,), (2 ** 62, 2 ** 62)):
         np.lib.format.write_array_header_1_0(h := io.BytesIO(), dict(descr='<f8', fortran_order=False, shape=shape))
         rezip('bad.tabtune', whole | {'state.skops': repack(whole['state.skops'], **{array: h.getvalue() + bytes(72)})})
-        with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
+        with pytest.raises(CheckpointError, match='not a complete'): TabularPipeline.load('bad.tabtune')
 
 def test_nested_without_end_is_refused(saved):
     rezip('bad.tabtune', parts(saved) | {'manifest.json': '[' * 200_000})
-    with pytest.raises(CheckpointError, match='no whole'): TabularPipeline.load('bad.tabtune')
+    with pytest.raises(CheckpointError, match='not a complete'): TabularPipeline.load('bad.tabtune')
 
 def test_a_support_whose_parts_do_not_belong_together_is_refused(stepped):
     from tabtune.estimators.saving import check_support, state_of
@@ -246,7 +246,7 @@ def test_truncated_or_flipped_files_are_refused(saved):
     pytest.param(dict(format_version=None, schema=2, version='0.1.0'), r'saved by TabTune 0\.1\.0 before .* fit the pipeline again', id='before versions'),
     pytest.param(dict(format='other'), "format 'other'", id='other format'),
     pytest.param(dict(estimator=dict(unknown=1)), 'unknown', id='unknown setting'),
-    pytest.param(dict(estimator=None), 'no whole', id='no estimator'), pytest.param(dict(pipeline=[1]), 'no whole', id='list for a dict')])
+    pytest.param(dict(estimator=None), 'not a complete', id='no estimator'), pytest.param(dict(pipeline=[1]), 'not a complete', id='list for a dict')])
 def test_odd_manifests_are_refused(saved, change, words):
     whole = parts(saved)
     rezip('bad.tabtune', whole | {'manifest.json': json.dumps(json.loads(whole['manifest.json']) | change)})

@@ -41,6 +41,7 @@ def _shown(progress):
     if callable(progress): raise ConfigError('progress=True or False: no function. run(callback=f) calls f with the table after each result')
     return bool(progress)
 
+# %% ../../nbs/core/00a_also_called.ipynb #6cbb8308
 VALUES = dict(alpha=lambda share: 1 - share if isinstance(share, float) else share, progress=_shown)  # settings that mean something else there -> the value here
 _NOTES = dict(alpha=', which is 1 - alpha')
 

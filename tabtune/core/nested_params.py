@@ -32,6 +32,7 @@ class NestedParams:
         for name, entries in inside.items(): setattr(self, name, _with_entries(name, getattr(self, name), entries))
         return self
 
+# %% ../../nbs/core/07_nested_params.ipynb #274c3021
 def _with_entries(name, old, entries) -> dict:
     "A copy of a dictionary with these entries."
     if old is None or isinstance(old, Mapping): return {**(old or {}), **entries}

@@ -37,6 +37,8 @@ def sizes(self: Episode):
 def to(self: Episode, device):
     "The same tables on another device."
     return _map_tensors(self, lambda t: t.to(device, non_blocking=True))
+
+# %% ../../nbs/core/00_shapes.ipynb #48d9b3bc
 @patch
 def __getitem__(self: Episode, i): return _map_tensors(self, lambda t: t[i])
 @patch

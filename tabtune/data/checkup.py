@@ -81,6 +81,7 @@ def _unique_labels(texts, n_rows, typed) -> TableFinding:
     code = dict(number=number, date=days, text='y = another column')[look]
     return TableFinding('y', 'near-unique labels', f'{seen}: {means}', 'each is a class of its own', code, serious=True)
 
+# %% ../../nbs/data/12_checkup.ipynb #ff16cd18
 def label_findings(
     classes: np.ndarray,  # (K,) distinct labels
     n_rows: int,
@@ -96,6 +97,7 @@ def label_findings(
                                 'each is a class of its own', f'{READ_NUMBERS}; {_REGRESSION}', serious=True))
     return out
 
+# %% ../../nbs/data/12_checkup.ipynb #3d957620
 def warn_about_labels(
     classes: np.ndarray,  # (K,) distinct labels
     n_rows: int,
@@ -117,7 +119,7 @@ def _balance(codes, classes) -> list:
     if len(classes) > 1 and 5 <= counts[small] < .05 * n and most >= .8:
         out.append(TableFinding('y', 'imbalance', f'{counts[small]} of {n} rows are {str(classes[small])!r}, and always predicting the '
             f'most frequent class is right in {most:.0%}', 'predicts probabilities that follow the shares',
-            "TabularPipeline(model_params={'class_weight': 'balanced'}); judge by roc_auc_score"))
+            "TabularPipeline(model_params={'class_weight': 'balanced'})  # and compare by roc_auc_score"))
     return out
 
 # %% ../../nbs/data/12_checkup.ipynb #dfeee297
@@ -134,6 +136,7 @@ def _is_code(codes, rest, n) -> bool:
     skips_zero = values[0] >= 1 and len(values) >= 4 and (values == np.floor(values)).all()
     return len(values) > 10 and n >= 3 * len(codes) * max(np.median(counts), *counts[:2] * (values[:2] < 2)) or bool(skips_zero)
 
+# %% ../../nbs/data/12_checkup.ipynb #ab8135c2
 def _missing_codes(x) -> tuple:
     "Numbers that stand for missing cells, and how many there are; or None."
     values = np.unique(x)
@@ -143,6 +146,7 @@ def _missing_codes(x) -> tuple:
             at, codes = np.isin(x, at_end[:k]), np.sort(at_end[:k])
             if at.sum() >= max(3, .003 * len(x)) and _is_code(codes, x[~at], at.sum()): return codes.tolist(), int(at.sum())
 
+# %% ../../nbs/data/12_checkup.ipynb #70ffa011
 def _about_numbers(name, s) -> list:
     "Missing codes, counters and ids among numbers."
     x, out = s.dropna().to_numpy(dtype=np.float64), []
@@ -210,6 +214,7 @@ def _is_typed(s, column) -> bool:
     "Whether dates, spans, truth values or numbers are Python objects or of a dtype of their own, rather than text."
     return column.kind in ('boolean', 'date', 'duration', 'number') and not any(isinstance(v, str) for v in s.dropna().head(100))
 
+# %% ../../nbs/data/12_checkup.ipynb #0c848ec8
 def column_findings(
     df: pd.DataFrame,  # checked
     encoder: TableEncoder,  # fitted on it
@@ -269,6 +274,7 @@ def _alone_scores(x, y, sources, is_classes) -> dict:
     scoring = 'roc_auc_ovr' if is_classes else 'r2'
     return {i: cross_val_score(tree, x[:, sources == i], y, cv=folds, scoring=scoring).mean() for i in np.unique(sources)}
 
+# %% ../../nbs/data/12_checkup.ipynb #fe1951eb
 def giveaway_findings(df, x, y, encoder, is_classes) -> list:
     "Columns from which alone the target can be predicted."
     names, limit, what = column_names(df), .99 if is_classes else .98, 'AUC' if is_classes else 'R²'
@@ -288,6 +294,7 @@ def _same_key(s, z):
     sign = np.sign(z.ravel()[np.abs(z).argmax()]) if z.shape[1] == 1 else 1
     return (z * sign).round(3).tobytes() + gap.tobytes()
 
+# %% ../../nbs/data/12_checkup.ipynb #b6555af5
 def duplicate_findings(df, x, encoder) -> list:
     "Columns that say the same as an earlier one."
     seen, names, sources, out = {}, column_names(df), encoder.sources_, []
@@ -299,6 +306,7 @@ def duplicate_findings(df, x, encoder) -> list:
         seen.setdefault(key, i)
     return out
 
+# %% ../../nbs/data/12_checkup.ipynb #37475747
 def row_findings(df, y) -> list:
     "Rows that agree in all columns and not in the target."
     if len(df) < 20: return []
@@ -321,6 +329,7 @@ def _drift(a, b, n_columns) -> float:  # the distance, or 0 where chance explain
     chance = np.sqrt(-.5 * np.log(.0005 / n_columns) * (len(a) + len(b)) / (len(a) * len(b)))
     return float(d) if d > max(.15, chance) else 0.
 
+# %% ../../nbs/data/12_checkup.ipynb #ac9ceac7
 def split_findings(df, test, encoder) -> list:
     "Rows in both tables, drift, and levels that training never saw."
     a, b = (pd.util.hash_pandas_object(t.astype(str), index=False) for t in (df, test))
@@ -385,6 +394,7 @@ def check_with_target(
         except (TabTuneError, ValueError): pass
     return TableFindings()
 
+# %% ../../nbs/data/12_checkup.ipynb #9b4a5ea3
 def _target_of(y, task) -> tuple:  # class codes and classes; or numbers and None
     "A target as it is predicted."
     is_classes = (task or guess_task(y)) == 'classification'

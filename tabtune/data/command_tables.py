@@ -41,6 +41,7 @@ def command_table(
     sep = {'\\t': '\t', 'tab': '\t'}.get(sep, sep)
     return read_table(getattr(sys.stdin, 'buffer', sys.stdin) if path == '-' else path, sep, sheet=sheet, encoding=encoding, header=not no_header)
 
+# %% ../../nbs/data/11a_command_tables.ipynb #214d724c
 def parse_types(
     given: list,  # of texts like zip=category
     columns,  # names of the columns of the table
@@ -75,6 +76,7 @@ def split_target(
     if len(known) < len(df): log.info("%d of %d rows have no value in '%s' and are left out", len(df) - len(known), len(df), target)
     return known.drop(columns=t), known[t]
 
+# %% ../../nbs/data/11a_command_tables.ipynb #4f537b11
 def target_numbers(
     y: pd.Series,  # the target
     few: bool = True,  # also where there are few different ones, which may be classes
@@ -87,6 +89,7 @@ def target_numbers(
     log.info("the texts in '%s', such as %r, are read as numbers", y.name, str(y.iloc[0]))
     return pd.Series(numbers, index=y.index, name=y.name)
 
+# %% ../../nbs/data/11a_command_tables.ipynb #a6a3cd3a
 def choose_task(
     task: str,  # what the user gave, or None
     y: pd.Series,  # the target

@@ -155,6 +155,7 @@ def split_date(
     when, zone = _clock_of(*clock) if clock[0] else (None, None)
     return None if when is False or zone is False else (fields, (s1, s2), when, zone)
 
+# %% ../../nbs/data/02b_date_text.ipynb #22cc2c0c
 def _field(text):
     "A number as text, or the number of a month that is named."
     if text.isdigit(): return text
@@ -241,6 +242,7 @@ def _pattern(parts, order):
     time = '' if when is None else ' %I:%M %p' if when[3] else ' %H:%M'
     return f'{a}{s1}{b}' + (f'{s2}{c[0]}' if c else '') + time + ('' if zone is None else ' %z')
 
+# %% ../../nbs/data/02b_date_text.ipynb #4d9443c9
 def read_dates(
     keys,  # texts
     format: dict,  # from `find_date_format`; None: ISO
@@ -324,6 +326,7 @@ def read_times(
     "Times of a day, and spans of days and hours."
     return np.array([_time(k) for k in keys], dtype=np.float64)
 
+# %% ../../nbs/data/02b_date_text.ipynb #291c6f84
 def _time(key):
     "Seconds since midnight."
     if m := _CLOCK.fullmatch(key): sign, days, hour, minute, second, fraction, half = m.groups()

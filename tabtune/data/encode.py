@@ -38,6 +38,7 @@ def check_column_types(
     for name, kind in column_types.items():
         if not isinstance(kind, str) or kind not in KINDS: check_choice(f'column_types[{name!r}]', kind, list(KINDS))
 
+# %% ../../nbs/data/04_encode.ipynb #568a416b
 def _typed_kinds(column_types, names, labels, kinds):
     "The kinds of the columns, with those that are given in place of what was found."
     place = {n: i for i, n in enumerate(names)}
@@ -133,6 +134,7 @@ def _fit(self: TableEncoder, df: pd.DataFrame, t=None):
     _warn_of_fit(columns)
     return self
 
+# %% ../../nbs/data/04_encode.ipynb #8d0b8f14
 def _warn_of_fit(columns):
     "What `fit` has to say: once for all cells that could not be read, once for each choice that may be wrong."
     unread = [f for c in columns for f in c.unread_cells()]
@@ -211,6 +213,7 @@ def _by_column(unreadable):
         examples.setdefault(name, cell)
     return [f'{name!r} ({n}, such as {examples[name]!r})' for name, n in counts.items()]
 
+# %% ../../nbs/data/04_encode.ipynb #3850e620
 _MESSAGES = dict(unreadable='cells that could not be read as what their column held at fit became missing',
                  unseen='levels that fit never saw became missing',
                  respelled='levels were recognised, although blanks or case differ from those at fit')
@@ -268,6 +271,7 @@ def column_kinds_(self: TableEncoder) -> dict:
     "The kind of each column, by name."
     return {c.name: c.kind for c in self.columns_}
 
+# %% ../../nbs/data/04_encode.ipynb #708d62dd
 @patch(as_prop=True)
 def sources_(self: TableEncoder) -> np.ndarray:
     "(n_outputs,) the position of the column that each output was made from."

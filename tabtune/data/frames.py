@@ -91,6 +91,7 @@ def _in_other_order(a: pd.Index, b: pd.Index) -> int:
     if len(common) < len(a) and any(i.equals(pd.RangeIndex(len(i))) for i in (a, b)): return 0  # one side was numbered anew
     return len(common) if 2 * len(common) >= len(a) and not common.equals(b[b.isin(a)]) else 0
 
+# %% ../../nbs/data/00_frames.ipynb #1ad8b816
 def check_row_order(
     X,  # table
     y,  # labels, targets, groups: anything with a row for each row of X
@@ -216,6 +217,7 @@ def _why_no_classes(s):
     if len(types) > 1: return f'The labels in y are of several types: {types}'
     return f"Labels of type {types[0]!r} can't be put in order"
 
+# %% ../../nbs/data/00_frames.ipynb #b8f58f47
 def encode_labels(
     y,  # Series, array or list of n ints, strings, booleans or categoricals
 )->tuple: # (codes (n,) int64, classes in sorted order)

@@ -95,6 +95,7 @@ def _find_format(self: NumberColumn, texts):
     if format['undecided']: self.remark(f"{format['undecided']!r} may have two meanings, and no cell decides: "
         f"{format['decimal']!r} is taken as the decimal mark. If that is wrong, make numbers of X[{self.name!r}] before fit", alert=True)
 
+# %% ../../nbs/data/03_kinds.ipynb #51037dbb
 @patch
 def _bounds(self: NumberColumn, s):
     "-1 where a cell is an upper bound, 1 where it is a lower one."
@@ -114,6 +115,7 @@ def numbers(self: NumberColumn, s: pd.Series) -> np.ndarray:
     x = self._read(s, []) + self.base
     return np.where(np.isinf(x), np.nan, x)
 
+# %% ../../nbs/data/03_kinds.ipynb #c7bf4adb
 @patch
 def decode(self: NumberColumn, z: np.ndarray) -> np.ndarray:
     "Numbers to the seven digits that float32 keeps."
@@ -274,6 +276,7 @@ def _to_durations(keys):
     if len(rest): x[rest] = seconds(pd.to_timedelta(pd.Index([keys[i] for i in rest], dtype=object), errors='coerce'))
     return x
 
+# %% ../../nbs/data/03_kinds.ipynb #30ab7a33
 class DurationColumn(NumberColumn):
     "Time spans in seconds, standardised."
     kind = 'duration'
@@ -419,6 +422,7 @@ def _kind(kind, s) -> str:
     if kind is None: return _content_kind(s)
     return 'date' if kind == 'number' and _are_days(s) else kind
 
+# %% ../../nbs/data/03_kinds.ipynb #c8de033b
 def _are_days(s) -> bool:
     "Whether numbers are days such as 20240314."
     x = s.to_numpy() if isinstance(s.dtype, np.dtype) else s.to_numpy(np.float64, na_value=np.nan)

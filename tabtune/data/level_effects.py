@@ -9,7 +9,7 @@ __all__ = []
 import numpy as np
 from scipy.special import ndtri
 
-from .content import N_PARTS, content_hash, content_parts
+from .content import N_FOLDS, content_hash, content_folds
 
 # %% ../../nbs/data/03a_level_effects.ipynb #36ee7a08
 STRENGTHS = 2. ** np.arange(-2, 13)
@@ -27,7 +27,7 @@ def strength_of(
 
 # %% ../../nbs/data/03a_level_effects.ipynb #7b40d825
 class LevelModel:
-    "A line in some numbers, an effect of the level of each column, and noise."
+    "A linear function of some numbers, an effect of the level of each column, and noise."
     def __init__(self,
                  x: np.ndarray,  # (n, F) numbers, the first column all ones
                  codes: list,  # of (n,) integer codes for each column; the code after the last level: missing
@@ -37,7 +37,7 @@ class LevelModel:
         self.inverse = np.linalg.inv(x.T @ x + np.diag([1e-6] + [1.] * (x.shape[1] - 1)))
         self.effects, self.gains = [np.zeros(k + 1) for k in sizes], np.zeros(len(sizes))
 
-    def line(self, y): return self.x @ (self.inverse @ (self.x.T @ y))  # the line's part of y
+    def linear(self, y): return self.x @ (self.inverse @ (self.x.T @ y))  # the linear part of y
 
     def noise(self, rest):
         "Variance of a residual, corrected for what was fitted."
@@ -52,9 +52,9 @@ def fit_effects(
     y: np.ndarray,  # (n,) targets
     strengths: list = None,  # of the columns; None: found by likelihood
 ) -> LevelModel:  # the same, with `effects` (of each column: one per level, then 0), `strengths` and `gains`
-    "Fit the parts in turn until nothing moves."
+    "Backfitting: fit the terms in turn until nothing moves."
     model.strengths = [np.inf] * len(model.sizes) if strengths is None else list(strengths)
-    line = model.line(y)
+    line = model.linear(y)
     rest = y - line
     noise = model.noise(rest)
     for _ in range(_PASSES):
@@ -65,7 +65,7 @@ def fit_effects(
             if strengths is None: model.strengths[j], model.gains[j] = strength_of(sums, model.counts[j], noise)
             model.effects[j] = np.append(sums / (model.counts[j] + model.strengths[j]), 0.)
             rest, moved = part - model.effects[j][c], max(moved, np.abs(model.effects[j] - old).max(initial=0))
-        rest, line = rest + line, model.line(rest + line)
+        rest, line = rest + line, model.linear(rest + line)
         rest = rest - line
         if strengths is None: noise = model.noise(rest)
         if moved <= _STILL * y.std(): break
@@ -78,12 +78,12 @@ def cross_fitted(
     sizes: list,  # number of levels of each column
     y: np.ndarray,  # (n,) targets
     strengths: list,  # of the columns
-    part: np.ndarray,  # (n,) from `content_parts`
-) -> list:  # for each column (n,) effects of the rows' levels, without the labels of the row's own part
+    fold: np.ndarray,  # (n,) from `content_folds`
+) -> list:  # for each column (n,) effects of the rows' levels, without the labels of the row's own fold
     "What the levels of each row say about the target by the other rows."
     out = [np.zeros(len(y)) for _ in codes]
-    for i in range(N_PARTS):
-        own = part == i
+    for i in range(N_FOLDS):
+        own = fold == i
         model = fit_effects(LevelModel(x[~own], [c[~own] for c in codes], sizes), y[~own], strengths)
         for o, c, e in zip(out, codes, model.effects): o[own] = e[c[own]]
     return out
@@ -97,7 +97,7 @@ def ordered_effects(
 ) -> np.ndarray:  # (n,) effects of the rows' levels, by the rows before them
     "What the levels of each row say about the target by the rows that stand before it."
     others = y - sum(e[c] for e, c in zip(model.effects, model.codes))
-    rest, c = others - model.line(others) + model.effects[j][model.codes[j]], model.codes[j]
+    rest, c = others - model.linear(others) + model.effects[j][model.codes[j]], model.codes[j]
     at = np.lexsort((rank, c))
     first = np.searchsorted(c[at], c[at])  # of the level
     before = np.cumsum(rest[at]) - rest[at]
@@ -156,8 +156,8 @@ def _best_columns(codes, sizes, t):
     return sorted(np.argsort(-np.array(gains), kind='stable')[:_MOST].tolist())
 
 # %% ../../nbs/data/03a_level_effects.ipynb #54996de1
-def _effects_on(x, codes, sizes, t, part, rank=None):
-    "For each column with an effect on a target: position -> (effect of each level, honest effect of each row)."
+def _effects_on(x, codes, sizes, t, fold, rank=None):
+    "For each column with an effect on a target: position -> (effect of each level, effect of each row without its own label)."
     at = _best_columns(codes, sizes, t)
     z, codes, sizes = _best_numbers(x, t), [codes[j] for j in at], [sizes[j] for j in at]
     model = fit_effects(LevelModel(z, codes, sizes), t)
@@ -166,7 +166,7 @@ def _effects_on(x, codes, sizes, t, part, rank=None):
     i, many = informative[0], len(informative) == 1 and sizes[informative[0]] >= MANY_LEVELS
     few = FEW_ROWS if x.shape[1] > 1 else FEW_ALONE
     if rank is not None and many and len(t) < few * sizes[i]: rows = {i: ordered_effects(model, t, i, rank)}
-    else: rows = cross_fitted(z, codes, sizes, t, model.strengths, part)
+    else: rows = cross_fitted(z, codes, sizes, t, model.strengths, fold)
     return {at[i]: (model.effects[i][:-1], np.where(codes[i] == sizes[i], np.nan, rows[i])) for i in informative}
 
 # %% ../../nbs/data/03a_level_effects.ipynb #4d1017ad
@@ -184,7 +184,7 @@ def level_effects(
     c = [np.where(np.isnan(codes[:, j]), sizes[j], codes[:, j]).astype(np.int64) for j in use]
     s = [sizes[j] for j in use]
     rank = content_hash(x, c, y)
-    part, rank = content_parts(rank), rank if task == 'classification' else None
+    fold, rank = content_folds(rank), rank if task == 'classification' else None
     for t in level_targets(c, s, y, task).T:
-        for i, found in _effects_on(x, c, s, t, part, rank).items(): out[use[i]].append(found)
+        for i, found in _effects_on(x, c, s, t, fold, rank).items(): out[use[i]].append(found)
     return out

@@ -74,7 +74,7 @@ _BOUNDS = {m: b for b, marks in ((-1, ('<', '<=', '=<', '≤', '⩽', 'less than
                                  (1, ('>', '>=', '=>', '≥', '⩾', 'more than', 'greater than', 'over', 'above', 'at least',
                                       'min', 'min.', 'gt', 'gte')))
            for m in marks}
-_PARTS = re.compile(
+_PATTERN = re.compile(
     rf'(\()?\s*({"|".join(sorted(map(re.escape, _BOUNDS), key=len, reverse=True))})?\s*([-+])?\s*'
     rf'([^\d\s+\-().,\'<>≤≥][^\d+\-()<>,]{{0,6}}?)?\s*([-+])?\s*'
     r"(\d+(?:[.,' ]\d+)*[.,]?|[.,]\d+)(?:(?:e|\s?[x×*·]\s?10\^)([-+]?\d{1,3}))?"
@@ -162,7 +162,7 @@ def split_number(
     "The number in a text, and its frame."
     if len(key) > 60: return None
     key, arrow = _marked(key)
-    m = _PARTS.fullmatch(key := _one_number(plain_text(key)))
+    m = _PATTERN.fullmatch(key := _one_number(plain_text(key)))
     if m is None or ("'" in m[6] and not re.search(r"'\d{3}", m[6])): return (p := _split_compound(key)) and p._replace(mark=arrow)
     opened, mark, sign, before, inner, digits, exponent, plus, after, end, closed = m.groups()
     before, open_ = (before or '').strip().casefold(), _OPEN.search(after or '')
@@ -269,6 +269,7 @@ def _constant_frame(
     many = len(marked) >= .3 * len(digits) and (cents or len(before) != 1)
     return (before, after) if many or (after and not before) else ('', '')
 
+# %% ../../nbs/data/02a_number_text.ipynb #23784788
 def _unframe(key, frame):
     "A text without its frame."
     before, after = frame
@@ -348,12 +349,14 @@ def number_texts(
     if len(plain) < 2 and not one_number and not some_bounds: return none
     return none if _are_codes(keys, x) else ~np.isnan(bounds)
 
+# %% ../../nbs/data/02a_number_text.ipynb #2dc670df
 def _are_codes(keys, x):
     "Whether grouped numbers look like telephone numbers: long, whole and all of one length."
     read = [re.sub(r'\s', ' ', k.strip()) for k, v in zip(keys, x) if not np.isnan(v)]
     if len(read) < 2 or len({len(k) for k in read}) > 1: return False
     return all(re.fullmatch(r'\d+([ .]\d+)+', k) and sum(c.isdigit() for c in k) >= 7 for k in read)
 
+# %% ../../nbs/data/02a_number_text.ipynb #723f492f
 def describe_format(
     format: dict,  # from `find_number_format`
 ) -> str:

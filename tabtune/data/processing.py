@@ -348,6 +348,7 @@ def columns_(self: TableProcessor) -> list:
     "What was learnt about each column of the table."
     return self.encoder_.columns_
 
+# %% ../../nbs/data/05_processing.ipynb #646b5399
 @patch(as_prop=True)
 def column_kinds_(self: TableProcessor) -> dict:
     "The kind of each column, by name."

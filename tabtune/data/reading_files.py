@@ -40,6 +40,7 @@ def _from_archive(data: bytes) -> tuple:  # content, name
         if len(tables) != 1: raise ValueError(f'it holds {len(tables)} files, and one is needed: {tables[:5]}')
         return z.read(tables[0]), tables[0]
 
+# %% ../../nbs/data/11_reading_files.ipynb #ecc097fa
 def _unpacked(data: bytes, name: str) -> tuple:  # content, name without the ending of the packing
     "The content of a file without compression."
     for _ in range(3):
@@ -65,6 +66,7 @@ def _sheet(file, sheet):
     if others: log.warning('the sheet %r was read; there are also %s: read_table(path, sheet=...)', first, ', '.join(map(repr, others)))
     return first
 
+# %% ../../nbs/data/11_reading_files.ipynb #f6a2b242
 def _is_code(v) -> bool: return isinstance(v, str) and v.strip()[:1] == '0' and v.strip()[1:].isdigit()
 
 def _read_excel(data: bytes, options: dict) -> pd.DataFrame:

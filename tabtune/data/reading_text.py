@@ -26,7 +26,7 @@ _MARKS = {b'\xef\xbb\xbf': 'utf-8-sig', b'\xff\xfe\x00\x00': 'utf-32', b'\x00\x0
 _WIDE = 'utf-32-le', 'utf-32-be', 'utf-16-le', 'utf-16-be'
 
 def _odd_signs(text: str) -> int:
-    "How many signs of a text no table holds: control codes, and numbers without a meaning."
+    "How many characters of a text no table holds: control codes, and numbers without a meaning."
     return sum(c not in '\t\r\n\x1a\ufeff' and unicodedata.category(c) in ('Cc', 'Cn', 'Co', 'Cs') for c in text)
 
 def _reads_as(head: bytes, code: str) -> bool:
@@ -60,6 +60,7 @@ def _warn_of_odd_letters(text: str):
     if 2 * foreign > latin: log.warning("the text is no UTF-8, and most of its letters look odd as Windows-1252: %r. If they are wrong, give the "
                                         "encoding, such as encoding='cp1251' (Cyrillic), 'shift_jis' or 'gb18030'", text[:30])
 
+# %% ../../nbs/data/10_reading_text.ipynb #6b7a6790
 def decode_text(
     data: bytes,  # of a file
     encoding: str = None,  # None: it is found
@@ -68,7 +69,7 @@ def decode_text(
     try: code = codecs.lookup(encoding).name if encoding else _encoding(data)
     except LookupError: raise ConfigError(f"encoding={encoding!r} is unknown; such as 'utf-8', 'cp1252', 'cp1251', 'shift_jis', 'gb18030'") from None
     text = _old_text(data) if code == 'cp1252' and not encoding else data.decode(code)
-    if (odd := _odd_signs(text[:4000])) > max(3, len(text[:4000]) // 20): raise InputError(f'it holds no text: {odd} of its first signs are control codes')
+    if (odd := _odd_signs(text[:4000])) > max(3, len(text[:4000]) // 20): raise InputError(f'it holds no text: {odd} of its first characters are control codes')
     if code == 'cp1252' and not encoding: _warn_of_odd_letters(text)
     return text.removeprefix('\ufeff').rstrip('\x1a').replace('\r\n', '\n').replace('\r', '\n')
 
@@ -83,7 +84,7 @@ def _stated_separator(text: str) -> tuple:
     return (stated[1].replace('\\t', '\t'), rest) if stated else (None, text)
 
 def _quote(text: str) -> str:
-    "The sign around cells: a double quote, or a single one where the first name stands in such."
+    "The character around cells: a double quote, or a single one where the first name stands in such."
     return "'" if re.match(r"'[^'\n]*'\s*([,;\t|]|\n)", text) else '"'
 
 def _fields(lines: list, sep: str) -> list:
@@ -108,7 +109,7 @@ def _evidence(lines, sep, more=1) -> tuple:  # several columns? share of lines w
 
 def find_separator(
     text: str,  # of the file
-) -> str:  # a sign, or '\s+' for blanks
+) -> str:  # a character, or '\s+' for blanks
     "What stands between the columns; a comma where there is only one column."
     if not (lines := _first_lines(text)): return ','
     best = max(SEPARATORS, key=lambda s: _evidence(lines, s))
@@ -151,6 +152,7 @@ def _without_lines(text: str) -> str:
         rest = re.sub(r'^# .*\n?', '', rest, flags=re.MULTILINE)
     return f'{head}\n{rest}'
 
+# %% ../../nbs/data/10_reading_text.ipynb #f0181f34
 def _with_whole_header(text: str, sep: str) -> str:
     "The text with one more name where every row has a cell more than there are names: a separator at its end, or a name of the row in front."
     head, _, rest = text.partition('\n')
@@ -174,6 +176,7 @@ def _decimal_comma(s: pd.Series) -> tuple:
     clean = s.astype(str).str.strip().str.replace('.', '', regex=False).str.replace(',', '.', regex=False)
     return pd.to_numeric(clean, errors='coerce'), sure
 
+# %% ../../nbs/data/10_reading_text.ipynb #ce09c9ae
 def with_decimal_commas(
     df: pd.DataFrame,  # as pandas read it, text where a column has commas
     raw: pd.DataFrame,  # the same with every cell as text
@@ -255,7 +258,7 @@ def parse_text(
     text = text.lstrip('\n')
     if header: text = _without_lines(text)
     sep = stated or sep or found or find_separator(text)
-    if len(_fields(_first_lines(text), sep)[0]) == 1: sep = _NONE  # signs in the cells of the only column separate nothing
+    if len(_fields(_first_lines(text), sep)[0]) == 1: sep = _NONE  # characters in the cells of the only column separate nothing
     elif header: text = _with_whole_header(text, sep)
     return _parse(text, sep, header)
 

@@ -39,6 +39,7 @@ def _log_chance(stat, dof):
     far = -half + (d / 2 - 1) * np.log(half) - gammaln(d / 2)
     return np.where(stat > 1000, far, chi2.logsf(np.minimum(stat, 1000), d))
 
+# %% ../../nbs/data/07_selection.ipynb #6ac97ad8
 def _chance_alone(
     r: np.ndarray,  # (n, F) from `_column_ranks`
     gaps: np.ndarray,  # (n, F) bool, missing cells; None: there are none
@@ -77,6 +78,7 @@ def _chance_in_pairs(
             best[i:i + 512] = np.maximum(best[i:i + 512], z.max(1))
     return np.minimum(_log_chance(best ** 2 / n, 1) + np.log(u.shape[1] * t.shape[1]), 0)
 
+# %% ../../nbs/data/07_selection.ipynb #ebcd9fff
 def _ranked(r, gaps, t, pairs=True):
     "Positions of the columns, the best first."
     chance = _chance_alone(r, gaps, t)
@@ -103,6 +105,7 @@ def _errors(a, t, b, t_b):
         for p in penalties: out[name, p] = ((e @ (c / (np.maximum(w, 0)[:, None] + p)) + mean - t_b) ** 2).mean(1)
     return out
 
+# %% ../../nbs/data/07_selection.ipynb #4721acaa
 def _held_out_errors(r, gaps, t, fold, counts):
     "Number of columns -> mean squared error of held-out rows, by the better model."
     found = {}
@@ -142,6 +145,7 @@ def choose_columns(
     if keep == n_columns: return np.arange(n_columns), errors
     return np.sort(_ranked(r, gaps, t)[:keep]), errors
 
+# %% ../../nbs/data/07_selection.ipynb #9ba7709a
 def describe_choice(
     n_kept: int,
     n_columns: int,

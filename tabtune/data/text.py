@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .content import text_parts_of
+from .content import text_folds
 from .columns import Column, distinct, is_blank
 
 # %% ../../nbs/data/02c_text.ipynb #0ce3dca1
@@ -33,6 +33,7 @@ def list_separator(
         if len(keys) >= 8 and len(keys) >= 2 * len(items): return sep
     return ''
 
+# %% ../../nbs/data/02c_text.ipynb #f81dcc56
 def is_text(
     keys: list,  # distinct texts, none of them blank
     n: int,  # cells that hold them
@@ -74,6 +75,7 @@ def count_parts(
     x.data = 1 + np.log(x.data)
     return x
 
+# %% ../../nbs/data/02c_text.ipynb #3794e827
 def tf_idf(
     x,  # from `count_parts`
     idf: np.ndarray,  # weight of each part
@@ -183,6 +185,7 @@ def numbers_in(
         for j, v in enumerate(_NUMBER_IN.findall(k[:_LONGEST])[:_POSITIONS]): out[i, j] = float(v.replace(',', ''))
     return out
 
+# %% ../../nbs/data/02c_text.ipynb #05f8163d
 def explained(
     x: np.ndarray,  # (n,) float64, NaN = missing
     t: np.ndarray,  # (n, targets)
@@ -224,6 +227,7 @@ def _agrees(scores, t) -> bool:
     r = (u * v).sum(0) / np.maximum(np.sqrt((u ** 2).sum(0) * (v ** 2).sum(0)), 1e-12)
     return bool(r.max() * np.sqrt(len(t)) > 1.64)
 
+# %% ../../nbs/data/02c_text.ipynb #fdf3c2bc
 @patch
 def learn_target(
     self: TextColumn,
@@ -239,7 +243,7 @@ def learn_target(
     self._learn_numbers(numbers_in([keys[c] for c in used])[of], t[full])
     if not len(self.axes): return scores[:, :0]
     x, t = tf_idf(count_parts([keys[c] for c in used], self.words, self.chars), self.idf)[of], t[full]
-    fold = text_parts_of([keys[c] for c in used], 5)[of]
+    fold = text_folds([keys[c] for c in used], 5)[of]
     out = np.empty(t.shape)
     for f in range(5): w = _ridge(x[fold != f], t[fold != f]); out[fold == f] = x[fold == f] @ w[:-1] + w[-1]
     if not _agrees(out, t): return self._forget(keys, scores[:, :0])
@@ -247,6 +251,7 @@ def learn_target(
     self._keep_axes(x @ self.axes.T.astype(np.float64), t)
     return scores
 
+# %% ../../nbs/data/02c_text.ipynb #23ff2a0c
 _STANDS_OUT, _SOME_CHANCE = 1.5, 8.  # times the spread of the last axis; chi-squared with three degrees of freedom, once in twenty times
 
 @patch

@@ -65,6 +65,7 @@ def _as_frame():
     from sklearn.preprocessing import FunctionTransformer
     return FunctionTransformer()
 
+# %% ../../nbs/estimators/00c_adapted.ipynb #f7ba9938
 def _dense():
     "Scaled numbers without missing cells, one column per level."
     from sklearn.compose import make_column_selector, make_column_transformer

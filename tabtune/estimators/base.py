@@ -44,13 +44,16 @@ def outputs_in_chunks(
     cache,  # `SupportCache` of one table
     x_query: np.ndarray,  # (Q, F) float32
     fill: int = 16,  # chunks are filled up to a multiple of so many rows
+    evidence: dict = None,  # empty, or what another encoding of the same rows has put into it: what the experts say of each chunk
 ) -> torch.Tensor:  # (Q, outputs) float64: logits of classes, or parameters of distributions
     "The model's raw outputs for the queries."
     rows, out = max(16, CHUNK_ELEMENTS // (model.config.d_model * (x_query.shape[1] + 1)) // 16 * 16), []
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
         full = F.pad(x, (0, 0, 0, -len(x) % fill))
-        with torch.inference_mode(): out.append(model.predict_logits(cache, full[None], len(x))[0, :len(x)].float().cpu().double())
+        with torch.inference_mode():
+            if evidence is not None and start not in evidence: evidence[start] = model.query_evidence(cache, full[None])
+            out.append(model.predict_logits(cache, full[None], len(x), evidence and evidence[start])[0, :len(x)].float().cpu().double())
     return torch.cat(out)
 
 # %% ../../nbs/estimators/01_base.ipynb #d1b46c64
@@ -86,7 +89,7 @@ N_LANDMARKS, N_MEMORY = 1_000, 16_384
 def landmark_rows(
     n: int,  # rows of the support
     n_landmarks: int,  # as the user gave it, or None
-    reads_support: bool,  # the head remembers support rows
+    reads_support: bool,  # support rows vote in the head
     several_passes: bool = False,  # more classes than label tokens
 ) -> int:  # how many landmarks, 0: all rows attend
     "How many landmark rows a support of `n` rows is read through."
@@ -297,7 +300,7 @@ def _sample_support(self: InContextEstimator):
 # %% ../../nbs/estimators/01_base.ipynb #ae9aea15
 @patch
 def rows_read(self: InContextEstimator, member: Member) -> dict:  # positions among the member's rows; empty: all rows attend
-    "Which of a member's rows are landmarks, and which the head remembers."
+    "Which of a member's rows are landmarks, and which are voting rows."
     rows = member.rows
     n_landmarks = landmark_rows(len(rows), self.n_landmarks, self.model_.final_layer.reads_support, self.several_passes())
     if not n_landmarks: return {}

@@ -31,9 +31,9 @@ def boosted_trees(
     seed: int = 0,
 ) -> BaseEstimator:  # not fitted
     "Histogram-based gradient boosting with early stopping."
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from tabtune.model.forests import BoostedClassifier, BoostedRegressor  # here: they import scikit-learn's ensembles
     few = np.array([bool(c) and np.nanmax(x[:, i], initial=-1) < 255 for i, c in enumerate(categorical)], dtype=bool)
-    make = HistGradientBoostingClassifier if task == 'classification' else HistGradientBoostingRegressor
+    make = BoostedClassifier if task == 'classification' else BoostedRegressor
     smaller = dict(max_leaf_nodes=15, tol=5e-4) if n_classes > 10 else {}
     return make(learning_rate=0.05 if n_classes <= 2 else 0.1, max_iter=500, early_stopping=True, n_iter_no_change=15, l2_regularization=1.,
                 validation_fraction=0.1, categorical_features=few if few.any() else None, random_state=seed, **smaller)

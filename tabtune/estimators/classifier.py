@@ -31,9 +31,10 @@ def predict_in_chunks(
     cache,  # `SupportCache` of one table
     x_query: np.ndarray,  # (Q, F) float32
     n_classes: int,  # K
+    evidence: dict = None,  # as `outputs_in_chunks` takes it
 ) -> np.ndarray:  # (Q, n_classes) float64
     "Log-probabilities of the classes for each query."
-    return _log_softmax(outputs_in_chunks(model, cache, x_query), n_classes)
+    return _log_softmax(outputs_in_chunks(model, cache, x_query, evidence=evidence), n_classes)
 
 def _log_softmax(outputs, n_classes): return outputs[:, :n_classes].log_softmax(-1).numpy()
 
@@ -58,7 +59,7 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.)), method='bounded').x))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #48ca3b39
-N_CODEWORDS, N_LONG_CODEWORDS = 4, 2  # divisions into groups, for each member; of long tables, where a pass costs more
+N_CODEWORDS, N_LONG_CODEWORDS = 4, 3  # divisions into groups, for each member; of long tables, where a pass costs more
 
 def codebook(
     n_classes: int,
@@ -67,8 +68,11 @@ def codebook(
     rng: np.random.Generator,
 ) -> np.ndarray:  # (n_words, n_classes): the group of each class
     "Divide the classes into groups, several times; no two classes share all their groups."
-    n_words = max(n_words, 2 * math.ceil(math.log(n_classes, width)))
-    return np.array([rng.permutation(np.arange(n_classes) % width) for _ in range(n_words)])
+    n_words = max(n_words, math.ceil(2 * math.log(n_classes, width)))
+    draw = lambda: rng.permutation(np.arange(n_classes) % width)
+    words, tried = np.array([draw() for _ in range(n_words)]), 0
+    while np.unique(words, axis=1).shape[1] < n_classes: words[-1 - tried % (n_words - 1)], tried = draw(), tried + 1  # the first one stays
+    return words
 
 # %% ../../nbs/estimators/02_classifier.ipynb #1cdfda1b
 class MitraClassifier(ClassifierMixin, InContextEstimator):
@@ -155,11 +159,11 @@ def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:
     k = len(self.classes_)
     n_words = N_CODEWORDS if len(member.rows) <= 2 * N_LANDMARKS else N_LONG_CODEWORDS
     words = codebook(k, self.model_.config.n_classes, n_words, np.random.default_rng([self.seed_, member.index, 2]))
-    total, experts = 0., None
+    total, experts, evidence = 0., None, {}
     for i, word in enumerate(words):
         cache, _ = self.encoded_support((*key, i), member, groups=word, experts=experts)
-        experts = cache.experts  # the same for all divisions of the classes
-        total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k)[:, member.codes]
+        experts = cache.experts  # they, and what they say of the queries, are the same for all divisions of the classes
+        total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k, evidence)[:, member.codes]
     return total / len(words)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9e882046

@@ -87,6 +87,7 @@ def get_residuals(
     check_rows(X, y)
     return check_target(y) - self.predict(X)
 
+# %% ../../nbs/estimators/04c_diagnostics.ipynb #521771f6
 @patch
 def analyze_residuals(
     self: DiagnosticsMixin,
@@ -99,6 +100,7 @@ def analyze_residuals(
     found = dict(mean=r.mean(), median=np.median(r), std=r.std(), min=r.min(), max=r.max()) | moments
     return {k: float(v) for k, v in found.items()}
 
+# %% ../../nbs/estimators/04c_diagnostics.ipynb #902aac7a
 @patch
 def plot_residuals(
     self: DiagnosticsMixin,

@@ -46,10 +46,10 @@ def find_interpreter(
 class PeerError(TabTuneError):
     "A model in its own environment failed, or its process did."
 
-# %% ../../nbs/estimators/00e_environments.ipynb #1591d2a6
 class PeerIOError(PeerError, OSError):
     "The failure was one of files or network, such as weights that can't be downloaded."
 
+# %% ../../nbs/estimators/00e_environments.ipynb #1591d2a6
 _BOOT = ("import sys; sys.path[:] = [p for p in sys.path if p]; __name__, __file__ = '__main__', sys.argv.pop(1)\n"
          "with open(__file__, encoding='utf-8') as f: exec(compile(f.read(), __file__, 'exec'))")
 
@@ -121,6 +121,7 @@ def _why_no_answer(self, do, what):
     how = f'the answers of its process are damaged ({what})' if what is not None else f'its process ended ({_code_in_words(code or 0)})'
     return f"{self.name}: {how} before it answered '{do}'{printed}"
 
+# %% ../../nbs/estimators/00e_environments.ipynb #4461795a
 def _error(self, error, classes, errno, traceback):
     "The exception for an error of the model."
     _log.debug('%s: %s', self.name, traceback)
@@ -134,13 +135,13 @@ _Process._why_no_answer, _Process._error = _why_no_answer, _error
 
 # %% ../../nbs/estimators/00e_environments.ipynb #8526d58b
 def _checked(name, out, n_rows, n_classes=None):
-    "An array that a model answered, or `PeerError` if it is not what was asked for."
+    "An array that a model returned, or `PeerError` if it is not what was asked for."
     want = (n_rows,) if n_classes is None else (n_rows, n_classes)
     if n_classes is None and out.shape == (n_rows, 1): out = out[:, 0]
     if out.dtype.kind != 'f' or out.shape != want:
-        raise PeerError(f'{name} answered {out.dtype} of shape {out.shape} where float64 of shape {want} was expected')
+        raise PeerError(f'{name} returned {out.dtype} of shape {out.shape} where float64 of shape {want} was expected')
     bad = ~np.isfinite(out) if n_classes is None else ~np.isfinite(out) | (out < 0)
-    if bad.any(): raise PeerError(f'{name} answered {out[bad][0]} in row {np.argwhere(bad)[0][0]}, which is no {"number" if n_classes is None else "probability"}')
+    if bad.any(): raise PeerError(f'{name} returned {out[bad][0]} in row {np.argwhere(bad)[0][0]}, which is no {"number" if n_classes is None else "probability"}')
     return out
 
 # %% ../../nbs/estimators/00e_environments.ipynb #c7563a67

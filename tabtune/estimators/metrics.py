@@ -339,7 +339,7 @@ def plot_intervals(
 def risk_curve(
     unsure: np.ndarray,  # (n,) the larger, the less sure
     loss: np.ndarray,  # (n,) of each row
-) -> pd.DataFrame:  # n rows, the surest first: unsure, answered (share up to here), risk (their mean loss)
+) -> pd.DataFrame:  # n rows, the most certain first: unsure, answered (share up to here), risk (their mean loss)
     "Mean loss of the rows that are answered, for each share."
     order, count = np.argsort(unsure, kind='stable'), np.arange(1, len(loss) + 1)
     return pd.DataFrame(dict(unsure=unsure[order], answered=count / len(loss), risk=np.cumsum(loss[order]) / count))
@@ -350,6 +350,7 @@ def _plot_risk(unsure, loss, what, ax):
     ax.set(xlabel='share of rows answered', ylabel=f'{what} of these', ylim=(0, None)); ax.legend()
     return ax
 
+# %% ../../nbs/estimators/00_metrics.ipynb #9e3227d0
 def plot_risk(
     y_true,  # n true labels
     proba,  # (n, K) probabilities

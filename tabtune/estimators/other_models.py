@@ -33,12 +33,13 @@ def _given(tuning_params) -> dict:
     if not isinstance(tuning_params, Mapping): raise ConfigError(f"tuning_params must be a dict, 'auto' or None, not {type(tuning_params).__name__}")
     return dict(our_names('tuning_params', dict(tuning_params)))
 
+# %% ../../nbs/estimators/00g_other_models.ipynb #df6591d2
 def split_tuning(
     spec: ModelSpec,
     strategy: str,  # that the model has
     tuning_params,  # of a pipeline
 ) -> tuple:  # (device, time limit, settings for the package's own tuning)
-    "What a model takes of `tuning_params`; the rest is checked, and said to be unused."
+    "What a model takes of `tuning_params`; the rest is checked, and reported as unused."
     given = _given(tuning_params)
     limit = given.pop('time_limit', None)
     find_strategy(strategy).config({k: v for k, v in given.items() if k != 'dropout'})  # checks names and values
@@ -107,6 +108,7 @@ def other_state(
     columns, x = pack_table(table)
     return dict(encoder=est.table_[0].encoder_.state_dict(), columns=columns, x=x, y=y, classes=getattr(est, 'classes_', None))
 
+# %% ../../nbs/estimators/00g_other_models.ipynb #872bd10a
 def other_from_state(
     est: Adapted,  # unfitted, with the settings of the file
     state: dict,
@@ -114,16 +116,17 @@ def other_from_state(
 ) -> Adapted:
     "Fit a model again from its file; `CheckpointError` for parts that don't belong together."
     if missing := {'encoder', 'columns', 'x', 'y', 'classes'} ^ set(state):
-        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: {', '.join(sorted(missing))} should or should not be there; save it again")
+        raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: {', '.join(sorted(missing))} should or should not be there; save it again")
     x, y, classes = state['x'], state['y'], state['classes']
     fine = x.ndim == 2 and len(x) == len(y) and state['columns'] is not None and len(state['columns']) == x.shape[1]
     if est.task == 'classification': fine = fine and classes is not None and y.dtype.kind in 'iu' and 0 <= y.min() and y.max() < len(classes)
-    if not fine: raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its table, targets and classes don't belong together; save it again")
+    if not fine: raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: its table, targets and classes don't belong together; save it again")
     plain = PlainTable(column_types=est.column_types)
     plain.encoder_ = encoder_from_state(state['encoder'])
     if classes is not None: est.classes_ = classes
     return est.fit_plain(plain, unpack_table(state['columns'], x), y)
 
+# %% ../../nbs/estimators/00g_other_models.ipynb #4f1a5cad
 def warn_of_other_version(
     est: Adapted,  # fitted again
     spec: ModelSpec,

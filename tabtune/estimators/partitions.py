@@ -38,6 +38,7 @@ def partition_pairs(
         "table, such as fit(table.drop(columns='y'), table['y'])")
     return list(zip(X.to_delayed(), y.to_delayed()))
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #8e35493e
 def label_counts(y: pd.Series, classes: bool) -> dict:  # label -> rows; {None: rows} for numbers
     "The rows of each class in a partition."
     if not len(y): return {}
@@ -64,6 +65,7 @@ def sample_shares(
     if n <= limit: return dict.fromkeys(counts, 1.)
     return {label: min(1., max(_RARE, k * limit / n) / k) for label, k in counts.items()}
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #69f78863
 def in_sample(y: pd.Series, shares: dict, seed: int, part: int) -> np.ndarray:  # (n,) bool
     "Which rows of a partition are in the sample."
     chance = np.random.default_rng([seed, 23, part]).random(len(y))
@@ -106,10 +108,12 @@ class PartitionReader:
                 z = torch.as_tensor(self.member.x(self.encoder.transform(x.iloc[i:i + ENCODE_ROWS])))
             yield from blocks(z, y[i:i + ENCODE_ROWS])
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #825d0b9a
 def blocks(x: torch.Tensor, y: torch.Tensor):
     "Rows and targets with a batch dimension, some thousands at a time."
     for i in range(0, len(x), _BLOCK): yield x[None, i:i + _BLOCK], y[None, i:i + _BLOCK]
 
+# %% ../../nbs/estimators/01a_partitions.ipynb #607de30e
 @torch.inference_mode()
 def _sum_of(x, y, part, reader, read):
     "What one round keeps of a partition; None where it has no rows beside the sample."
@@ -176,8 +180,8 @@ def _learn_from_all(self: InContextEstimator, parts, n_rows, *drawn):
     if n >= n_rows: return log.info('all %d rows in %d partitions are kept', n_rows, len(parts))
     if reason := self._why_sample_alone():
         return log.warning('of %d rows in %d partitions a sample of %d is the support, and the others are not used: %s', n_rows, len(parts), n, reason)
-    log.info('%d rows in %d partitions: statistics of the columns and the kernel experts are of all of them; landmarks, the rows that the head '
-             'remembers, trees and other experts, and the calibration are of a sample of %d rows', n_rows, len(parts), n)
+    log.info('%d rows in %d partitions: statistics of the columns and the kernel experts are of all of them; landmark rows, voting rows, '
+             'trees and other experts, and the calibration are of a sample of %d rows', n_rows, len(parts), n)
     model = self.model_.cpu()  # sums are made where the rows are
     self.statistics_ = [self._member_statistics(parts, i, n_rows, *drawn) for i in range(len(self.member_rows_))]
     self.set_model(model)

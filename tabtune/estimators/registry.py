@@ -161,6 +161,7 @@ def _peers(task, suffix):  # such as 'regression', 'Regressor'
             peer_spec('TabDPT', f'tabtune.estimators.worker:TabDPT{suffix}', task, 'tabdpt>=1.1', 'Apache-2.0', 'Layer6/TabDPT', python='TabDPT', seen='random weights',
                       package='tabdpt', form='codes', weights='model_weight_path', seed='seed', defaults=dict(verbose=False)))
 
+# %% ../../nbs/estimators/00f_registry.ipynb #ca3944d9
 _ADAPTERS = next(name for name, s in STRATEGIES.items() if s.adapters)
 
 def _orion(name, folder, license, source):
@@ -263,11 +264,13 @@ def check_strategy(
     why = dict(peer='its package offers no such tuning').get(spec.kind, 'it has no pre-trained weights, and fit trains all of it')
     raise ConfigError(f"tuning_strategy='{strategy}' is not there for {spec.name}: {why}. It has {', '.join(map(repr, have))}; Mitra has the others")
 
+# %% ../../nbs/estimators/00f_registry.ipynb #26d6f26b
 def _set(kw, key, value):
     "Set an entry; 'a.b' is the entry 'b' of a dictionary 'a'."
     name, _, inner = key.partition('.')
     kw[name] = {**kw.get(name, {}), inner: value} if inner else value
 
+# %% ../../nbs/estimators/00f_registry.ipynb #537af089
 def _keywords(
     spec: ModelSpec,
     params: dict = None,  # given by a user
@@ -333,6 +336,7 @@ class _MakeRemote:
         return model
     def __getstate__(self): return self.__dict__ | dict(started=None)
 
+# %% ../../nbs/estimators/00f_registry.ipynb #3996917c
 def start_process(
     est,  # unfitted, from `make_model`
 ):

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import ndtr
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from fastcore.basics import patch
@@ -26,70 +25,10 @@ from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
                                      by_partition, is_dask, refuse_fit_params, seed_from)
 from .partitions import fit_partitions
+from .predictive import (MeanShares, PredictiveDistribution, mean_candidates, mean_shares, mixed_cdf, mixed_mean,
+                                           mixed_quantile, slope_share)
 from .blending import blend_numbers
 from ..training.episodes import target_groups
-
-# %% ../../nbs/estimators/03_regressor.ipynb #d52d1ec7
-class PredictiveDistribution:
-    "The distributions that one member predicts for Q queries, in the target's own units."
-    def __init__(self,
-                 mixture: LogisticMixture,  # in the model's units, one table of Q queries
-                 scale,  # `TargetScale` between the model's units and the target's
-                 sign: float):  # -1.: this member saw the targets mirrored
-        self.mixture, self.scale, self.sign = mixture, scale, sign
-
-    def __len__(self): return self.mixture.loc.shape[1]
-
-    def mean(self,
-             limits: tuple = None,  # two targets: what lies beyond them counts as if it were there; None: the limits of the scale
-    ) -> np.ndarray:  # (Q,)
-        "The mean of each query's distribution."
-        scale = self.scale if limits is None else self.scale.within(*sorted(self.sign * v for v in limits))
-        return self.sign * self.mixture.target_mean(scale)[0].numpy()
-
-    def location(self, scale) -> np.ndarray:  # (Q,)
-        "Where each query's distribution lies, in the units of another scale."
-        y = self.sign * self.scale.to_target(self.mixture.mean())
-        return scale.to_model(y)[0].numpy()
-
-    def moved(self, y: np.ndarray, spread: float):  # (Q,) targets where the distributions shall lie -> `PredictiveDistribution`
-        "The same distributions elsewhere, and `spread` times as wide."
-        m, centre = self.mixture, self.mixture.mean()[..., None]
-        to = self.scale.to_model(self.sign * torch.as_tensor(y)[None])[..., None]
-        return PredictiveDistribution(LogisticMixture(m.log_w, (m.loc - centre) * spread + to, m.scale * spread), self.scale, self.sign)
-
-    def cdf(self, y: np.ndarray) -> np.ndarray:  # (Q,)
-        "Probability of a target up to `y`, one `y` for each query."
-        p = self.mixture.cdf(self.scale.to_model(self.sign * torch.as_tensor(y)[None]))[0].numpy()
-        return p if self.sign > 0 else 1 - p
-
-# %% ../../nbs/estimators/03_regressor.ipynb #6d00eb68
-def mixed_cdf(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    y: np.ndarray,  # (Q,) in the target's units
-) -> np.ndarray:  # (Q,)
-    "Probability of a target up to `y`, by the average of the members' distributions."
-    return sum(d.cdf(y) for d in members) / len(members)
-
-def mixed_mean(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    limits: tuple = None,  # as in `PredictiveDistribution.mean`
-) -> np.ndarray:  # (Q,)
-    "The mean of the average of the members' distributions."
-    return sum(d.mean(limits) for d in members) / len(members)
-
-def mixed_quantile(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    level: float,  # 0..1: the probability below the quantile
-    scale,  # `TargetScale` in whose units the interval is halved
-) -> np.ndarray:  # (Q,) in the target's units
-    "A quantile of the average of the members' distributions, by bisection."
-    low, high = (np.full(len(members[0]), float(v)) for v in (scale.low, scale.high))
-    for _ in range(40):
-        middle = (low + high) / 2
-        below = mixed_cdf(members, scale.to_target(torch.as_tensor(middle)[None])[0].numpy()) < level
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return scale.to_target(torch.as_tensor((low + high) / 2)[None])[0].numpy()
 
 # %% ../../nbs/estimators/03_regressor.ipynb #cbd70623
 class MitraRegressor(RegressorMixin, InContextEstimator):
@@ -296,75 +235,6 @@ _FAR = 5  # widths from the median: a table with a target beyond has heavy tails
 def _heavy_tailed(self: MitraRegressor) -> bool:
     "Whether the support's targets reach so far that the mean depends on the tails of the predicted distributions."
     return bool(np.abs(self.y_support_ - self.scale_.centre.item()).max() > _FAR * self.scale_.width.item())
-
-# %% ../../nbs/estimators/03_regressor.ipynb #1e76cc45
-def tail_share(n: int) -> float: return min(0.1, 0.01 + 4 / n)  # share of n targets beyond the limits of the cautious mean, on each side
-
-def mean_candidates(
-    members: list,  # of `PredictiveDistribution`, for the same Q queries
-    y: np.ndarray,  # (n,) targets of the support
-    scale,  # their `TargetScale`
-) -> dict:  # name -> (Q,)
-    "Point predictions that trust the tails of the distributions more or less."
-    whole, median, share = mixed_mean(members), mixed_quantile(members, 0.5, scale), tail_share(len(y))
-    cut = lambda share: np.median([whole, mixed_mean(members, tuple(np.quantile(y, [share, 1 - share]))), median], 0)
-    constant = y.clip(*np.quantile(y, [0.01, 0.99])).mean()
-    return dict(cautious=cut(share), wide=cut(share / 2), median=median, constant=np.full(len(median), constant))
-
-# %% ../../nbs/estimators/03_regressor.ipynb #9aa07418
-STEPS = dict(wide=(0.25, 0.5, 0.75, 1.), median=(0.25, 0.5, 0.75, 1.), constant=(0.25, 0.5))  # shares of the distance to each candidate
-
-class MeanShares(NamedTuple):
-    "The mean of a heavy-tailed target: the cautious mean, moved by a share of its distance from each candidate."
-    wide: float = 0.
-    median: float = 0.
-    constant: float = 0.
-
-    @classmethod
-    def read(cls, saved):  # list of shares; as files had it once: a candidate and its share
-        "The shares that a file holds."
-        return cls(*saved) if len(saved) == len(STEPS) else cls(**{k: v for k, v in [saved] if k in STEPS})
-
-    def of(self, candidates: dict) -> np.ndarray:  # (Q,)
-        "The mean of each query, from `mean_candidates`."
-        start = candidates['cautious']
-        return start + sum(share * (candidates[name] - start) for name, share in zip(self._fields, self))
-
-    def towards_constant(self, share: float):  # of the way that is left -> `MeanShares`
-        "All means nearer to the constant."
-        wide, median, constant = (1 - share) * np.array(self)
-        return MeanShares(float(wide), float(median), float(constant) + share)
-
-def mean_shares(
-    y: np.ndarray,  # (m,) true targets of held-out rows
-    candidates: dict,  # their `mean_candidates`
-) -> MeanShares:
-    "The average of all steps, weighted by how surely they save squared error."
-    unit = np.abs(y).max() or 1.  # squares of very large or small targets are no numbers any more
-    error = (y - candidates['cautious']) / unit
-    steps = [(name, share) for name, shares in STEPS.items() for share in shares]
-    moves = np.stack([share * (candidates[name] - candidates['cautious']) for name, share in steps]) / unit
-    saved = moves * (2 * error - moves)
-    standard_error = saved.std(1, ddof=1) / math.sqrt(len(y))
-    weights = np.exp(2 * np.clip((saved.mean(1) - 1.5 * standard_error) / max(standard_error.max(), 1e-300), -30, 30))
-    total = 1 + weights.sum()
-    return MeanShares(*(float(sum(w * share for w, (of, share) in zip(weights, steps) if of == name) / total) for name in STEPS))
-
-# %% ../../nbs/estimators/03_regressor.ipynb #74fe87a6
-def slope_share(
-    y: np.ndarray,  # (m,) true targets of held-out rows
-    mean: np.ndarray,  # (m,) their means
-    constant: float,
-) -> float:  # 0..1
-    "The share of the means' distances from a constant that held-out rows leave: the probability that the slope of the targets is above 1/4."
-    y, z = y - constant, mean - constant
-    unit = np.abs(z).max()
-    if not unit: return 1.
-    y, z = y / unit, z / unit
-    slope = y @ z / (z @ z)
-    variance = np.square((y - slope * z) * z).sum() / (z @ z) ** 2
-    after = math.sqrt(variance / (1 + variance))
-    return float(ndtr(((variance + slope) / (variance + 1) - .25) / max(after, 1e-12)))
 
 # %% ../../nbs/estimators/03_regressor.ipynb #c303e626
 class _Calibration(NamedTuple):

@@ -58,7 +58,7 @@ def check_support(
     "Raise `CheckpointError` unless a saved support has all its parts, and rows, columns and labels belong together."
     absent, unknown = sorted(set(SUPPORT_OF[task]) - set(support)), sorted(set(support) - set(SUPPORT_OF[task]), key=str)
     if absent or unknown:
-        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its support lacks {absent} and holds {unknown}, which is unknown; "
+        raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: its support lacks {absent} and holds {unknown}, which is unknown; "
                               'save it again')
     n, f = support['x_support'].shape
     inside = lambda a, top: len(a) == 0 or (a.ndim == 1 and 0 <= a.min() and a.max() < top)
@@ -68,7 +68,7 @@ def check_support(
     whole = not support['statistics'] or _belong(support['statistics'], support['member_rows'], len(support['selected_columns']))
     if not (support['y_support'].shape == (n,) and support['member_rows'] and codes and rows and regions and whole
             and inside(support['selected_columns'], f)):
-        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: its rows, columns and labels don't belong together; "
+        raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: its rows, columns and labels don't belong together; "
                               'save it again')
 
 # %% ../../nbs/estimators/04_saving.ipynb #06cb21b5
@@ -82,7 +82,7 @@ def check_blend(
     names = {'weights', 'rounds', 'report'} | ({'calibration'} if task == 'regression' else set())
     whole = isinstance(blend, dict) and set(blend) == names and np.shape(blend['weights']) == (1 + len(blend['rounds']),)
     if not (whole and np.isfinite(blend['weights']).all() and all(r is None or 1 <= r <= 10_000 for r in blend['rounds'].values())):
-        raise CheckpointError(f"'{path}' is no whole TabTune pipeline: the weights of its experts don't belong to them; save it again")
+        raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: the weights of its experts don't belong to them; save it again")
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
 FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 3
@@ -121,7 +121,7 @@ def opened(path: Path):
             yield z
     except TabTuneError: raise
     except DAMAGE as e:
-        raise CheckpointError(f"'{path}' is no whole TabTune pipeline ({type(e).__name__}: {e}); save it again, "
+        raise CheckpointError(f"'{path}' is not a complete TabTune pipeline ({type(e).__name__}: {e}); save it again, "
                               'or give a .joblib name to a joblib file') from e
 
 # %% ../../nbs/estimators/04_saving.ipynb #ba4e0684

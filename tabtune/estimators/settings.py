@@ -59,6 +59,7 @@ def _tuning_params(pipe):  # -> dict or `TuningConfig`
     mode = {} if pipe.finetune_mode == 'meta-learning' else {'finetune_mode': pipe.finetune_mode}
     return mode | {k: v for k, v in params.items() if k != 'dropout'}
 
+# %% ../../nbs/estimators/04a_settings.ipynb #6024560a
 def _report_unused(pipe, strategy: TuningStrategy):
     "Warn of tuning parameters that the strategy does not use."
     params = given_settings(pipe.tuning_params) if isinstance(pipe.tuning_params, TuningConfig) else pipe.tuning_params
@@ -84,6 +85,7 @@ def _model_params(pipe):
     if not (isinstance(tuning, Mapping) and tuning.get('dropout') is not None and isinstance(model, Mapping | None)): return model
     return {'dropout': tuning['dropout']} | {k: v for k, v in (model or {}).items() if (k, v) != ('dropout', None)}
 
+# %% ../../nbs/estimators/04a_settings.ipynb #c3b75592
 def check_settings(pipe) -> CheckedSettings:  # anything with the parameters of `TabularPipeline`
     "Find wrong settings before any work."
     check_choices(pipe)

@@ -22,7 +22,8 @@ from .base import InContextEstimator, is_dask
 from .classifier import MitraClassifier, shift_prior
 from .metrics import check_proba, group_labels, named_groups, risk_curve
 from .pipeline import NoClasses, TabularPipeline
-from .regressor import MitraRegressor, check_coverage, conformal_half_width, conformal_rank, mixed_quantile
+from .predictive import mixed_quantile
+from .regressor import MitraRegressor, check_coverage, conformal_half_width, conformal_rank
 
 # %% ../../nbs/estimators/07_uncertainty.ipynb #365fa7ee
 @patch
@@ -50,6 +51,7 @@ def _threshold(
     if rank > len(own) + missed: return None
     return 0. if rank > len(own) else float(np.sort(own)[len(own) - rank])
 
+# %% ../../nbs/estimators/07_uncertainty.ipynb #e99e1037
 def set_thresholds(
     p: np.ndarray,  # (m, K) probabilities of held-out rows
     codes: np.ndarray,  # (m,) their classes
@@ -122,6 +124,7 @@ def _set_members(self: MitraClassifier, X, coverage: float, by_class: bool, by=N
         at = np.array([found.get(g, found[None]) for g in of_rows])[:, None]
     return inside | (proba >= at - 1e-9), proba
 
+# %% ../../nbs/estimators/07_uncertainty.ipynb #3efa6b97
 @patch
 def predict_set(
     self: MitraClassifier,
@@ -199,7 +202,7 @@ def coverage_by_group(
     m: int,  # held-out rows
     coverage: float,
 ) -> pd.DataFrame:  # one row per group
-    "Means of each group, and whether fewer rows are covered than luck explains."
+    "Means of each group, and whether fewer rows are covered than chance explains."
     parts = table.groupby(np.asarray(groups))
     out = parts.mean().assign(rows=parts.size())
     low = [expected_range(m, n, coverage)[0] for n in out['rows']]
@@ -220,6 +223,7 @@ def _uncertain_rows(self: TabularPipeline, X, y, coverage: float, by=None) -> tu
     m = len(self.estimator_._held_out()[0]) if p.shape[1] > 1 else 0
     return pd.DataFrame(table).astype(float), 1 - p.max(1), m
 
+# %% ../../nbs/estimators/07_uncertainty.ipynb #18c238fa
 @patch
 @understands('uncertainty_report')
 def uncertainty_report(

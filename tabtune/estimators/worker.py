@@ -36,6 +36,7 @@ def write_message(
     file.write(_START + struct.pack('>Q', packed.tell()) + packed.getvalue())
     file.flush()
 
+# %% ../../nbs/estimators/00d_worker.ipynb #e8bd9eba
 def read_message(
     file,  # binary, to read from
 ):  # (header, arrays by name), or None at the end of the file
@@ -61,6 +62,7 @@ def pack_table(
     cells = [s.cat.codes if c else s for (_, s), c in zip(X.items(), is_category)]
     return columns, np.column_stack([np.asarray(c, dtype=np.float64) for c in cells])
 
+# %% ../../nbs/estimators/00d_worker.ipynb #e74c0b3d
 def unpack_table(
     columns,  # from `pack_table`
     x: np.ndarray,
@@ -86,6 +88,7 @@ class TabDPTClassifier:
 
 class TabDPTRegressor(TabDPTClassifier): task = 'Regressor'
 
+# %% ../../nbs/estimators/00d_worker.ipynb #79d56fa3
 class OrionMSPTuned:
     "OrionMSP with all weights tuned by the pipeline of the package that it is published in."
     name, strategy, package = 'OrionMSP', 'finetune', 'tabtune'
@@ -128,6 +131,7 @@ def parameter_names(
     if any(p.kind is p.VAR_KEYWORD for p in signature.values()): return None
     return [k for k in signature if k != 'self']
 
+# %% ../../nbs/estimators/00d_worker.ipynb #2a715bd8
 def count_weights(
     model,  # fitted, of any package
 ) -> tuple:  # (all, those with a gradient); (None, None) without torch weights
@@ -147,6 +151,7 @@ def version_of(
     try: return metadata.version({'sklearn': 'scikit-learn'}.get(package, package))
     except metadata.PackageNotFoundError: return ''
 
+# %% ../../nbs/estimators/00d_worker.ipynb #566bc0b3
 def memory_mb():  # MiB, None where the system does not report it
     "The most memory that this process has used."
     try: import resource
@@ -154,6 +159,7 @@ def memory_mb():  # MiB, None where the system does not report it
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2 ** 20 if sys.platform == 'darwin' else peak / 2 ** 10
 
+# %% ../../nbs/estimators/00d_worker.ipynb #054d1284
 class Worker:
     "Answers requests about one model."
     def answer(self, header, arrays):  # (header of the answer, arrays)

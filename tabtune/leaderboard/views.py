@@ -45,6 +45,7 @@ def _ranked(self: BoardViews, metric) -> pd.DataFrame:
     if not len(t): raise InputError('no candidate has a result; `results_.error` says why')
     return t.sort_values(metric, ascending=metric in LOWER_IS_BETTER, kind='stable')
 
+# %% ../../nbs/leaderboard/03a_views.ipynb #12f33258
 @patch
 def pareto_front(
     self: BoardViews,
@@ -98,6 +99,7 @@ def to_markdown(
     line = lambda cells: '| ' + ' | '.join(str(c).replace('|', '\\|').replace('\n', ' ') for c in cells) + ' |'
     return written('\n'.join([line(t.columns), line(['---'] * t.shape[1]), *map(line, t.itertuples(index=False))]) + '\n', path)
 
+# %% ../../nbs/leaderboard/03a_views.ipynb #11367bc6
 @patch
 def to_csv(
     self: BoardViews,

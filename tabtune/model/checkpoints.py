@@ -164,6 +164,7 @@ def _bundled_configs() -> dict:  # name -> `MitraConfig`
     "The architectures of the bundled checkpoints; each config.json is read once."
     return {name: _config_at(dir, os.stat(dir / 'config.json').st_mtime_ns) for name, dir in bundled().items()}
 
+# %% ../../nbs/model/04_checkpoints.ipynb #4679ea39
 def bundled_for(
     config: MitraConfig,  # the wanted architecture
 ) -> str:  # name of a bundled checkpoint

@@ -406,6 +406,7 @@ class NoExperts(nn.Module):
 class KernelExperts(nn.Module):
     "Four kernel experts for classes."
     max_landmarks = N_LANDMARKS  # pre-training takes fewer, for speed
+    drop = 0.0  # share of the experts that each table is trained without
 
     def __init__(self, config: MitraConfig):
         super().__init__()
@@ -427,10 +428,13 @@ def _prepare(numbers, support_mask, feature_mask):
 # %% ../../nbs/model/00_experts.ipynb #4b2a967a
 def landmarks_of(x, row_mask, limit): return select_landmarks(x, row_mask, limit if x.shape[1] <= _LONG_TABLE else 2 * limit)
 
-def _solve_all(x, targets, row_mask, weights, limit):
-    "All experts: leave-one-out predictions, landmarks, coefficients."
+def _solve_all(x, targets, row_mask, weights, limit, drop=0.):
+    "All experts: leave-one-out predictions, landmarks, coefficients; each is left out of each table with probability `drop`."
     marks = landmarks_of(x, row_mask, limit)
-    return zip(*(solve(e, x, targets, row_mask, weights, marks) for e in KERNEL_EXPERTS.values()))
+    loo, marks, coef = zip(*(solve(e, x, targets, row_mask, weights, marks) for e in KERNEL_EXPERTS.values()))
+    if not drop: return loo, marks, coef
+    kept = (torch.rand(len(KERNEL_EXPERTS), len(x), 1, 1, device=x.device) >= drop).to(x.dtype)
+    return [p * k for p, k in zip(loo, kept)], marks, [c * k for c, k in zip(coef, kept)]
 
 def store_all(marks, coefs, weights): return [e.store(m, c, weights) for e, m, c in zip(KERNEL_EXPERTS.values(), marks, coefs)]
 
@@ -457,7 +461,7 @@ def fit(
         one_hot = F.one_hot(y.long(), n_present).float() * row_mask[..., None]
         share = one_hot.sum(1) / row_mask.sum(1, keepdim=True)
         weights, log_prior = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], one_hot, column_mask), share.log()
-        loo, marks, coef = _solve_all(x, one_hot - share[:, None], row_mask, weights, self.max_landmarks)
+        loo, marks, coef = _solve_all(x, one_hot - share[:, None], row_mask, weights, self.max_landmarks, self.training * self.drop)
         factor, loss = zip(*(fit_inverse_temperature(p, one_hot, log_prior) for p in loo))
         return self.state(weights, column_mask, share, loo, marks, coef, factor, loss)
 
@@ -528,7 +532,7 @@ def stack_from_sums(
 # %% ../../nbs/model/00_experts.ipynb #ddf0d162
 class TargetKernelExperts(nn.Module):
     "Four kernel experts and their stack, for regression."
-    max_landmarks = N_LANDMARKS
+    max_landmarks, drop = KernelExperts.max_landmarks, KernelExperts.drop
 
     def __init__(self, config: MitraConfig):
         super().__init__()
@@ -554,7 +558,7 @@ def fit(
         mean = (y * row_mask).sum(1) / rows
         target = ((y - mean[:, None]) * row_mask)[..., None].float()
         weights = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], bins, column_mask)
-        loo, marks, coef = _solve_all(x, target, row_mask, weights, self.max_landmarks)
+        loo, marks, coef = _solve_all(x, target, row_mask, weights, self.max_landmarks, self.training * self.drop)
         loo = torch.cat(loo, -1) * row_mask[..., None]
         stacking = stacking_weights(loo, target[..., 0], rows)
         loo = torch.cat([loo, (loo * stacking[:, None]).sum(-1, keepdim=True)], -1)

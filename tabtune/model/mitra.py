@@ -317,16 +317,21 @@ def _class_table(self: Mitra, groups):
 
 # %% ../../nbs/model/03_mitra.ipynb #8f912621
 @patch
-def _begin_queries(self: Mitra, cache, x_query, few=None):
+def _begin_queries(self: Mitra, cache, x_query, few=None, evidence=None):
     "What is computed of the queries before the blocks: (tokens of the first `few` (B, Q, T, D), evidence of the experts)."
     if x_query.shape[::2] != (len(cache.n_B), cache.n_features):
         raise InputError(f'x_query {tuple(x_query.shape)} must have {len(cache.n_B)} tables and {cache.n_features} features, '
                          'as the support has')
     x = self._read(x_query)
     numbers, label, table = self.cell(x, cache.cells), self.y_embedding.unknown(*x.shape[:2]), self._class_table(cache.groups)
-    evidence = self.experts.evidence(numbers, cache.experts)
+    if evidence is None: evidence = self.experts.evidence(numbers, cache.experts)
     label = self.experts.add_to_label(label, evidence, cache.experts, table)
     return self._tokens(numbers[:, :few], label[:, :few], cache), evidence
+
+@patch
+def query_evidence(self: Mitra, cache, x_query):
+    "What the experts say of the queries, for `predict_logits` with another encoding of the same rows, columns and classes."
+    return self.experts.evidence(self.cell(self._read(x_query), cache.cells), cache.experts)
 
 # %% ../../nbs/model/03_mitra.ipynb #1d1ccf17
 _ROWS_AT_ONCE = 2 ** 23  # numbers of tokens that go through the blocks at once, beside the landmarks
@@ -381,11 +386,12 @@ def predict_logits(
     cache: SupportCache,  # from `encode_support`
     x_query: Tensor,  # (B, Q, F) float, NaN = missing cell
     n_query: int = None,  # the first so many queries matter, the rest fill up; None: all
+    evidence: Tensor = None,  # as `query_evidence` gave it for these queries; None: it is computed
 ) -> Tensor:  # (B, Q, K) logits
     "Logits of queries, given an encoded support."
     if n_query is not None: cache = replace(cache, n_query=max(n_query, 2))  # one alone would be computed in another order
     n = x_query.shape[1]
-    z, evidence = self._begin_queries(cache, x_query, n if n_query is None else min(n, self._padded(n_query)))
+    z, evidence = self._begin_queries(cache, x_query, n if n_query is None else min(n, self._padded(n_query)), evidence)
     h = self.final_layer_norm(run_blocks(self.layers, z, cache, cache.kv)[0])
     if h.shape[1] < n: h = F.pad(h, (0, 0, 0, n - h.shape[1]))
     return self.experts.add_to_output(self.final_layer(h, cache.memory, cache), h, evidence)

@@ -92,6 +92,7 @@ class RowReader:
         "(1, N, K) what the experts learn."
         return (y[..., None] - centre[:, None]).float() if self.n_classes is None else self.one_hot(y) - centre[:, None]
 
+# %% ../../nbs/model/03a_partitions.ipynb #f796bfd8
 def _class_sums(x, y, rows):
     "Ranks, squared ranks and cells by column and class, rows by class, sum of the targets."
     numbers, one_hot = rows.numbers(x).double(), rows.one_hot(y).double()
@@ -130,6 +131,7 @@ def _loo_of_sample(x, y, best, **solved):
     blocks = [_loo_of(x[:, i:i + _BLOCK], y[:, i:i + _BLOCK], **solved) for i in range(0, x.shape[1], _BLOCK)]
     return [torch.cat([b[e][r] for b in blocks], 1) for e, r in enumerate(best)]
 
+# %% ../../nbs/model/03a_partitions.ipynb #ac84cd47
 def _solved_experts(features, spectra, best):
     "Landmarks and coefficients of each expert with its best ridge."
     return [f.marks for f in features], [f.back(s.coefficients()[r]) for f, s, r in zip(features, spectra, best)]
@@ -144,6 +146,7 @@ def from_sums(self: KernelExperts, total, x, y, weights, n, **solved) -> dict:
     marks, coef = _solved_experts(solved['features'], solved['spectra'], best)
     return self.state(weights, torch.ones_like(weights), share, _loo_of_sample(x, y, best, **solved), marks, coef, factor, loss)
 
+# %% ../../nbs/model/03a_partitions.ipynb #2cfb4113
 @patch
 def from_sums(self: TargetKernelExperts, total, x, y, weights, n, **solved) -> dict:
     "The state, from sums over all rows; `x`, `y` are the rows of a sample."

@@ -37,25 +37,26 @@ def _alphabetical(rng, rank_BNJ, sizes_BJ):
     return torch.where(rng.bernoulli(.75, len(sizes_BJ), 1, sizes_BJ.shape[1]), moved, rank_BNJ)
 
 # %% ../../nbs/training/00d_categories.ipynb #9b49433e
-def _level_qualities(rng, rank, n, d: int = 3):
-    "Qualities (B, N, J, 3) of the levels of each row, of different strength by column."
+def _level_factors(rng, rank, n, d: int = 3):
+    "Latent factors (B, N, J, 3) of the levels of each row, of different strength by column."
     b, _, j = rank.shape
     key = rng.uniform(0, 1000, b, 1, j, 1) + 37.7 * torch.arange(d, device=rng.device)
     return _hashed_normal(rank[..., None], key) * (rng.normal(b, 1, j, 1).exp() * rng.bernoulli(.75, b, 1, j, 1))
 
 def _of_pairs(rng, rank, q):
-    "Qualities (B, N, 3) of pairs of levels of the first and the last column: a hash of the pair, or a product."
+    "Latent factors (B, N, 3) of pairs of levels of the first and the last column: a hash of the pair, or a product."
     b = len(rank)
     pair = _hashed_normal(rank[..., 0] * 3001 + rank[..., -1], rng.uniform(0, 1000, b, 1))[..., None]
     return torch.where(rng.bernoulli(.5, b, 1, 1), pair * rng.normal(b, 1, 3), q[:, :, 0] * q[:, :, -1].flip(-1))
 
+# %% ../../nbs/training/00d_categories.ipynb #c87275e2
 @register_prior('levels of categories have effects of their own, alone and in pairs', second=.2)
 def categories(rng: RandomSource, n, f, c, c_B):
     "x (B, N, F), class scores (B, N, C) and levels (B, F) of tables with categories."
     b, j = len(c_B), rng.integer_scalar(1, min(f, 8))
     sizes = rng.log_uniform(2, max(8, min(3000, .7 * n)), b, j).long()
     rank = draw_levels(rng, n, sizes)
-    q = _level_qualities(rng, rank, n)
+    q = _level_factors(rng, rank, n)
     x = correlated_features(rng, b, n, f)
     number = standardize(random_nonlinearity(rng, x[..., j:])) if f > j else x[..., :0]
     score = q.sum(2) + rng.uniform(0, 1.5, b, 1, 1) * rng.bernoulli(.4, b, 1, 1) * _of_pairs(rng, rank, q)
@@ -67,7 +68,7 @@ def categories(rng: RandomSource, n, f, c, c_B):
     return gather_columns(x, order), score @ rng.normal(b, 3, c), levels.gather(1, order)
 
 # %% ../../nbs/training/00d_categories.ipynb #c531dfd8
-_PARTS, _SHOWN = 10, 6  # parts of a support, and columns of categories that get effects
+_N_FOLDS, _MOST_COLUMNS = 10, 6  # folds of a support, and columns of categories that get effects
 _STRENGTHS = 4. ** torch.arange(-1, 7)
 
 def _directions(y_BS, code_BSJ, n_levels, k):
@@ -90,7 +91,7 @@ def _strengths(sums_BJLT, counts_BJL, noise_BT):
 
 # %% ../../nbs/training/00d_categories.ipynb #90143701
 def _lines(z_BSP, t_BST, w_BGS):
-    "What is left of the targets (B, G, S, T) after a ridge line in the numbers, for each set of rows."
+    "Residuals (B, G, S, T) of the targets after a ridge regression on the numbers, for each set of rows."
     zw = z_BSP[:, None] * w_BGS[..., None]
     gram = zw.transpose(2, 3) @ z_BSP[:, None] + torch.eye(z_BSP.shape[2], device=z_BSP.device)
     slopes = torch.linalg.solve(gram, zw.transpose(2, 3) @ t_BST[:, None])
@@ -102,6 +103,7 @@ def _level_sums(code_BS, value_BGST, n_levels):
     at = code_BS[:, None, :, None].expand(b, g, s, t)
     return value_BGST.new_zeros(b, g, n_levels, t).scatter_add_(2, at, value_BGST)
 
+# %% ../../nbs/training/00d_categories.ipynb #a2668349
 def _fit_levels(code_BSJ, t_BST, z_BSP, w_BGS, n_levels: int, passes: int = 2):
     "Effects (B, J, G, L, T) of levels for each set of rows, and gains (B, J, T) with all rows (the last set)."
     rest, j_all = _lines(z_BSP, t_BST, w_BGS), range(code_BSJ.shape[2])
@@ -139,7 +141,7 @@ def encode_levels(
 ) -> Tensor:  # (B, N, F)
     "Tables with effects of levels on the target in place of some other columns; a level that the support lacks is missing."
     b, n, f = x.shape
-    chosen = (levels + rng.uniform(0, 1, b, f)).argsort(1, descending=True)[:, :min(_SHOWN, f)]  # (B, J)
+    chosen = (levels + rng.uniform(0, 1, b, f)).argsort(1, descending=True)[:, :min(_MOST_COLUMNS, f)]  # (B, J)
     size = levels.gather(1, chosen)
     use = torch.arange(chosen.shape[1], device=x.device) < int((size >= 2).sum(1).max())
     chosen, size = chosen[:, use], size[:, use]
@@ -152,8 +154,8 @@ def encode_levels(
 def _with_effects(rng, x, y, levels, n_support, n_classes, chosen, size, code, n_levels):
     (b, n, f), s, cs = x.shape, n_support, code[:, :n_support]
     t, there = _targets(y[:, :s], cs, n_levels, n_classes)
-    part = rng.integer(0, _PARTS - 1, b, s)
-    w = (torch.arange(_PARTS + 1, device=x.device)[:, None] != part[:, None]).float()
+    part = rng.integer(0, _N_FOLDS - 1, b, s)
+    w = (torch.arange(_N_FOLDS + 1, device=x.device)[:, None] != part[:, None]).float()
     numbers = x[:, :s].nan_to_num().masked_fill((levels > 0)[:, None], 0.)
     z = torch.cat([torch.ones(b, s, 1, device=x.device), standardize(numbers).clamp(-4, 4)], 2)
     effects, gains, counts = _fit_levels(cs, t, z, w, n_levels)
@@ -167,7 +169,7 @@ def _with_effects(rng, x, y, levels, n_support, n_classes, chosen, size, code, n
     return _narrow(rng, torch.cat([x.masked_fill(unseen, math.nan), own], 2), informative, f)
 
 def _effects_of_rows(effects_BJGLT, code_BNJ, part_BS):
-    "The effect of each row's level (B, J, N, T): support rows by the model that lacks their part, queries by the last."
+    "The effect of each row's level (B, J, N, T): support rows by the model that was fitted without their fold, queries by the last."
     b, j, g, n_levels, t = effects_BJGLT.shape
     n, s = code_BNJ.shape[1], part_BS.shape[1]
     model = F.pad(part_BS, (0, n - s), value=g - 1)  # (B, N)

@@ -351,6 +351,7 @@ def set_rank(self: TableEpisodes, rank: int, world_size: int):
     "One of several processes."
     self.rank, self.world_size = rank, world_size
 
+# %% ../../nbs/training/01_episodes.ipynb #3eec0d9a
 @patch
 def state_dict(self: TableEpisodes) -> dict:
     "The position of the stream."

@@ -25,7 +25,7 @@ def _network(rng, z, a, width: int = 6):
     h = torch.baddbmm(rng.normal(len(z), width, 1), 1.5 * w, z)
     return torch.bmm(rng.normal(len(z), 1, width), torch.where(rng.bernoulli(.5, len(z), 1, 1), h.tanh(), h.relu()))[:, 0]
 
-def _waves(rng, z, a, width: int = 8):
+def _fourier_features(rng, z, a, width: int = 8):
     "A smooth random function: sines at random frequencies."
     w = rng.normal(len(z), width, 3) * a[:, None].abs() * rng.log_uniform(.5, 2.5, len(z), 1, 1)
     h = torch.baddbmm(rng.uniform(0, 2 * math.pi, len(z), width, 1), w, z).sin()
@@ -63,7 +63,7 @@ def _prototypes(rng, z, a, most: int = 7):
     return rng.normal(m, most).gather(1, (far + 1e3 * (torch.arange(most, device=z.device) > rng.integer(1, most - 1, m, 1, 1))).argmin(-1))
 
 # %% ../../nbs/training/00b_graphs.ipynb #007c085b
-NODE_KINDS = {_curve: .3, _network: .15, _waves: .1, _product: .1, _larger: .05, _switch: .05, _steps: .15, _prototypes: .1}  # function -> share of nodes
+NODE_KINDS = {_curve: .3, _network: .15, _fourier_features: .1, _product: .1, _larger: .05, _switch: .05, _steps: .15, _prototypes: .1}  # function -> share of nodes
 
 # %% ../../nbs/training/00b_graphs.ipynb #3403f7e0
 def _new_nodes(rng, nodes: Tensor, width: int, level: Tensor) -> Tensor:
@@ -80,6 +80,7 @@ def _new_nodes(rng, nodes: Tensor, width: int, level: Tensor) -> Tensor:
     out = standardize(out.view(b, width, n).transpose(1, 2)).transpose(1, 2)
     return out + level * rng.log_uniform(.2, 3, b, width, 1) * rng.normal(b, width, n)
 
+# %% ../../nbs/training/00b_graphs.ipynb #49ae5505
 def grow_graph(rng: RandomSource, b: int, n: int, n_nodes: int) -> Tensor:
     "The nodes (B, M, N) of B random graphs; the first are roots."
     roots = rng.integer_scalar(2, max(2, n_nodes // 2))
@@ -90,7 +91,7 @@ def grow_graph(rng: RandomSource, b: int, n: int, n_nodes: int) -> Tensor:
     return nodes
 
 # %% ../../nbs/training/00b_graphs.ipynb #fbcfb8ee
-@register_prior('a graph whose nodes are trees, networks, products, waves, switches', second=.3)
+@register_prior('a graph whose nodes are trees, networks, products, sines, switches', second=.3)
 def graph(rng: RandomSource, n, f, c, c_B):
     "x (B, N, F) and class scores (B, N, C) from graphs with many kinds of functions."
     b = len(c_B)

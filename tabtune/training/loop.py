@@ -317,6 +317,7 @@ def step(self: Trainer):
     state.loss, state.step = loss, state.step + 1
     if self.world_size > 1: self._reduce_across_processes()
 
+# %% ../../nbs/training/02_loop.ipynb #34cbb8c5
 @patch
 def _reduce_across_processes(self: Trainer):
     "Processes share the mean loss, and stop together."

@@ -212,12 +212,13 @@ def _initial_model(
     config: MitraConfig,
     init=None,  # a checkpoint to start from
     landmarks: int = 256,  # landmark rows of the experts; in use it is 512
+    drop_experts: float = 0.0,  # share of the kernel experts that each table is trained without
 ) -> Mitra:
     "A model to pre-train."
     source = load_checkpoint(init) if init else None
     same = source and asdict(source.config) | dict(dropout=0) == asdict(config) | dict(dropout=0)  # nothing to break symmetries of
     model = grow(source, config, 0. if same else 0.01) if init else neighbour_init(Mitra(config))
-    model.experts.max_landmarks = landmarks
+    model.experts.max_landmarks, model.experts.drop = landmarks, drop_experts
     return model
 
 # %% ../../nbs/training/04_pretrain.ipynb #92e23892
@@ -234,13 +235,14 @@ class Pretraining:
         quiet: bool = False,  # no progress bar
         init=None,  # a checkpoint to start from
         landmarks: int = 256,  # landmark rows of the experts; in use it is 512
+        drop_experts: float = 0.0,  # share of the kernel experts that each table is trained without
         traits: dict = None,  # trait -> share of the tables, None: the first generation
         many_classes: float = 0.0,  # share of draws with up to 60 classes
         row_landmarks: int = None,  # rows that row attention reads of a support of more than twice as many; in use it is 1,000
         **sizes,  # cells, min_support, max_support, max_features, late of `curriculum`
     ):
         self.out, self.seed, self.config, self.sizes = Path(out), seed, config, sizes
-        self.traits, self.many_classes, self.row_landmarks = traits, many_classes, row_landmarks
+        self.traits, self.many_classes, self.row_landmarks, self.drop_experts = traits, many_classes, row_landmarks, drop_experts
         try: self.out.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise ConfigError(f"out='{out}': this directory can't be made ({e.strerror}); give another one") from e
         torch.manual_seed(seed)
@@ -250,7 +252,7 @@ class Pretraining:
         self.by_prior, self.baselines, self.history = {}, {}, History(self.out / 'metrics.jsonl', every=50)
         writers = [self.history, *([] if quiet else [ProgressBar()]), _BaselineLogger(self), PeriodicCall(save_every, self.save)]
         stream = PriorEpisodes(seed + 1, settings.device, self.mixture, task=config.task, traits=traits, many_classes=many_classes, **sizes)
-        self.trainer = Trainer(_initial_model(config, init, landmarks), stream, settings, [*writers, StopOnSignal()], self.validate, self.loss)
+        self.trainer = Trainer(_initial_model(config, init, landmarks, drop_experts), stream, settings, [*writers, StopOnSignal()], self.validate, self.loss)
         self.main = self.trainer.accelerator.is_main_process
         if not self.main: self.trainer.callbacks = [StopOnSignal()]  # only one of several processes writes
 
@@ -276,7 +278,7 @@ def card(self: Pretraining) -> dict:
     return dict(task=self.config.task, architecture=asdict(self.config),
                 parameters=sum(p.numel() for p in self.trainer.raw_model.parameters()),
                 start=str(self.init) if self.init else 'random', prior=self.mixture, traits=self.traits or {},
-                many_classes=self.many_classes, row_landmarks=self.row_landmarks, curriculum=self.sizes, seed=self.seed,
+                many_classes=self.many_classes, row_landmarks=self.row_landmarks, drop_experts=self.drop_experts, curriculum=self.sizes, seed=self.seed,
                 steps=t.step, tables=t.tables, cells=t.cells,
                 hours=round(t.seconds / 3600, 2), progress=round(t.progress, 4), settings=asdict(s),
                 hardware=dict(device=s.device, processor=platform.machine(), threads=torch.get_num_threads(),
@@ -356,11 +358,13 @@ def main(
     max_features: int = 60,  # most columns of a table, at the end
     late: float = 0.0,  # share of the growth of tables that is done at the start, 0 to 1
     second: bool = False,  # tables of the second generation: all priors, traits, up to 60 classes
+    drop_experts: float = 0.0,  # share of the kernel experts that each table is trained without, 0 to 1
     long: bool = False,  # long stage: 500 to 10,000 support rows, read through 256 landmark rows; use a low rate, and cells of 40,000
     quiet: bool = False,  # no progress bar
 ) -> Answer:  # None in the other processes of a run on several
     "Pre-train a Mitra on synthetic tables. Ctrl-C or SIGTERM leaves a usable checkpoint; --resume continues the run."
     for name, value in dict(threads=threads, seed=seed).items(): check_range(name, value, 0)
+    check_range('drop_experts', drop_experts, 0, 1, float)
     if threads: torch.set_num_threads(threads)
     config = arch_config(arch, d_model=d_model, d_ff=d_ff, num_heads=num_heads, num_layers=num_layers, column=column,
                          experts=experts, task=task)
@@ -368,7 +372,7 @@ def main(
                             bf16=bf16, device=select_device(device).type, validate_every=500)
     sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late) | (_LONG if long else {})
     tables = dict(mixture=second_mixture(), traits=second_traits(), many_classes=0.03) if second else {}
-    run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, row_landmarks=256 if long else None, **tables, **sizes)
+    run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, row_landmarks=256 if long else None, drop_experts=drop_experts, **tables, **sizes)
     state = run.run(resume)
     outcome = 'stopped' if state.stopped else 'done'
     if run.main:

@@ -54,6 +54,7 @@ def _machine_memory(device: torch.device) -> float:  # bytes
     on_gpu = device.type == 'cuda'
     return float(torch.cuda.get_device_properties(device).total_memory if on_gpu else psutil.virtual_memory().total)
 
+# %% ../../nbs/training/06_recommend.ipynb #b953e2b3
 def rule_inputs(
     X,  # table
     y=None,  # labels
@@ -401,6 +402,7 @@ def _limit_rows(key: str, value, inputs: RuleInputs):
     share = {'support_size': 0.6, 'query_size': 0.3}.get(key)
     return value if share is None else min(value, max(8, int(share * inputs.rows)))
 
+# %% ../../nbs/training/06_recommend.ipynb #b0f7d4fa
 @patch
 def remedy(
     self: Recommendation,

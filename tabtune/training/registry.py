@@ -138,6 +138,7 @@ def gather_columns(
     "Some columns of each table."
     return x_BNF.gather(2, i_BM[:, None].expand(-1, x_BNF.shape[1], -1))
 
+# %% ../../nbs/training/00_registry.ipynb #b1f58c82
 def noise(
     rng: RandomSource,
     b: int,  # tables

@@ -144,7 +144,7 @@ def forest_gain(
     y: Tensor,  # (B, N) classes
     n_classes: int,
     trees: int = 12,
-    depth: int = 4,  # questions of a tree
+    depth: int = 4,  # splits of a tree
 ) -> Tensor:  # (B,) nats per row
     "How much better than the class frequencies a small forest predicts the odd rows from the even ones."
     x, y = x[:, :400].nan_to_num(), y[:, :400]

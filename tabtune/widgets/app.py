@@ -44,7 +44,7 @@ class App(View):
         s = self.session
         s.subscribe('started', lambda: self.go('Watch')); s.subscribe('ended', self._ended); s.subscribe('table', self.update_output)
         if isinstance(table, pd.DataFrame): s.open_table(table, 'a table', target, _GIVEN)
-        elif table is not None: self.steps['Open'].open_source(lambda encoding: read_table(table, encoding=encoding), Path(table).name, target)
+        elif table is not None: self.steps['Open'].open_source(lambda **options: read_table(table, **options), Path(table).name, target)
 
 @patch
 def go(self: App, name: str):

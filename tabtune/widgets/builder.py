@@ -45,6 +45,15 @@ def _check_builder_table(df, target):
         'Number them first: from tabtune.data.frames import column_names; df.columns = column_names(df)')
 
 # %% ../../nbs/widgets/08_builder.ipynb #0e362dc1
+def _targets(df: pd.DataFrame) -> list:
+    "The columns that can be predicted: those whose cells can be told apart, and so no lists and no dictionaries."
+    def has_values(s):
+        try: return s.nunique() >= 0
+        except TypeError: return False
+    out = [c for c in df.columns if df[c].dtype != object or has_values(df[c])]
+    if not out: raise InputError('each column of the table holds lists or the like: there is nothing to predict')
+    return out
+
 _TABS = ['Data', 'Processing', 'Model', 'Tuning', 'Training', 'Results']
 
 class PipelineBuilder(View):
@@ -59,8 +68,9 @@ class PipelineBuilder(View):
         _check_builder_table(df, target)
         if len(df.columns) < 2:
             raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
-        target = df.columns[-1] if target is None else target
-        if target not in df.columns: raise InputError(f"target='{target}' is no column; there are {list(df.columns)[:20]}")
+        self.targets = _targets(df)
+        target = self.targets[-1] if target is None else target
+        if target not in self.targets: raise InputError(f"target='{target}' {'holds lists or the like' if target in df.columns else 'is no column'}; there are {self.targets[:20]}")
         self.df, self.name, self.dashboard, self.recommendations, self.models_for = df, name, None, {}, {}
         self.pipe = self.scores = self.results = None  # of the last run
         self.updating = True
@@ -79,7 +89,7 @@ def _column_row(self: PipelineBuilder, c):
     d = describe_column(self.df[c])
     box = self.column_boxes[c] = w.Checkbox(value=True, description=str(c), indent=False, layout=w.Layout(width='190px'))
     box.observe(lambda _: self.changed(), 'value')
-    self.column_kinds[c] = kind_menu(self.df[c], self.changed)
+    self.column_kinds[c] = kind_menu(str(c), d, self.changed)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     about = f'<span style="font-size:12px">{faint(str(d["distinct"]) + " values, " + missing)}</span>'
     text, self.column_notes[c] = w.HTML(about), w.HTML()
@@ -94,7 +104,7 @@ _TASKS = [('a class', 'classification'), ('a number', 'regression')]
 def _make_target(self: PipelineBuilder, target):
     "The target, its distribution, and the share of test rows."
     kw = lambda text: dict(description=text, tooltip=text, layout=w.Layout(width='334px'), style=dict(description_width='90px'))
-    self.target = w.Dropdown(options=[(str(c), c) for c in self.df.columns], value=target, **kw('Predict'))
+    self.target = w.Dropdown(options=[(str(c), c) for c in self.targets], value=target, **kw('Predict'))
     self.task = w.Dropdown(options=_TASKS, value=guess_task(self.df[target]), **kw('as'))
     self.test_size = w.FloatSlider(0.25, min=0.05, max=0.5, step=0.05, readout_format='.0%', **kw('Test share'))
     self.target_plot = w.HTML()
@@ -407,10 +417,11 @@ def stop(self: PipelineBuilder):
 @patch
 def _make_dashboard(self: PipelineBuilder, c: FormState, pipe, X, X_test, y, y_test):
     "The dashboard of a run that fits and evaluates."
-    def job(run): fit_job(pipe, X, y)(run); self._evaluate(pipe, X_test, y_test); return pipe
+    def job(run): fit_job(pipe, X, y)(run); run.enter('predicting the test rows'); self._evaluate(pipe, X_test, y_test); return pipe
     title = f'{c.model_name}, {c.strategy}: {c.target} from {len(c.columns)} columns, {len(X)} rows'
     self.dashboard = TrainingDashboard(job, title=title, owner=self)
     self.dashboard.buttons['Start'].layout.display = 'none'
+    if not (c.is_mitra and c.record().trains): self.dashboard.pictures.layout.display = 'none'  # there are no curves
     self.dashboard.enable_clicks_while_busy()
     self.dashboard.on_end.append(lambda _: self._ended())
 

@@ -10,6 +10,8 @@ import base64
 import html
 import io
 from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
 
 import pandas as pd
 
@@ -38,6 +40,10 @@ def excel_file(df: pd.DataFrame) -> bytes:
     return out.getvalue()
 
 # %% ../../nbs/widgets/13_downloads.ipynb #9aeacc82
+def free_path(path: Path) -> Path:
+    "The path, or one with a number where that name is taken."
+    return next(p for i in count(1) if not (p := path if i == 1 else path.with_stem(f'{path.stem}-{i}')).exists())
+
 _KINDS = dict(csv='text/csv', xlsx='application/vnd.openxmlformats-officedocument.spreadsheetml.sheet', html='text/html', py='text/x-python', ipynb='application/x-ipynb+json')
 
 def download_link(

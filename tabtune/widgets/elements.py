@@ -59,10 +59,10 @@ def tiles(
     pairs,  # (label, text)
 ) -> str:  # HTML
     "Labelled numbers in a row."
-    one = ('<div style="min-width:86px"><div style="font-size:11px;opacity:.72;line-height:15px">{}</div>'
+    one = ('<div style="min-width:64px"><div style="font-size:11px;opacity:.72;line-height:15px">{}</div>'
            '<div style="font-size:15px;line-height:20px;font-variant-numeric:tabular-nums">{}</div></div>')
     inside = ''.join(one.format(html.escape(str(a)), html.escape(str(b))) for a, b in pairs)
-    return f'<div style="display:flex;flex-wrap:wrap;gap:4px 18px;{TEXT_STYLE}">{inside}</div>'
+    return f'<div style="display:flex;flex-wrap:wrap;gap:4px 16px;{TEXT_STYLE}">{inside}</div>'
 
 # %% ../../nbs/widgets/00_elements.ipynb #168b099d
 def key_value_table(rows: dict) -> str:  # HTML

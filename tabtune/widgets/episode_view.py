@@ -26,15 +26,16 @@ def _proba_bar(
     p,  # (K,) probabilities
     names,  # (K,) classes
 ) -> str:  # HTML
-    "Probabilities as one bar, a colour for each class; below 0.4 % a class is left out."
+    "Probabilities as one bar, a colour for each class, and the largest as a number; below 0.4 % a class is left out."
     part = '<span title="{}: {:.3f}" style="display:inline-block;height:12px;width:{:.0f}px;background:{}"></span>'
     visible = [(i, n, v) for i, (n, v) in enumerate(zip(names, p)) if v > .004]
-    return ''.join(part.format(html.escape(str(n)), v, 120 * v, class_colour(i)) for i, n, v in visible)
+    bar = ''.join(part.format(html.escape(str(n)), v, 120 * v, class_colour(i)) for i, n, v in visible)
+    return f'{bar} {max(p):.2f}'
 
 def _class_legend(names) -> str:  # HTML
     "The colour of each class."
     dot = '<span style="display:inline-block;width:10px;height:10px;background:{};margin:0 5px 0 12px"></span>{}'
-    return ''.join(dot.format(class_colour(i), html.escape(str(n))) for i, n in enumerate(names))
+    return ' '.join(dot.format(class_colour(i), html.escape(str(n))) for i, n in enumerate(names))
 
 # %% ../../nbs/widgets/09_episode_view.ipynb #cff0bc4e
 def _query_table(

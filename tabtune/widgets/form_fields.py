@@ -34,18 +34,19 @@ def describe_column(s: pd.Series) -> dict:  # kind, about, missing, distinct
     "Kind of column, as `column_types` calls it, and what it means; share of missing cells, number of distinct values."
     try: about = KINDS[kind := column_kind(s)].description
     except (TabTuneError, TypeError, ValueError): kind, about = str(s.dtype), ''
-    return dict(kind=kind, about=about, missing=float(s.isna().mean()), distinct=int(s.astype(str).nunique()))
+    distinct = s.nunique() if pd.api.types.is_numeric_dtype(s) else s.astype(str).nunique()  # cells may be lists
+    return dict(kind=kind, about=about, missing=float(s.isna().mean()), distinct=int(distinct))
 
 # %% ../../nbs/widgets/06_form_fields.ipynb #f99a9868
 def kind_menu(
-    s: pd.Series,
+    column: str,
+    look: dict,  # from `describe_column`
     on_change,  # called without arguments when another kind is chosen
 ):  # its value is '' for the kind that was found: a menu shows nothing for None
     "A menu of the kinds that a column can be read as; first the one that was found."
-    d = describe_column(s)
-    menu = named(w.Dropdown(options=[(f"{d['kind']} (found)", ''), *((k, k) for k in KINDS if k != d['kind'])],
-                            layout=w.Layout(width='160px', flex='0 0 160px')), f'kind of {s.name}')
-    menu.tooltip = d['about']
+    menu = named(w.Dropdown(options=[(f"{look['kind']} (found)", ''), *((k, k) for k in KINDS if k != look['kind'])],
+                            layout=w.Layout(width='160px', flex='0 0 160px')), f'kind of {column}')
+    menu.tooltip = look['about']
     menu.observe(lambda _: on_change(), 'value')
     return menu
 

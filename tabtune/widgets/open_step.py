@@ -21,22 +21,19 @@ from .elements import button, faint, heat_table, named, scroll_box
 from .fixes import finding_row
 from .form_fields import column_svg, describe_column, kind_menu, note_html
 from .session import AppSession
+from .uploads import Upload
 from .view import View, plain_data
 
 # %% ../../nbs/widgets/16_open_step.ipynb #5e73e0a5
-MAX_UPLOAD = 9 * 2 ** 20  # bytes
-
 def read_upload(
     name: str,  # of the file, as its owner calls it
     content,  # bytes
-    encoding: str = None,  # of a text; None: it is found
+    **options,  # for `read_table`: encoding, header, sheet
 ) -> pd.DataFrame:
     "The table in an uploaded file; `InputError` where it can't be read."
-    if len(content) > MAX_UPLOAD: raise InputError(f"'{name}' has {len(content) / 2 ** 20:.1f} MiB; an upload takes {MAX_UPLOAD // 2 ** 20}. "
-                                                   'Put the file into the working folder and choose it there')
     file = io.BytesIO(content)
     file.name = Path(name.replace('\\', '/')).name or 'table'
-    return read_table(file, encoding=encoding)
+    return read_table(file, **options)
 
 def folder_files(folder) -> list:  # names
     "The files of a folder that `read_table` reads."
@@ -64,9 +61,9 @@ class OpenStep(View):
         self.session, self.boxes, self.kinds = session, {}, {}
         self.message, self.about, self.preview = w.HTML(), w.HTML(), scroll_box(max_height='270px')
         self.source = None  # how the present file is read, and its name
-        self._make_sources(); self._make_columns()
+        self._make_sources(); self._make_options(); self._make_columns()
         self.table = w.VBox([self.about, self.preview, self.column_head, self.column_note, self.column_list], layout=w.Layout(display='none'))
-        self.widget = w.VBox([self.sources, w.HBox([self.encoding, self.message], layout=w.Layout(align_items='center', flex_flow='row wrap')), self.table])
+        self.widget = w.VBox([self.sources, self.options, self.message, self.table])
         session.subscribe('table', self.show_table); session.subscribe('columns', self.show_columns)
         self.list_files()
 
@@ -74,18 +71,15 @@ class OpenStep(View):
 def _make_sources(self: OpenStep):
     "Upload, files of the working folder, examples."
     wide, ends = w.Layout(width='260px'), ','.join(f'.{k}' for k in (*READERS, 'gz', 'zip', 'bz2', 'xz'))
-    self.upload = w.FileUpload(accept=ends, multiple=False, description='Upload a file', layout=w.Layout(width='160px'), tooltip='upload a table')
+    self.upload = Upload('Upload a file', ends, self.take_upload, 'upload a table', '160px')
     self.files = named(w.Dropdown(options=[], layout=wide), 'a file of the working folder')
     self.open_button = button('Open', lambda: self.open_file(self.files.value), tooltip='open the chosen file of the working folder')
     self.list_button = button('Look again', self.list_files, tooltip='list the files of the working folder again')
     self.examples = {name: button(name, lambda name=name: self.open_example(name), tooltip=f'open the example {name}') for name in EXAMPLES}
-    self.upload.observe(lambda _: self.take_upload(), 'value')
     label = lambda text: w.HTML(text, layout=w.Layout(width='150px'))
-    limit = w.HTML(faint(f'CSV, TSV, Excel, Parquet or JSON, at most {MAX_UPLOAD // 2 ** 20} MiB; a larger file goes into the working folder'))
-    rows = [[label('<b>Your file</b>'), self.upload, limit], [label('<b>Working folder</b>'), self.files, self.open_button, self.list_button],
+    formats = w.HTML(faint('of CSV, TSV, Excel, Parquet or JSON; a larger file goes into the working folder'))
+    rows = [[label('<b>Your file</b>'), self.upload.widget, formats], [label('<b>Working folder</b>'), self.files, self.open_button, self.list_button],
             [label('<b>An example</b>'), *self.examples.values()]]
-    self.encoding = named(w.Dropdown(options=[('encoding: as it was found', ''), *((e, e) for e in _ENCODINGS)], layout=w.Layout(width='260px', display='none')), 'encoding of the file')
-    self.encoding.observe(lambda _: self.reopen(), 'value')
     self.sources = w.VBox([w.HBox(r, layout=w.Layout(align_items='center', flex_flow='row wrap')) for r in rows])
 
 # %% ../../nbs/widgets/16_open_step.ipynb #ab653e02
@@ -98,36 +92,65 @@ class _LoggedWarnings(logging.Handler):
     def __enter__(self): logging.getLogger('tabtune').addHandler(self); return self
     def __exit__(self, *error): logging.getLogger('tabtune').removeHandler(self)
 
+_CLICKS = {': for a table without names, header=False': ': if they are, choose so in the menu above', ': read_table(path, sheet=...)': ': name another one in the box above'}
+
+def _for_clicks(text: str) -> str:
+    "What Python would help with can be clicked here."
+    for python, click in _CLICKS.items(): text = text.replace(python, click)
+    return text
+
+@patch
+def _make_options(self: OpenStep):
+    "How a file is read, where it was not read as it should."
+    self.encoding = named(w.Dropdown(options=[('encoding: as it was found', ''), *((e, e) for e in _ENCODINGS)], layout=w.Layout(width='250px')), 'encoding of the file')
+    self.header = named(w.Dropdown(options=[('first line: names of the columns', True), ('first line: cells, no names', False)], layout=w.Layout(width='280px')), 'what the first line is')
+    self.sheet = named(w.Text(placeholder='sheet: the first with cells', continuous_update=False, layout=w.Layout(width='230px')), 'name or number of the sheet')
+    self.options = w.HBox([self.encoding, self.header, self.sheet], layout=w.Layout(display='none', flex_flow='row wrap'))
+    for box in self.options.children: box.observe(lambda _: self.reopen(), 'value')
+
+@patch
+def chosen_options(self: OpenStep) -> dict:
+    "What was chosen about how the file is read, for `read_table`."
+    values = dict(encoding=self.encoding.value, header='' if self.header.value else False, sheet=self.sheet.value.strip())
+    return {k: v for k, v in values.items() if v != ''}
+
 @patch
 def open_source(self: OpenStep, read, name: str, target=None):
-    "Open a file; `read` gives its table and takes the encoding. What was odd about it is shown."
-    self.source, encoding = (read, name, target), self.encoding.value
-    self.encoding.layout.display = None
+    "Open a file; `read` gives its table and takes options of `read_table`. What was odd about it is shown."
+    self.source, options = (read, name, target), self.chosen_options()
+    is_sheet = Path(name).suffix.lower().startswith('.xls')
+    self.options.layout.display, self.sheet.layout.display, self.encoding.layout.display = None, *(None, 'none')[::1 if is_sheet else -1]
     def act():
-        with _LoggedWarnings() as logged: df = read(encoding or None)
-        self.session.open_table(df, name, target, line=f'df = tabtune.read_table({name!r}{f", encoding={encoding!r}" * bool(encoding)})')
-        self.message.value = ''.join(note_html(t) for t in logged.texts)
-    self.attempt(act)
+        with _LoggedWarnings() as logged: df = read(**options)
+        self.odd = ''.join(note_html(_for_clicks(t)) for t in logged.texts)
+        self.session.open_table(df, name, target, line=f"df = tabtune.read_table({', '.join([repr(name), *(f'{k}={v!r}' for k, v in options.items())])})")
+    self.attempt(act, name)
 
 @patch
 def reopen(self: OpenStep):
-    "Read the present file again, with another encoding."
+    "Read the present file again, in another way."
     if self.source: self.open_source(*self.source)
 
 @patch
 def forget(self: OpenStep):
-    "Another file is opened, or none: its encoding is found again."
-    self.source, self.encoding.value, self.encoding.layout.display = None, '', 'none'
+    "Another file is opened, or none: how it is read is found again."
+    self.source, self.options.layout.display = None, 'none'
+    self.encoding.value, self.header.value, self.sheet.value = '', True, ''
 
 @patch
-def attempt(self: OpenStep, act):
+def attempt(
+    self: OpenStep,
+    act,  # opens something
+    name: str = 'a table',
+):
     "Open something; what goes wrong is shown under the buttons, and the table before stays."
-    self.message.value = ''
+    self.message.value, self.odd, wrong = note_html(f'reading {name} …'), '', ''
     try: act()
-    except TabTuneError as e: self.message.value = note_html(str(e), error=True)
-    except Exception as e:  # a reader of another package may fail in any way, and nobody sees a traceback here
-        self.message.value = note_html(f'this could not be opened: {type(e).__name__}: {e}', error=True)
+    except TabTuneError as e: wrong = str(e)
+    except Exception as e: wrong = f'this could not be opened: {type(e).__name__}: {e}'  # a reader of another package may fail in any way, and nobody sees a traceback here
+    self.message.value = note_html(wrong, error=True) + self.odd
 
+# %% ../../nbs/widgets/16_open_step.ipynb #5a95e397
 @patch
 def list_files(self: OpenStep):
     "The files of the working folder."
@@ -139,22 +162,23 @@ def list_files(self: OpenStep):
 @patch
 def open_file(self: OpenStep, name: str):
     "Open a file of the working folder."
-    if name: self.forget(); self.open_source(lambda encoding: read_table(self.session.folder / name, encoding=encoding), name)
+    if name: self.forget(); self.open_source(lambda **options: read_table(self.session.folder / name, **options), name)
 
 @patch
 def open_example(self: OpenStep, name: str):
     "Open one of the examples."
     load, target = EXAMPLES[name]
-    self.forget(); self.attempt(lambda: self.session.open_table(load(), name, target, '\n'.join(load.args[0])))
+    self.forget(); self.attempt(lambda: self.session.open_table(load(), name, target, '\n'.join(load.args[0])), name)
 
 @patch
-def take_upload(self: OpenStep):
-    "Open what was uploaded; the button is ready for the next file."
-    if not self.upload.value: return
-    f = self.upload.value[0]
-    name, content = f['name'], bytes(f['content'])
-    self.upload.value = (); self.forget()
-    self.open_source(lambda encoding: read_upload(name, content, encoding), name)
+def take_upload(
+    self: OpenStep,
+    name: str,
+    read,  # gives the content, as `Upload` calls it
+):
+    "Open what was uploaded."
+    self.forget()
+    self.open_source(lambda **options: read_upload(name, read(), **options), name)
 
 # %% ../../nbs/widgets/16_open_step.ipynb #4c014fb1
 _SHOWN = 60  # columns in the list at most
@@ -186,29 +210,38 @@ def use(self: OpenStep, used: bool):
     self.session.form.changed(); self.show_columns()
 
 # %% ../../nbs/widgets/16_open_step.ipynb #1ac17150
-def _kind_menu(session: AppSession, c: str, s: pd.Series):
+def _kind_menu(session: AppSession, c: str, look: dict):
     "The menu of what a column holds."
     def chosen():
         if menu.value == session.column_types.get(c, ''): return
         if not menu.value: session.column_types.pop(c, None)
         else: session.column_types[c] = menu.value
         session.form.changed()
-    menu = kind_menu(s, chosen)
+    menu = kind_menu(c, look, chosen)
     if c in session.column_types: menu.value = session.column_types[c]
     return menu
 
 @patch
-def _column_row(self: OpenStep, c: str, part: pd.DataFrame):
+def _look(self: OpenStep, c: str) -> dict:  # of `describe_column`, and its chart
+    "What a column holds, found once for each table: that takes a second where there are many columns of text."
+    if c not in self.looks:
+        s = self.session.df[c]
+        part = s if len(s) <= _SEEN else s.sample(_SEEN, random_state=0)
+        self.looks[c] = describe_column(part) | dict(chart=column_svg(part))
+    return self.looks[c]
+
+@patch
+def _column_row(self: OpenStep, c: str):
     "A column as a row."
-    s, d = self.session, describe_column(part[c])
+    s, d = self.session, self._look(c)
     box = self.boxes[c] = w.Checkbox(value=c not in s.left_out, description=c, indent=False, layout=w.Layout(width='210px'), tooltip=f'use the column {c}')
     def ticked(change): (s.left_out.discard if change.new else s.left_out.add)(c); s.form.changed(); self._show_count()
     box.observe(ticked, 'value')
-    self.kinds[c] = _kind_menu(s, c, part[c])
+    self.kinds[c] = _kind_menu(s, c, d)
     missing = f"{100 * d['missing']:.0f} % missing" if d['missing'] else 'complete'
     text = w.HTML(faint(f"{counted(d['distinct'], 'value')}, {missing}"), layout=w.Layout(width='170px'))
     findings = [] if c in s.left_out else [finding_row(s, f) for f in s.findings if f.column == c]
-    return w.HBox([box, self.kinds[c], text, w.HTML(column_svg(part[c])), w.VBox(findings, layout=w.Layout(flex='1 1 0'))],
+    return w.HBox([box, self.kinds[c], text, w.HTML(d['chart']), w.VBox(findings, layout=w.Layout(flex='1 1 0'))],
                   layout=w.Layout(align_items='center', min_height='32px', flex='0 0 auto'))
 
 # %% ../../nbs/widgets/16_open_step.ipynb #49d578a2
@@ -222,9 +255,8 @@ def _show_count(self: OpenStep):
 def show_columns(self: OpenStep):
     "The list of columns, as it is now."
     s, found = self.session, self.matching()
-    part = s.df if len(s.df) <= _SEEN else s.df.sample(_SEEN, random_state=0)
     self.boxes, self.kinds = {}, {}
-    rows = [self._column_row(c, part) for c in found[:_SHOWN]]
+    rows = [self._column_row(c) for c in found[:_SHOWN]]
     more = [w.HTML(faint(f'and {len(found) - _SHOWN} more columns: search for them'))] if len(found) > _SHOWN else []
     self.column_list.children = rows + more
     self._show_count()
@@ -232,7 +264,7 @@ def show_columns(self: OpenStep):
 @patch
 def show_table(self: OpenStep):
     "The table that is open now."
-    s = self.session
+    s, self.looks = self.session, {}
     changes = [w.HTML(faint('changed: ' + '; '.join(s.changes))), self.undo_button] if s.changes else []
     self.about.value = f'<b>{note_html(f"{s.name}: {len(s.df):,} rows, {len(s.df.columns)} columns")}</b>'
     self.preview.value = heat_table(s.df.head(8))

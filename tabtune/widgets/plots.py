@@ -305,18 +305,17 @@ def draw(
 
 # %% ../../nbs/widgets/03_plots.ipynb #44d89008
 def memory_pairs(
-    m: dict,  # `memory_mib` of `TrainingCurves.summary`
-    total_mib: float = None,  # memory of the card
+    m: dict,  # `memory_mib` of `TrainingCurves.summary`; `cuda_total` is what the card has
 ) -> list:  # (label, text)
-    "Memory of the process, and of the GPU against what the card has."
-    process = [(f'memory of the {k}', format_mib(m.get(v))) for k, v in (('run', 'run'), ('process', 'rss')) if m.get(v) is not None or v == 'rss']
+    "Memory of the run and of the process, and of the GPU against what the card has."
+    process = [(f'{k} memory', format_mib(m.get(v))) for k, v in (('run', 'run'), ('process', 'rss')) if m.get(v) is not None or v == 'rss']
     if not m.get('cuda'): return process
     gpu = [(f'GPU {k}', format_mib(m.get(f'cuda_{k}' if k != 'allocated' else 'cuda'))) for k in ('allocated', 'reserved', 'peak')]
-    return [*gpu, ('GPU in all', format_mib(total_mib)), *process]
+    return [*gpu, ('GPU in all', format_mib(m.get('cuda_total'))), *process]
 
-def _memory_text(m: dict, total_mib: float = None) -> str:
+def _memory_text(m: dict) -> str:
     "The same as a sentence."
-    return ', '.join(f'{k} {v}' for k, v in memory_pairs(m, total_mib)).removeprefix('memory ')
+    return ', '.join(f"{k.removesuffix(' memory')} {v}" for k, v in memory_pairs(m))
 
 # %% ../../nbs/widgets/03_plots.ipynb #9ec6c43f
 def result_rows(

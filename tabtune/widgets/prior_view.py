@@ -10,10 +10,11 @@ import html
 
 import ipywidgets as w
 import numpy as np
+import pandas as pd
 from fastcore.basics import patch
 
 from ..training.priors import PRIORS, TRAITS, RandomSource, sample_tables
-from .elements import INK, Picture, button, class_colour, figure_png, new_figure, style_axes
+from .elements import INK, Picture, button, class_colour, figure_png, heat_table, new_figure, style_axes
 from .view import View, plain_data, png_data
 
 # %% ../../nbs/widgets/10_prior_view.ipynb #bdeb8e93
@@ -97,5 +98,7 @@ def _about(self: PriorView) -> str:
 
 @patch
 def static(self: PriorView) -> dict:  # mime type -> data
-    "The tables that are shown, and from which mixture they were drawn."
-    return png_data(self.image.png) | {'text/html': f'<p>{html.escape(self._about())}</p>', 'text/plain': self._about()}
+    "The tables that are shown, what each is, and from which mixture they were drawn."
+    t = self.tables
+    about = pd.DataFrame(dict(prior=[list(PRIORS)[i] for i in t.prior.tolist()], classes=[len(y.unique()) for y in t.y], missing=[f'{x.isnan().float().mean():.0%}' for x in t.x]))
+    return png_data(self.image.png) | {'text/html': f'<p>{html.escape(self._about())}</p>{heat_table(about.set_axis(range(1, len(about) + 1)))}', 'text/plain': self._about()}

@@ -6,7 +6,9 @@
 __all__ = ['RunControl']
 
 # %% ../../nbs/widgets/04_run_control.ipynb #c0cc9ad2
+import math
 import threading
+import time
 from pathlib import Path
 
 from fastcore.basics import patch
@@ -19,6 +21,8 @@ from ..training.strategies import STRATEGIES
 from ..training.tuning import stopped_by_user
 
 # %% ../../nbs/widgets/04_run_control.ipynb #f1783a80
+_TWICE = 1.5  # seconds between two clicks that mean one
+
 class RunControl(Callback):
     "A run as seen from outside: its status, its history, and two switches."
     def __init__(self, history: History = None):  # None: one of its own
@@ -31,6 +35,8 @@ class RunControl(Callback):
         "As before the first step."
         self.status, self.stopping, self.error, self.n_steps, self.repeat = status, False, None, None, None
         self.phase, self.share, self.abandoned, self.info = '', None, False, {}
+        self.apart = False  # does it go on in a thread of its own, which can be abandoned at any time?
+        self.stop_time = -math.inf  # of the last request to stop
         self.unpaused, self.done = threading.Event(), threading.Event()
         self.unpaused.set()
 
@@ -39,14 +45,17 @@ class RunControl(Callback):
 
     def stop(self):
         "End after the step in progress, also where the run is paused; in a phase that has no steps, at once."
-        if self.phase and not self.done.is_set(): self.abandon(); return
+        twice, self.stop_time = time.monotonic() < self.stop_time + _TWICE, time.monotonic()
+        if self.phase and not self.done.is_set():
+            if not twice: self.abandon()  # a double click means the step in progress
+            return
         self.stopping, self.status = True, 'stopping'; self.unpaused.set()
 
     def finish(self, error: Exception = None):
         "The run is over, with or without an error; an abandoned one was over before."
         if self.abandoned: return
         self.error = error
-        self.status = 'failed' if error else 'stopped' if self.stopping else 'finished'
+        self.status, self.phase = 'failed' if error else 'stopped' if self.stopping else 'finished', ''
         self.done.set()
 
 # %% ../../nbs/widgets/04_run_control.ipynb #7643dd5f
@@ -100,6 +109,17 @@ def on_end(self: RunControl, state):
     if self.stopping: state.stop()  # requested after the last step: no further repeat is started
     self.stopping = stopped_by_user(state) and (state.progress < 1 or bool(state.info.get('compares')))
     self.status = 'stopping' if self.stopping else 'comparing'
+    if state.info.get('compares'): self.compare()
+
+@patch
+def compare(self: RunControl):
+    "The trained model is compared with the untuned one: a phase without steps, where the run can be abandoned."
+    if self.apart: self.enter('comparing with the untuned model')
+
+@patch
+def on_comparison(self: RunControl, error: Exception = None):
+    "The model to keep has been chosen; `tune` says so."
+    if self.apart and error is None: self.enter('fitting with all rows')
 
 # %% ../../nbs/widgets/04_run_control.ipynb #457d02e4
 class _RepeatControl(Callback):
@@ -107,8 +127,10 @@ class _RepeatControl(Callback):
     def __init__(self, run: RunControl, number: int): self.run, self.number = run, number
 
     def on_step(self, state):
-        self.run.repeat = self.number, state.progress
+        self.run.repeat, self.run.phase = (self.number, state.progress), ''  # steps again
         self.run.wait_if_paused(state, 'comparing')
+
+    def on_end(self, state): self.run.compare()
 
 @patch
 def for_repeat(self: RunControl, number: int) -> _RepeatControl:
@@ -123,9 +145,11 @@ def takes_callbacks(pipe) -> bool:
 def fit_job(pipe, X, y):
     "A job that fits `pipe` under a `RunControl`. The pipeline's own parameters are left as they were."
     def job(run):
-        before, run.phase = pipe.tuning_params, 'reading the table'
+        before = pipe.tuning_params
         given = dict(before) if isinstance(before, dict) else {}
-        if getattr(STRATEGIES.get(getattr(pipe, 'tuning_strategy', None)), 'trains', True) and takes_callbacks(pipe): given |= dict(callbacks=[*given.get('callbacks', []), run])
+        trains = getattr(STRATEGIES.get(getattr(pipe, 'tuning_strategy', None)), 'trains', True) and takes_callbacks(pipe)
+        run.apart, run.phase = True, 'reading the table' if trains else 'fitting'
+        if trains: given |= dict(callbacks=[*given.get('callbacks', []), run])
         pipe.tuning_params = given | dict(show_progress=False)
         try: return pipe.fit(X, y)
         finally: pipe.tuning_params = before

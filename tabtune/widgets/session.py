@@ -86,6 +86,13 @@ def open_table(
 ):
     "Work on another table from now on."
     self._refuse_while_running()
+    before = dict(vars(self))
+    try: self._open(df, name, target, line)
+    except Exception: vars(self).update(before); raise  # the table before stays
+    self.notify('table'); self.notify('model')
+
+@patch
+def _open(self: AppSession, df: pd.DataFrame, name: str, target, line: str):
     if len(df.columns) < 2: raise InputError(f'the table has {len(df.columns)} column; it takes one to predict and one to predict from')
     if len(df) < MIN_ROWS: raise InputError(f'the table has {counted(len(df), "row")}; a model needs some to learn from and some to be tested on')
     names = list(df)
@@ -95,7 +102,7 @@ def open_table(
     self.df, self.original, self.first_lines = df, df, len(self.lines)
     self.name, self.left_out, self.column_types, self.changes, self.result, self.pipe = name, set(), {}, [], None, None
     self.form = AppForm(self, target if target in df.columns else None)
-    self.check(); self.notify('table'); self.notify('model')
+    self.check()
 
 @patch
 def _refuse_while_running(self: AppSession):

@@ -58,7 +58,6 @@ def _total_steps(s: dict):  # int, or None where unknown
 
 def _run_tiles(
     s: dict,  # from `state()`
-    total_mib: float = None,  # memory of the card
 ) -> list:  # (label, text)
     "Labelled numbers of a run."
     of, over = _total_steps(s), s['status'] in ('finished', 'stopped', 'failed', 'interrupted')
@@ -67,7 +66,7 @@ def _run_tiles(
     speed = '–' if s['speed'] is None else f"{format_number(s['speed'], 0)} {s['speed_unit']}"
     return [('step', f"{s['step']}" + (f' of {of}' if of else '')), ('epoch', epoch or '–'), ('training loss', format_number(s['loss'])),
             ('best validation', best), ('untuned validation', format_number(s['untuned'])), ('speed', speed), ('time', format_time(s['elapsed'] if s.get('phase') or not s['step'] else s['seconds'])),
-            ('left', format_range(None if over else s['left'])), *memory_pairs(s['memory_mib'], total_mib)]
+            ('left', format_range(None if over else s['left'])), *memory_pairs(s['memory_mib'])]
 
 # %% ../../nbs/widgets/05_training_view.ipynb #42ca6005
 class TrainingDashboard(View):
@@ -87,7 +86,7 @@ class TrainingDashboard(View):
         if not self.controls: self.run.status, self.title = 'watching', _default_title(source)
         self.title, self.replace = title or self.title, replace
         self.owner, self.pictured, self.kept_time = owner, None, time.monotonic()
-        self.rows, self.curves, self.figure, self.lock = row_source(rows), TrainingCurves(), TrainingFigure(), threading.RLock()
+        self.rows, self.curves, self.figure, self.lock = row_source(rows), TrainingCurves(), None, threading.RLock()
         self.result = self.drawn = self.training_thread = self.monitor_thread = None
         self.last_step_time, self.step, self.draw_seconds = time.monotonic(), 0, 0.0
         self.sent_time = 0.0  # of the last attempt to reach a page that was left
@@ -149,7 +148,9 @@ def _with_cost(self: TrainingDashboard, n: dict) -> dict:
     "Time left and memory, of a run that this dashboard controls; a run elsewhere has memory of its own."
     if not self.controls: return n | dict(left=n['eta'] and (n['eta'], n['eta']), elapsed=n['seconds'], share=None)
     c = self.cost.look(self.run, n)
-    return n | dict(left=c['left'], elapsed=c['elapsed'], share=self.run.share, memory_mib=dict(rss=c.get('process_mib')) | n['memory_mib'] | dict(run=c['run_mib']))
+    card = dict(cuda_total=torch.cuda.mem_get_info()[1] / 2 ** 20) if n['memory_mib'].get('cuda') and torch.cuda.is_available() else {}
+    memory = dict(rss=c.get('process_mib')) | n['memory_mib'] | card | dict(run=c['run_mib'])
+    return n | dict(left=c['left'], elapsed=c['elapsed'], share=self.run.share, memory_mib=memory)
 
 @patch
 def silence(self: TrainingDashboard) -> float:  # seconds
@@ -202,10 +203,8 @@ def show_message(self: TrainingDashboard, text: str, error: bool = False):
 # %% ../../nbs/widgets/05_training_view.ipynb #d81cec68
 @patch
 def _update_numbers(self: TrainingDashboard, s: dict):
-    gpu, used = torch.cuda.is_available(), s['memory_mib'].get('cuda')
-    card = torch.cuda.mem_get_info()[1] / 2 ** 20 if used and gpu and self.job else None
-    self.numbers.value = tiles(_run_tiles(s, card))
-    self.numbers.layout.height = '84px' if used or gpu else 'auto'  # two lines with a GPU
+    self.numbers.value = tiles(_run_tiles(s))
+    self.numbers.layout.height = '84px' if s['memory_mib'].get('cuda') or torch.cuda.is_available() else 'auto'  # two lines with a GPU
 
 @patch
 def _draw(self: TrainingDashboard, s: dict):
@@ -216,9 +215,11 @@ def _draw(self: TrainingDashboard, s: dict):
 
 @patch
 def _draw_picture(self: TrainingDashboard, s: dict):
-    "The picture of what is known, where it is not the one that is there."
+    "The picture of what is known, where it is not the one that is there; none of a run without a row."
     known = len(self.curves.points), self.curves.stride, len(self.curves.validations), s['step']
-    if self.pictured != known: self.pictured = known; self.image.show(self.figure.draw(self.curves, _total_steps(s)))
+    if self.pictured == known: return
+    self.pictured, self.figure = known, self.figure or (TrainingFigure() if self.curves.last_row else None)
+    self.image.show(self.figure.draw(self.curves, _total_steps(s)) if self.curves.last_row else b'')
 
 @patch
 def _about(self: TrainingDashboard, s: dict) -> str:
@@ -237,18 +238,19 @@ def enable_clicks_while_busy(self: TrainingDashboard) -> bool:  # False: this ke
     return True
 
 # %% ../../nbs/widgets/05_training_view.ipynb #e5e6e54d
-_DRAW_SHARE, _DRAW_ALLOWANCE = 0.01, 0.04  # drawing takes at most this share of the run's time, plus these seconds
+_DRAW_SHARE, _DRAW_ALLOWANCE = 0.01, 0.04  # watching takes at most this share of the time in which the run computes, plus these seconds
 _KEEP_SECONDS = 15  # between two copies of a run that goes on
 
 @patch
 def _can_draw(self: TrainingDashboard, start: tuple) -> bool:
     "Is there time for another picture?"
-    elapsed, spent = (now - then for now, then in zip(_clocks(), start))
-    return spent + self.draw_seconds <= _DRAW_ALLOWANCE + _DRAW_SHARE * elapsed
+    elapsed, worked, spent = (now - then for now, then in zip(_clocks(), start))
+    elsewhere = not self.controls and hasattr(self.rows, 'path')  # what another process does is not known
+    return spent + self.draw_seconds <= _DRAW_ALLOWANCE + _DRAW_SHARE * (elapsed if elsewhere else min(elapsed, worked))
 
 def _clocks() -> tuple:  # seconds
-    "Time that has passed, and time that this thread has worked."
-    return time.monotonic(), time.thread_time()
+    "Time that has passed, and that this process and this thread have worked."
+    return time.monotonic(), time.process_time(), time.thread_time()
 
 @patch
 def _monitor(self: TrainingDashboard):

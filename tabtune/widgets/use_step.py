@@ -17,12 +17,13 @@ from ..core.shapes import CheckpointError, InputError, TabTuneError, counted
 from ..data.reading_files import READERS, read_table
 from ..estimators.commands import predictions
 from ..estimators.pipeline import TabularPipeline
-from .downloads import csv_file, download_link, excel_file, has_excel
+from .downloads import EXCEL_ROWS, csv_file, download_link, excel_file, free_path, has_excel
 from .elements import button, faint, heat_table, named, scroll_box
 from .form_fields import note_html
 from .open_step import folder_files, read_upload
 from .session import AppSession
 from .take_home import TakeHomeView
+from .uploads import Upload
 from .view import BackgroundView, plain_data
 
 # %% ../../nbs/widgets/20_use_step.ipynb #b324e36a
@@ -75,7 +76,7 @@ class UseStep(BackgroundView):
         self.take_home = TakeHomeView(session)
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
         self.widget = w.VBox([head('The model'), self.about, self.model_row, self.open_row, self.model_note, self.model_link,
-                              head('New rows'), self.rows, self.bar, self.message, self.links, self.table, head('The run, to take along'), self.take_home.widget])
+                              head('New rows'), self.rows, self.bar, self.message, self.links, w.HBox([self.excel_button]), self.table, head('The run, to take along'), self.take_home.widget])
         session.subscribe('model', self.show_model); session.subscribe('table', self.list_files); self.list_files(); self.show_model()
 
 @patch
@@ -86,19 +87,17 @@ def _make_model(self: UseStep):
     self.download_button = button('Download the model', self.download, 'success', 'make a file of the model and offer it')
     self.write_button = button('Write it into the working folder', self.write, tooltip='save the model as a file of the working folder')
     self.model_row = row(self.name, self.download_button, self.write_button)
-    self.model_upload = w.FileUpload(accept=SAVED, multiple=False, description='Open a saved model', tooltip='upload a saved model', layout=w.Layout(width='230px'))
-    self.model_upload.observe(lambda _: self._take(self.model_upload, self.open_model), 'value')
+    self.model_upload = Upload('Open a saved model', SAVED, self.open_model, 'upload a saved model', '230px')
     self.model_files = named(w.Dropdown(options=[], layout=w.Layout(width='310px')), 'a saved model of the working folder')
     self.open_button = button('Open', lambda: self.open_file(self.model_files.value), tooltip='open the chosen model')
-    self.open_row = row(self.model_upload, self.model_files, self.open_button)
+    self.open_row = row(self.model_upload.widget, self.model_files, self.open_button)
 
 @patch
 def _make_rows(self: UseStep):
     "Where new rows come from."
     row = lambda *parts: w.HBox(parts, layout=w.Layout(align_items='center', flex_flow='row wrap'))
-    self.upload = w.FileUpload(accept=','.join(f'.{k}' for k in READERS), multiple=False, description='Upload new rows', tooltip='upload rows to predict',
-                               layout=w.Layout(width='190px'))
-    self.upload.observe(lambda _: self._take(self.upload, lambda name, data: self.predict(lambda: read_upload(name, data), name)), 'value')
+    take = lambda name, read: self.predict(lambda: read_upload(name, read()), name)
+    self.upload = Upload('Upload new rows', ','.join(f'.{k}' for k in READERS), take, 'upload rows to predict', '190px')
     self.files = named(w.Dropdown(options=[], layout=w.Layout(width='280px')), 'a file of the working folder')
     self.predict_button = button('Predict', lambda: self.predict_file(self.files.value), 'success', 'predict the rows of the chosen file')
     self.test_button = button('Predict the test rows', self.predict_test, tooltip='the rows that the last run was judged on')
@@ -106,24 +105,23 @@ def _make_rows(self: UseStep):
     self.stop_button.disabled = True
     self.coverage = w.FloatSlider(.9, min=.5, max=.99, step=.01, description='Interval', readout_format='.0%', continuous_update=False,
                                   tooltip='share of rows whose truth shall lie inside the interval')
-    self.rows = w.VBox([row(self.upload, self.files, self.predict_button, self.test_button, self.stop_button), self.coverage])
+    self.excel_button = button('Make an Excel file', self.make_excel, tooltip='the predicted rows as .xlsx, which takes longer than a CSV')
+    self.excel_button.layout.display = 'none'
+    self.rows = w.VBox([row(self.upload.widget, self.files, self.predict_button, self.test_button, self.stop_button), self.coverage])
 
 # %% ../../nbs/widgets/20_use_step.ipynb #41ccb106
 @patch
 def attempt(self: UseStep, note: w.HTML, act):
     "Do something; what goes wrong is shown in `note`."
     note.value = ''
+    self._say_errors(note, act)
+
+@patch
+def _say_errors(self: UseStep, note: w.HTML, act):
     try: act()
     except TabTuneError as e: note.value = note_html(str(e), error=True)
     except _Stopped as e: note.value = note_html(str(e))
     except Exception as e: note.value = note_html(f'{type(e).__name__}: {e}', error=True)  # nobody sees a traceback here
-
-@patch
-def _take(self: UseStep, upload: w.FileUpload, act):
-    "Do something with an uploaded file; the button is ready for the next one."
-    if not upload.value: return
-    f = upload.value[0]; upload.value = ()
-    act(f['name'], bytes(f['content']))
 
 @patch
 def list_files(self: UseStep):
@@ -141,8 +139,8 @@ def list_files(self: UseStep):
 def show_model(self: UseStep):
     "What model there is, and what it needs."
     s, pipe = self.session, self.session.pipe
-    self.model_link.value = self.links.value = self.table.value = ''
-    self.predicted = None
+    self.model_link.value = self.links.value = self.table.value = self.message.value = ''
+    self.predicted, self.excel_button.layout.display = None, 'none'
     for b in (self.download_button, self.write_button): b.disabled = pipe is None
     self.test_button.disabled = s.result is None or s.result.pipe is not pipe
     self.coverage.layout.display = None if pipe is not None and pipe.task_type == 'regression' and pipe.predicts_quantiles else 'none'
@@ -179,17 +177,21 @@ def write(self: UseStep):
     self.attempt(self.model_note, act)
 
 @patch
-def open_model(self: UseStep, name: str, content: bytes):
+def open_model(
+    self: UseStep,
+    name: str,
+    read,  # gives the content of the file
+):
     "Predict with a saved model from now on."
     def act():
-        self.session.pipe = open_saved(name, content); self.session.notify('model')
+        self.session.pipe = open_saved(name, read()); self.session.notify('model')
         self.model_note.value = note_html(f"opened '{name}'")
     self.attempt(self.model_note, act)
 
 @patch
 def open_file(self: UseStep, name: str):
     "Open a saved model of the working folder."
-    if name: self.open_model(name, (self.session.folder / name).read_bytes())
+    if name: self.open_model(name, (self.session.folder / name).read_bytes)
 
 # %% ../../nbs/widgets/20_use_step.ipynb #f09ffcc4
 class _Stopped(Exception): "Stop was clicked."
@@ -203,12 +205,15 @@ def predict(
     "Predict rows in the background."
     pipe = self.session.pipe
     if self.is_busy(): return
-    self.message.value = self.links.value = self.table.value = ''
+    self.message.value = self.links.value = self.table.value = ''; self.excel_button.layout.display = 'none'
     if pipe is None: self.message.value = note_html('there is no model yet: start a run, or open a saved model', error=True); return
+    self.message.value = note_html(f'reading {name} …')
     self.stopping, self.bar.value, self.bar.layout.display, self.stop_button.disabled = False, 0, None, False
     def work():
-        def act(): X = read(); self._show_predicted(predicted_table(pipe, X, self.coverage.value, self._progress), X.shape[1], name)
-        try: self.attempt(self.message, act)
+        def act():
+            X = read(); self.message.value = note_html(f'predicting {counted(len(X), "row")} …')
+            self._show_predicted(predicted_table(pipe, X, self.coverage.value, self._progress), X.shape[1], name)
+        try: self._say_errors(self.message, act)
         finally: self.bar.layout.display, self.stop_button.disabled = 'none', True
     self.begin(work)
 
@@ -234,14 +239,38 @@ def predict_test(self: UseStep):
     if r is not None: self.predict(lambda: r.X_test, 'test rows')
 
 # %% ../../nbs/widgets/20_use_step.ipynb #5ddac687
+_SMALL = 200_000  # cells of a table of which an Excel file takes a second or two
+_SAFE = 'A text cell that begins with = + - @ has an apostrophe in front in the files, so that no spreadsheet takes it for a formula.'
+
+@patch
+def _offer(self: UseStep, data: bytes, name: str) -> str:  # HTML
+    "A link to a file; one that is too large for a link is written into the working folder."
+    if len(data) <= _LARGEST_LINK: return download_link(data, name)
+    path = free_path(self.session.folder / name); path.write_bytes(data)
+    return note_html(f"{len(data) / 2 ** 20:.0f} MiB are too many for a link: the file is '{path.name}' in the working folder")
+
+@patch
+def _show_links(self: UseStep, links: list): self.links.value = '<br>'.join([' &nbsp; '.join(links), faint(_SAFE)])
+
+@patch
+def make_excel(self: UseStep):
+    "Write the predicted rows as an Excel file, in the background."
+    if self.is_busy() or self.predicted is None: return
+    self.message.value, self.excel_button.layout.display = note_html(f'writing an Excel file of {self.predicted.size:,} cells …'), 'none'
+    def act():
+        self._show_links([self._offer(write(self.predicted), f'{self.files_of}-predicted.{end}') for end, write in (('csv', csv_file), ('xlsx', excel_file))])
+        self.message.value = ''
+    self.begin(self._say_errors, self.message, act)
+
 @patch
 def _show_predicted(self: UseStep, t: pd.DataFrame, n_own: int, name: str):
     "The table, of which the first `n_own` columns are the file's, and the links to its files."
     self.predicted, stem = t, Path(name).name.partition('.')[0] or 'rows'
-    files = [download_link(csv_file(t), f'{stem}-predicted.csv')]
-    if has_excel(): files.append(download_link(excel_file(t), f'{stem}-predicted.xlsx'))
-    note = 'A text cell that begins with = + - @ has an apostrophe in front in the files, so that no spreadsheet takes it for a formula.'
-    self.links.value = '<br>'.join([' &nbsp; '.join(files), faint(note)])
+    self.message.value, self.files_of = note_html('writing the file …'), stem
+    files, excel = [self._offer(csv_file(t), f'{stem}-predicted.csv')], has_excel() and len(t) <= EXCEL_ROWS
+    if excel and t.size <= _SMALL: files.append(self._offer(excel_file(t), f'{stem}-predicted.xlsx'))
+    self.excel_button.layout.display = None if excel and t.size > _SMALL else 'none'
+    self._show_links(files)
     self.table.value = heat_table(t.iloc[:100, [*range(n_own, t.shape[1]), *range(n_own)]], max_columns=24)
     self.message.value = note_html(f"{len(t):,} rows of '{name}' are predicted; the first {min(len(t), 100)} are shown")
 

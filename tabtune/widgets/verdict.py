@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/widgets/18a_verdict.ipynb #803fe921
 import html
+import re
 import warnings
 
 import numpy as np
@@ -71,7 +72,8 @@ def what_was_kept(r: RunResult) -> str:
     if report is None: return f'Nothing was tuned: Mitra read {n:,} rows as they are.'
     how = ENDINGS[report.get('ended', 'complete')]
     if 'verdict' not in report: return f'Mitra was {how}: it read {n:,} rows as they are.'
-    return f"Mitra was tuned on {n:,} rows; the run {how}. {_begun(report['verdict'])}"
+    words = re.sub(r'\s*Try \w+=.*', '', report['verdict']).rstrip('.')  # what to try is Python: who reads this only clicks
+    return f'Mitra was tuned on {n:,} rows; the run {how}. {_begun(words)}.'
 
 def verdict_lines(
     r: RunResult,

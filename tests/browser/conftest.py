@@ -67,7 +67,7 @@ def lab(browser, home):
 def page(browser, request):
     "A page of 1280 pixels; what it shows at the end of a test is kept."
     page = browser.new_page(viewport=dict(width=1280, height=900))
-    page.set_default_timeout(60_000)  # `arrives` waits longer, while the page goes on
+    page.set_default_timeout(300_000)  # other work beside the tests can make a kernel slow
     dialog = page.locator('.jp-Dialog', has_text='Select Kernel')  # on a slow machine JupyterLab may ask: take what it proposes
     page.add_locator_handler(dialog, lambda: dialog.locator('.jp-mod-accept').click())
     yield page

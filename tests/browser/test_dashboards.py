@@ -8,7 +8,7 @@ from servers import SHOTS, free_port, server
 
 CELL, OUT = '.jp-Notebook .jp-CodeCell', '.jp-OutputArea-output'
 
-def until(f, what, seconds=60):
+def until(f, what, seconds=300):
     "Wait for something that a page does in its own time."
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -16,7 +16,7 @@ def until(f, what, seconds=60):
         time.sleep(0.1)
     raise AssertionError(f'waited {seconds} s in vain for: {what}')
 
-def arrives(place, seconds=60):
+def arrives(place, seconds=300):
     "Wait for something at the end of a run: as long as the text of the page goes on changing."
     end, before = time.monotonic() + seconds, None
     while not place.locator('visible=true').count():
