@@ -135,6 +135,7 @@ def _readers():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is written when Python ends
         sys.exit(1)
 
+# %% ../nbs/20_cli.ipynb #e1be87cc
 def _run(name: str, argv: list):
     "Run a subcommand; ends the process unless it is done."
     module, _, function = COMMANDS[name].function.partition(':')

@@ -120,6 +120,7 @@ def test_compare_reads_types_for_every_model(run):
 
 def test_compare_prints_what_was_found_in_the_table(run):
     call = ('compare', 'train.csv', '--target', 'churn', '--models', 'LogisticRegression')
+    assert run(*call, '--quiet')[1] == ''
     assert 'what was found in the table:' in run(*call)[1]
     assert 'id: identifier' in run(*call)[1] and {'column', 'reason', 'treatment', 'code'} <= set(json.loads(run(*call, '--json')[0])['findings'][0])
 

@@ -193,6 +193,7 @@ def add_models(
     for m in [model_names] if isinstance(model_names, str) else model_names: self.add_model(m, tuning_strategy, **settings)
     return self
 
+# %% ../../nbs/leaderboard/04_leaderboard.ipynb #8e8417f5
 @patch
 def add_all(
     self: TabularLeaderboard,
