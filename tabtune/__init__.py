@@ -1,6 +1,9 @@
 "A notebook-first toolkit for tabular foundation models. Everything public is imported when it is first asked for."
 __version__ = "0.1.0"
 
+from .core.stopping import is_command, stop_in_one_line
+if is_command(): stop_in_one_line()  # before the imports that take time
+
 import builtins
 from importlib import import_module
 

@@ -24,6 +24,7 @@ from fastcore.docments import docments
 from . import __version__
 from .core.config import did_you_mean
 from .core.shapes import ConfigError, TabTuneError
+from .core.stopping import interruptible
 
 # %% ../nbs/20_cli.ipynb #57a6b512
 @dataclass(frozen=True)
@@ -122,10 +123,15 @@ def _plain(x):
     return x if x is None or isinstance(x, (str, int, bool)) else str(x)
 
 # %% ../nbs/20_cli.ipynb #54e31cdf
-def _say(text: str):
-    "Print an answer; end quietly where nobody reads on."
-    try: print(text, flush=True)
-    except BrokenPipeError:
+@contextmanager
+def _readers():
+    "End quietly where nobody reads on, and with a line where the answer can't be written."
+    try:
+        try: yield
+        finally:
+            if sys.stdout: sys.stdout.flush()
+    except OSError as e:
+        if not isinstance(e, BrokenPipeError): print(f'tabtune: the answer could not be written ({e.strerror})', file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is written when Python ends
         sys.exit(1)
 
@@ -140,13 +146,13 @@ def _run(name: str, argv: list):
     as_json, quiet = given.get('json'), given.get('quiet')
     fail = lambda code, text: (print(f'tabtune {name}:', *str(text).split(), file=sys.stderr), sys.exit(code))
     try:
-        with _notices(quiet): answer = run(**{k: v for k, v in given.items() if k in takes})
+        with _notices(quiet), interruptible(): answer = run(**{k: v for k, v in given.items() if k in takes})
     except ConfigError as e: fail(2, e)
     except (TabTuneError, OSError) as e: fail(1, e)
     except KeyboardInterrupt: fail(130, f'stopped; {COMMANDS[name].kept}')
     if answer is None: return
-    if as_json: _say(json.dumps(_plain(answer.data), ensure_ascii=False, indent=1))
-    elif answer.text: _say(answer.text)
+    if as_json: print(json.dumps(_plain(answer.data), ensure_ascii=False, indent=1))
+    elif answer.text: print(answer.text)
 
 # %% ../nbs/20_cli.ipynb #da606790
 def main(
@@ -154,12 +160,12 @@ def main(
 ):
     "Run a subcommand. An unknown one is named beside those that there are, with exit code 2."
     name, *options = (sys.argv[1:] if argv is None else argv) or ['--help']
-    if name in ('-h', '--help', 'help'): print(_usage()); sys.exit(0)
-    if name == '--version': print(f'tabtune {__version__}'); sys.exit(0)
-    if name not in COMMANDS:
-        print(f"tabtune: there is no command '{name}'; {did_you_mean(name, COMMANDS)}\n\n{_usage()}", file=sys.stderr)
-        sys.exit(2)
-    _run(name, options)
+    with _readers():
+        if name in ('-h', '--help', 'help'): print(_usage()); sys.exit(0)
+        if name == '--version': print(f'tabtune {__version__}'); sys.exit(0)
+        if name in COMMANDS: return _run(name, options)
+    print(f"tabtune: there is no command '{name}'; {did_you_mean(name, COMMANDS)}\n\n{_usage()}", file=sys.stderr)
+    sys.exit(2)
 
 # %% ../nbs/20_cli.ipynb #4430c371
 #| eval: false

@@ -100,6 +100,13 @@ def test_a_pipe_through_two_commands_and_a_reader_that_leaves(place):
     done = subprocess.run(['bash', '-c', line], cwd=place, capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
     assert (done.returncode, done.stderr) == (0, '') and done.stdout.splitlines()[0] == 'id,prediction,probability_no,probability_yes' and done.stdout.splitlines()[1].startswith('1000,')
 
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full')
+@pytest.mark.parametrize('end, code, words', [('| true', 1, ''), ('> /dev/full', 1, 'tabtune: the answer could not be written (No space left on device)\n')], ids=['closed', 'full'])
+def test_an_answer_that_nobody_takes_is_no_traceback(place, end, code, words):
+    line = f'set -o pipefail; (sleep .1; exec {sys.executable} -m tabtune.cli --help) {end}'
+    done = subprocess.run(['bash', '-c', line], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
+    assert (done.returncode, done.stderr) == (code, words)
+
 def test_tuning_leaves_standard_output_to_the_answer(run):
     tiny = [a for s in ('epochs=1', 'steps_per_epoch=2', 'batch_size=1', 'support_size=32', 'query_size=16', 'd_model=32', 'num_layers=1') for a in ('--set', s)]
     out, err, code = run('fit', 'train.csv', '--target', 'churn', '--out', 't.tabtune', '--tune', 'better', '--json', *tiny)
@@ -113,6 +120,7 @@ def test_compare_reads_types_for_every_model(run):
 
 def test_compare_prints_what_was_found_in_the_table(run):
     call = ('compare', 'train.csv', '--target', 'churn', '--models', 'LogisticRegression')
+    assert run(*call, '--quiet')[1] == ''
     assert 'what was found in the table:' in run(*call)[1]
     assert 'id: identifier' in run(*call)[1] and {'column', 'reason', 'treatment', 'code'} <= set(json.loads(run(*call, '--json')[0])['findings'][0])
 
@@ -128,6 +136,21 @@ def test_ctrl_c_says_what_was_kept(run, monkeypatch, kept, name):
     monkeypatch.setitem(sys.modules, 'test_cli', sys.modules[__name__])
     out, err, code = run(name)
     assert (out, code) == ('', 130) and err.startswith(f'tabtune {name}: stopped; ') and kept in err
+
+@pytest.mark.parametrize('where', ['first', 'last'])
+def test_ctrl_c_amid_imports_is_one_line(where, tmp_path):
+    "As the installed command, stopped while its first module, or that of a subcommand, is imported."
+    name = dict(first='fastcore.basics', last='tabtune.estimators.commands')[where]
+    (tmp_path/'tabtune').write_text(f"""import os, signal, sys
+class Stopped:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}: os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stopped()); signal.signal(signal.SIGINT, signal.default_int_handler)
+from tabtune.cli import main
+main()""")
+    done = subprocess.run([sys.executable, str(tmp_path/'tabtune'), 'predict', 'm.tabtune', 'new.csv'], capture_output=True, text=True,
+                          env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
+    assert (done.stdout, done.stderr, done.returncode) == ('', 'tabtune: stopped\n', 130)
 
 def interrupted(): "Stopped by its user."; raise KeyboardInterrupt
 

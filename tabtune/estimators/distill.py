@@ -112,4 +112,5 @@ def distill(
     model = taught(est, student, extra, n_rows, random_state)
     made = Student(est.encoder_, model, classes, dict(kind=student, rows=n_rows + len(est.x_support_) + len(extra), **found))
     made.report['seconds'] = round(time.perf_counter() - start, 2)
+    if report: made.report['times'] = made.encoded_times(est.x_support_)
     return made

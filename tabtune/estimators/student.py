@@ -79,6 +79,7 @@ def _fit_mlp(x, answers, categorical, n_classes, seed):
     weights = [*hidden, last * width], [*shifts, shift * width + middle]
     return Pipeline([('inputs', inputs), ('network', _with_weights((MLPClassifier if n_classes else MLPRegressor)(**sizes), n_classes, *weights))])
 
+# %% ../../nbs/estimators/06_student.ipynb #396b4a73
 _TREES, _LEAST_WEIGHT, _MAX_PLACES = 280, 0.1, 255  # trees of all classes together; of a row that is certain; of a column
 
 def _cuts(column):
@@ -93,7 +94,8 @@ def _boosted(x, targets, weights, seed) -> list:  # an ensemble for each column 
     from sklearn.ensemble import HistGradientBoostingRegressor
     cuts, rounds, out = [_cuts(column) for column in x.T], min(200, max(4, _TREES // targets.shape[1])), []
     settings = dict(max_iter=rounds, learning_rate=min(0.35, max(0.15, 15 / rounds)), max_leaf_nodes=15 if rounds > 99 else 31 if rounds > 49 else 48)
-    places = np.stack([np.where(np.isnan(column), np.nan, np.searchsorted(at, column)) for at, column in zip(cuts, x.T)], 1)
+    gaps = np.isnan(x) & ~np.isnan(x).all(0)  # an empty column is a constant, since it can't be sorted
+    places = np.where(gaps, np.nan, np.stack([np.searchsorted(at, column) for at, column in zip(cuts, x.T)], 1))
     edges = np.full((len(cuts), _MAX_PLACES), np.inf)
     for row, at in zip(edges, cuts): row[:len(at)] = at
     for target, weight in zip(targets.T, weights.T):
@@ -111,11 +113,12 @@ def _fit_trees(x, answers, categorical, n_classes, seed):
     if n_classes == 2: weights, targets = weights[:, 1:], _centred_logits(answers)[:, None]
     else: targets = np.clip(z - np.average(z, axis=1, weights=weights, keepdims=True), -_MAX_LOGIT, _MAX_LOGIT)
     each = _boosted(x, targets, weights, seed)
-    whole = HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=2, early_stopping=False).fit(np.resize(x, (2 * n_classes, x.shape[1])), np.arange(2 * n_classes) % n_classes)
+    whole = HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=2, early_stopping=False).fit(np.zeros((2 * n_classes, x.shape[1])), np.arange(2 * n_classes) % n_classes)
     whole._predictors = [[tree for round in rounds for tree in round] for rounds in zip(*(trees._predictors for trees in each))]
     whole._baseline_prediction = np.concatenate([trees._baseline_prediction for trees in each], 1)
     return whole
 
+# %% ../../nbs/estimators/06_student.ipynb #9f4f4ced
 def fit_student(
     student: str,  # 'mlp' or 'trees'
     x: np.ndarray,  # (n, F) encoded rows
@@ -273,21 +276,33 @@ def score(self: Student, X, y) -> float:
     return self.evaluate(X, y)['r2' if self.classes is None else 'accuracy']
 
 # %% ../../nbs/estimators/06_student.ipynb #f97c5675
+def _seconds(f, k):
+    "How long each of `k` calls took."
+    starts = [(time.perf_counter(), f(), time.perf_counter()) for _ in range(k)]
+    return [end - start for start, _, end in starts]
+
+_of_one = lambda f: round(1000 * float(np.median(_seconds(f, 30))), 4)
+
+@patch
+def encoded_times(
+    self: Student,
+    z: np.ndarray,  # some encoded rows
+    n: int = 100_000,  # how many at once
+) -> dict:  # encoded_row_ms, and seconds for `n` rows
+    "How long predictions of encoded rows take here: the median of 30 calls, and the best of three."
+    many = np.resize(z, (n, z.shape[1]))
+    return dict(encoded_row_ms=_of_one(lambda: self.predict_encoded(z[:1])),
+                **{f'seconds_{n}': round(min(_seconds(lambda: self.predict_encoded(many), 3)), 4)})
+
 @patch
 def times(
     self: Student,
     X,  # some rows
     n: int = 100_000,  # encoded rows at once
 ) -> dict:  # encoded_row_ms, table_row_ms, and seconds for `n` encoded rows
-    "How long predictions take here: medians of 30 calls, and the best of three."
-    one, z = X[:1], self.encode(X)
-    many = np.resize(z, (n, z.shape[1]))
-    def each(f, k):
-        starts = [(time.perf_counter(), f(), time.perf_counter()) for _ in range(k)]
-        return [end - start for start, _, end in starts]
-    of_one = lambda f: round(1000 * float(np.median(each(f, 30))), 4)
-    return dict(encoded_row_ms=of_one(lambda: self.predict_encoded(z[:1])), table_row_ms=of_one(lambda: self.predict_encoded(self.encode(one))),
-                **{f'seconds_{n}': round(min(each(lambda: self.predict_encoded(many), 3)), 4)})
+    "How long predictions take here, of encoded rows and of a table of one row."
+    one, found = X[:1], self.encoded_times(self.encode(X), n)
+    return dict(encoded_row_ms=found.pop('encoded_row_ms'), table_row_ms=_of_one(lambda: self.predict_encoded(self.encode(one))), **found)
 
 # %% ../../nbs/estimators/06_student.ipynb #009d6da2
 _FORMAT, _VERSION = 'tabtune-student', 1

@@ -98,6 +98,7 @@ def main(
     results_dir: str = None,  # store each result there; a stopped run continues
     type: list = None,  # NAME=KIND: how to read a column, e.g. --type zip=category; may be repeated
     out: str = 'compare',  # name of the files that are written: compare.csv, .html and .png; those of an earlier run are replaced
+    quiet: bool = False,  # no notes and no progress on standard error, only warnings
     **kwargs,
 ) -> Answer:
     "Compare models on a table: in the terminal, and as CSV, HTML and PNG."
@@ -105,7 +106,7 @@ def main(
     X, y = split_target(command_table(data, **kwargs), target)
     task, y = choose_task(task, y)
     types = parse_types(type, X.columns, target)
-    lb = _leaderboard(X, y, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir, column_types=types)
+    lb = _leaderboard(X, y, task, test_size, cv, seed, seeds=seeds, n_jobs=n_jobs, results_dir=results_dir, column_types=types, show_progress=not quiet)
     if findings := check_table(X, y, task=task, column_types=types): log.info('what was found in the table:\n%s', findings)
     names = [n for n in map(str.strip, models.split(',')) if n] if models else default_models(task)
     for name in names: lb.add_model(name)

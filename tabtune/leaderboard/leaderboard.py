@@ -164,10 +164,10 @@ def add_model(
     label: str = None,  # the same as `name`
 ):  # the leaderboard, so that calls can be chained
     "Add a candidate; `ConfigError` for an unknown model or a name that is taken."
-    if label is not None: name = our_names('add_model', dict(label=label) | ({} if name is None else dict(name=name)))['name']
     if isinstance(name, Mapping):
         if model_params is not None: raise ConfigError(f'the third argument is the name of the row, not {name!r}: give name=, model_params= and tuning_params= by name')
         name, model_params = None, dict(name)
+    if label is not None: name = our_names('add_model', dict(label=label) | ({} if name is None else dict(name=name)))['name']
     if finetune_mode is not None: tuning_params = dict(tuning_params or {}) | dict(finetune_mode=finetune_mode)
     is_name = isinstance(model_name, str)
     if not is_name and not hasattr(model_name, 'fit'):
