@@ -420,7 +420,7 @@ def fit_blend(
 ):
     "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
     self.blend_, (estimators, x, at) = None, self._experts_for_table()
-    two = self._two_weights(run)
+    two = run is not None and self._two_weights(run)
     if not (estimators or two or run and run.tuned): return
     y, folds = self._blend_targets(), self.held_out_folds(run)
     held = np.concatenate([held for held, _ in folds])
@@ -473,7 +473,7 @@ def _predict_fold(self: InContextEstimator, held: np.ndarray, solved: dict, mode
 @patch
 def _two_weights(self: InContextEstimator, run: TunedRun) -> bool:
     "Whether the weights before and after a tuning run shall predict together: there are both, and rows enough to weigh them, but not too many to read twice."
-    if run is None or run.other is None or not any(make for _, make in run.folds): return False
+    if run.other is None or not any(make for _, make in run.folds): return False
     return len(check_experts(self.experts, self.task)) > 0 and MIN_TUNED_ROWS <= len(self.x_support_) <= MAX_TUNED_ROWS and len(self.region_centres_) == 1
 
 @patch
