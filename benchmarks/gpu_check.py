@@ -5,7 +5,7 @@
 parity         predictions of both tasks and all bundled sizes, on the GPU and on the CPU: largest difference
 tuning         `base-ft` and `peft` on the GPU: seconds per step, loss before and after, the tuned model's parity with its copy on the CPU
 memory         the memory curve that the dashboard draws: the columns of `history_`, and what the view reads of them
-out_of_memory  a step that finds too little memory goes on in smaller parts (memory runs out for real where it can be bounded, else it is told so),
+out_of_memory  a step that finds too little memory goes on in smaller parts (memory runs out for real where it can be bounded, else the error is simulated),
                and a model's gradients are the same afterwards
 speed          `benchmarks/speed.py` and `benchmarks/tuning.py speed`: the GPU's rows (into the files that they write)
 

@@ -1,11 +1,11 @@
-"""What each part of the second generation of priors brings, judged on tables of generators that it does not contain.
+"""What each part of the second generation of priors brings, evaluated on tables of generators that it does not contain.
 
     python benchmarks/priors.py --steps 120 --seeds 0 1 [--only old all] [--out benchmarks/priors.csv]
 
-Each run continues the bundled `small` for the same steps of the same cells, on tables of one mixture. It is then judged through
+Each run continues the bundled `small` for the same steps of the same cells, on tables of one mixture. It is then evaluated through
 `MitraClassifier`, so with the table encoder, on scikit-learn's generators, Friedman's functions, Breiman's waveforms, the digits
 of a faulty display, the MONK rules, and levels of categories: 300 rows to learn from, 400 to predict. Runs that are in the table
-already are not run again. `--judge NAME_OR_DIRECTORY ...` only judges checkpoints, and prints the log loss by generator.
+already are not run again. `--evaluate NAME_OR_DIRECTORY ...` only evaluates checkpoints, and prints the log loss by generator.
 """
 import argparse, tempfile
 from pathlib import Path
@@ -83,7 +83,7 @@ GENERATORS = {  # name -> (kind, function of a numpy generator)
     '12 levels': ('levels', lambda rng: _levels(rng, 12, 0.)), '60 levels': ('levels', lambda rng: _levels(rng, 60, .5)),
     '300 levels': ('levels', lambda rng: _levels(rng, 300, 1.))}
 
-def judge(checkpoint, seeds=(0, 1)) -> pd.DataFrame:
+def evaluate(checkpoint, seeds=(0, 1)) -> pd.DataFrame:
     "Log loss and AUC of a checkpoint on each generator."
     rows = []
     for name, (kind, draw) in GENERATORS.items():
@@ -103,8 +103,8 @@ VARIANTS = {'start': None, 'old': dict(mixture=OLD), **{f'+ {n}': part(n) for n 
             'all': dict(mixture=NEW, traits=second_traits(), many_classes=.03)}
 
 def one(name: str, seed: int, steps: int) -> pd.DataFrame:
-    "Continue `small` on one mixture, and judge it."
-    if VARIANTS[name] is None: return judge('small')
+    "Continue `small` on one mixture, and evaluate it."
+    if VARIANTS[name] is None: return evaluate('small')
     config = load_checkpoint('small').config
     with tempfile.TemporaryDirectory() as out:
         settings = LoopSettings(n_steps=steps, learning_rate=1e-3, warmup_steps=20, bf16=True)
@@ -113,19 +113,19 @@ def one(name: str, seed: int, steps: int) -> pd.DataFrame:
         run.trainer.callbacks = []
         run.trainer.run()
         run.save()
-        return judge(out)
+        return evaluate(out)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--steps', type=int, default=120)
     ap.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     ap.add_argument('--only', nargs='+', help='variants, by name')
-    ap.add_argument('--judge', nargs='+', help='checkpoints to judge instead')
+    ap.add_argument('--evaluate', nargs='+', help='checkpoints to evaluate instead')
     ap.add_argument('--out', type=Path, default=Path(__file__).with_suffix('.csv'))
     a = ap.parse_args()
     torch.set_num_threads(1)
-    if a.judge:
-        found = {c: judge(c).groupby(['kind', 'generator']).logloss.mean() for c in a.judge}
+    if a.evaluate:
+        found = {c: evaluate(c).groupby(['kind', 'generator']).logloss.mean() for c in a.evaluate}
         print(pd.DataFrame(found).round(4).to_string(), pd.DataFrame(found).groupby('kind').mean().round(4), pd.DataFrame(found).mean().round(4), sep='\n')
         return
     done = pd.read_csv(a.out) if a.out.exists() else pd.DataFrame(columns=['variant', 'seed'])

@@ -1,4 +1,4 @@
-"""Mitra here against AutoGluon's own implementation (`Tab2D`, version 1.6.3) with the same random weights: time, and how far the answers lie apart.
+"""Mitra here against AutoGluon's own implementation (`Tab2D`, version 1.6.3) with the same random weights: time, and how far the predictions differ.
 Writes benchmarks/reference.json (reference_cuda.json on a GPU), which the documentation shows.
 
     pip install --no-deps autogluon.tabular==1.6.3 einops einx omegaconf antlr4-python3-runtime==4.9.3 loguru frozendict

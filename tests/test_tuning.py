@@ -289,7 +289,7 @@ def test_seconds_are_the_whole_wait_and_its_parts(monkeypatch):
     slow = dataclasses.replace(task, scores=lambda *args: (time.sleep(0.1), task.scores(*args))[1])
     monkeypatch.setitem(tuning.TUNING_TASKS, 'classification', slow)
     for name in ('_tune', 'use_model'):  # at the end of reading, at the begin of calibration
-        monkeypatch.setattr(TabularPipeline, name, lambda self, *args, f=getattr(TabularPipeline, name): (time.sleep(0.2), f(self, *args))[1])
+        monkeypatch.setattr(TabularPipeline, name, lambda self, *args, f=getattr(TabularPipeline, name), **kw: (time.sleep(0.2), f(self, *args, **kw))[1])
     start = time.perf_counter()
     report = pipeline(tuning_params=QUICK).fit(*rings(150)).describe()
     wait = time.perf_counter() - start
@@ -613,8 +613,51 @@ def test_experts_are_weighed_once_for_the_model_in_use(monkeypatch, tmp_path, ke
     y = np.where(X.a + X.b ** 2 > 1, 'yes', 'no')
     params = dict(device='cpu', epochs=1, steps_per_epoch=1, support_size=32, query_size=32, keep=keep, show_progress=False)
     pipe = TabularPipeline(tuning_strategy='peft', tuning_params=params, model_params=dict(d_model=32, num_layers=1)).fit(X, y)
-    assert len(calls) == 1 and calls[0] is pipe.model and list(pipe.estimator_.blend_.experts) == ['trees']
+    assert len(calls) == 1 and calls[0] is pipe.model and {'trees', 'small_trees'} <= set(pipe.estimator_.blend_.report['experts'])
     times = pipe.tuning_report_
     assert times['seconds'] == pytest.approx(sum(v for k, v in times.items() if k.startswith('seconds_')), abs=0.1) and 'seconds_calibration' in times
     again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
     assert len(calls) == 1 and np.array_equal(again.predict_proba(X[:50]), pipe.predict_proba(X[:50]))
+
+# beside the weights
+
+def a_run(tuned, other=None, n=1200):
+    "An estimator of 1,200 rows, and a run whose first fold was predicted by other weights than all else."
+    from tabtune import MitraClassifier
+    from tabtune.estimators.blending import TunedRun
+    X, y = rings(n)
+    est = MitraClassifier('small', random_state=0, n_landmarks=100, experts='auto' if other else None).fit(X, y)
+    folds = [(np.arange(i, n, 5), tiny_model if i == 0 else None) for i in range(5)]
+    return est, TunedRun(tuned, other, est.model_, folds)
+
+@pytest.mark.parametrize('tuned', [True, False], ids=['tuned weights', 'untuned weights'])
+def test_tuned_weights_are_weighed_on_rows_that_they_were_not_tuned_on(tuned):
+    est, run = a_run(tuned, other=tiny_model())
+    own, beside = est._predict_folds(est.held_out_folds(run), [{} for _ in range(5)], run, True)
+    def alone(model, i): return est.with_weights(model)._predict_fold(run.folds[i][0], {})[0]
+    of_fold, elsewhere = (own, beside) if tuned else (beside, own)
+    np.testing.assert_allclose(of_fold[0], alone(tiny_model(), 0), atol=1e-6)
+    np.testing.assert_allclose(elsewhere[0], alone(run.untuned, 0), atol=1e-6)
+    for i in range(1, 5): assert np.array_equal(own[i], beside[i]), i  # no run held these rows out
+
+def test_a_run_brings_more_experts_and_its_blend_travels(tmp_path):
+    X, y = rings(1200)
+    pipe = TabularPipeline(model_params=dict(pretrained='small', n_landmarks=100, seed=0)).fit(X, y)
+    est, new = pipe.estimator_, rings(50, 1)[0]
+    est.unseen_rows_ = np.arange(0, 1200, 5)
+    pipe.use_model(tiny_model(), tuned=True, run=a_run(True, est.model_)[1])  # next to nothing, so the untuned weights count
+    assert set(est.blend_.report['experts']) == {'untuned', 'small_trees'} and est.blend_.weights[1] > est.blend_.weights[0], est.blend_.weights
+    assert est.blend_.report['blend'] < est.blend_.report['experts']['untuned']
+    for suffix in ('tabtune', 'joblib'):
+        again = TabularPipeline.load(pipe.save(tmp_path/f'p.{suffix}'))
+        assert np.array_equal(again.predict_proba(new), pipe.predict_proba(new)), suffix
+        assert list(map(list, again.predict_set(new))) == list(map(list, pipe.predict_set(new))), suffix
+    assert est.held_out_folds()[0][0].tolist() == list(range(0, 1200, 5))  # whatever is found again later, is found on rows of no run
+    assert [len(h) for h, _ in pipe.fit(X, y).estimator_.held_out_folds()] == [240] * 5 and pipe.estimator_.blend_ is None
+
+def test_a_small_table_predicts_with_the_weights_alone():
+    est, run = a_run(True, tiny_model(), n=400)
+    est.fit_blend(run=run)
+    assert est.blend_.experts == {} and est.blend_.report['rows'] == 400
+    est.fit_blend(run=dataclasses.replace(run, tuned=False))
+    assert est.blend_ is None

@@ -22,12 +22,16 @@ log = logging.getLogger('tabtune')
 class AdaptersMixin: "Adapters of the model of a fitted estimator."
 
 @patch
-def use_model(self: AdaptersMixin, model, calibrate: bool = True):
-    "Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it."
+def use_model(self: AdaptersMixin, model, calibrate: bool = True, tuned: bool = False, run=None):
+    """Predict with this model from now on; `calibrate`: find the temperature and the experts that suit it.
+
+    `tuned`: whether the model was tuned on the table, without the rows that tuning held out; `run`: the `TunedRun` that it comes from, which is over just now.
+    """
     est = self.estimator_
     if hasattr(model, 'get_base_model'): model = model.get_base_model()  # the `Mitra` that holds the adapters
     est.set_weights(model)
-    if calibrate: est.reset_calibration()
+    est.uses_tuned_ = tuned
+    if calibrate: est.reset_calibration(run)
 
 # %% ../../nbs/estimators/04d_adapters.ipynb #50e11916
 @patch
@@ -70,6 +74,7 @@ def _attach_adapter(self: AdaptersMixin, path, name: str):
     "Add an adapter to a copy of the model in use; predictions stay as they are."
     model = copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_
     self.adapted_ = self._lora(needed=False).load_adapter(model, path, name)
+    self.__dict__.get('calibrations_', {}).pop(name, None)
 
 @patch
 def use_adapter(
@@ -79,12 +84,19 @@ def use_adapter(
     "Switch to another adapter, or to none."
     return self._switch_adapter(name)
 
+_CALIBRATION = ('blend_', 'temperature_', 'held_out_', 'calibration_')  # what an estimator has found for the weights in use
+
 @patch
 def _switch_adapter(self: AdaptersMixin, name, calibrate: bool = True):
     "`use_adapter`; a loaded pipeline has been calibrated for its adapter before."
+    est, known = self.estimator_, self.__dict__.setdefault('calibrations_', {})
+    if calibrate: known[self.adapted_.active_adapter if getattr(self, 'adapter_on_', False) else None] = {k: vars(est)[k] for k in _CALIBRATION if k in vars(est)}
     self._lora().use_adapter(self.adapted_, name)
     self.adapter_on_ = name is not None
-    self.use_model(self.adapted_, calibrate)
+    self.use_model(self.adapted_, calibrate and name not in known, self.adapter_on_)
+    if not calibrate or name not in known: return self
+    for k in _CALIBRATION: vars(est).pop(k, None)
+    vars(est).update(known[name])
     return self
 
 # %% ../../nbs/estimators/04d_adapters.ipynb #3d5ab99d
@@ -94,8 +106,9 @@ def merge_adapter(self: AdaptersMixin):
     merged = self._lora().merge_adapter(self.adapted_)
     tuned = getattr(self, 'tuned_model_', self.estimator_.model_)
     if tuned is not self.estimator_.model_: self.not_kept_ = tuned
-    self.use_model(merged)
+    self.use_model(merged, tuned=self.adapter_on_)
     del self.adapted_, self.adapter_on_
+    self.__dict__.pop('calibrations_', None)
     return self
 
 @patch

@@ -75,6 +75,36 @@ def effect_trees(
     seen = np.flatnonzero(~doubled)
     return make_pipeline(ColumnTransformer([('seen', 'passthrough', seen)]), boosted_trees(task, x[:, seen], categorical[seen], n_classes, seed))
 
+# %% ../../nbs/estimators/00a_blending.ipynb #b5e424fc
+MIN_TUNED_ROWS, MAX_TUNED_ROWS = 1_000, 20_000  # between these numbers of rows tuning brings more experts
+
+def small_trees(
+    task: str,  # 'classification' or 'regression'
+    x: np.ndarray,  # (n, F) encoded rows
+    categorical: np.ndarray,  # (F,) bool, True for codes of levels
+    n_classes: int = 1,
+    seed: int = 0,
+) -> BaseEstimator:  # not fitted
+    "The mean of up to five runs of boosted trees of eight leaves; one where there are more than five classes."
+    from sklearn.ensemble import VotingClassifier, VotingRegressor
+    small = dict(learning_rate=0.05 if n_classes <= 10 else 0.1, max_leaf_nodes=8, max_features=0.5, min_samples_leaf=10)
+    runs = [(f'run{i}', boosted_trees(task, x, categorical, n_classes, seed + i).set_params(**small)) for i in range(max(1, min(5, 10 // n_classes)))]
+    return VotingClassifier(runs, voting='soft') if task == 'classification' else VotingRegressor(runs)
+
+def kernel_regression(
+    columns: np.ndarray,  # positions of the columns that it sees
+    seed: int = 0,
+) -> BaseEstimator:  # not fitted
+    "Logistic regression on an approximation of a Gaussian kernel."
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    return make_pipeline(ColumnTransformer([('seen', 'passthrough', columns)]), SimpleImputer(strategy='median', keep_empty_features=True), StandardScaler(),
+                         Nystroem(gamma=1 / max(1, len(columns)), n_components=500, random_state=seed), LogisticRegression(C=100, max_iter=200, tol=1e-3))
+
 # %% ../../nbs/estimators/00a_blending.ipynb #1e26b679
 def filled_columns(x: np.ndarray) -> np.ndarray:  # (n, F) encoded rows -> positions of columns
     "The columns that hold enough cells for every fold to see some of them."
@@ -113,16 +143,19 @@ def expert_estimators(
     seed: int,
     effects: np.ndarray = None,  # (F,) bool, True for what was learnt of levels; None: nothing was
     doubled: np.ndarray = None,  # (F,) bool, True for the codes of these levels
+    tuned: bool = False,  # whether time was given for tuning
 ) -> dict:  # name -> estimator, not fitted
     "The experts for one table, by name; those without a seed of their own get `seed`, so that they can be fitted again."
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    effects = np.zeros(x.shape[1], dtype=bool) if effects is None else effects
+    effects, doubled = (np.zeros(x.shape[1], dtype=bool) if at is None else at for at in (effects, doubled))
     ours = dict(trees=lambda: boosted_trees(task, x, categorical, n_classes, seed), levels=lambda: level_regression(task, categorical, effects),
-                effect_trees=lambda: effect_trees(task, x, categorical, doubled, n_classes, seed))
+                effect_trees=lambda: effect_trees(task, x, categorical, doubled, n_classes, seed),
+                small_trees=lambda: small_trees(task, x, categorical, n_classes, seed), kernel=lambda: kernel_regression(np.flatnonzero(~doubled), seed))
     if isinstance(experts, str):
-        long = len(x) >= MIN_TREE_ROWS
-        fits = dict(trees=long, effect_trees=long and bool(effects.any()), levels=task == 'classification' and has_many_levels(x, categorical, effects))
+        long, tuned = len(x) >= MIN_TREE_ROWS, tuned and MIN_TUNED_ROWS <= len(x) <= MAX_TUNED_ROWS
+        fits = dict(trees=long, effect_trees=long and bool(effects.any()), levels=task == 'classification' and has_many_levels(x, categorical, effects),
+                    small_trees=tuned, kernel=tuned and task == 'classification' and n_classes > 2)
         experts = [name for name in ours if fits[name]]
     out = {}
     for e in experts:
@@ -192,7 +225,7 @@ class Blend:
     rounds: dict  # name -> rounds of boosting, or None
     report: dict = field(default_factory=dict)  # how the weights were found
     held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
-    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold
+    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold, the folds
 
     def __getstate__(self): return vars(self) | dict(seen=None)  # found again where it is needed
     def state(self) -> dict:
@@ -216,15 +249,16 @@ def _enough_to_stop(e, n_classes: int, n_rows: int) -> dict:  # parameters to se
     return dict(validation_fraction=(n_classes - 0.5) / n_rows) if few else {}
 
 def _last_step(e): return e[-1] if hasattr(e, 'steps') else e
+def _runs(e): return [run for _, run in e.estimators] if hasattr(e, 'voting') else [e]  # of `small_trees`, or the one that there is
 
 def fit_on(e, x, y, rounds=None):
     "A copy of an expert fitted on some rows, whatever their order; boosted trees that stopped early elsewhere get that number of rounds."
     e, order = clone(e), content_order(x, y, 11)
     last = _last_step(e)
     if rounds and hasattr(last, 'early_stopping'): last.set_params(max_iter=rounds, early_stopping=False)
-    elif is_classifier(e) and getattr(last, 'early_stopping', False):  # its stratified split takes two rows of each class
+    elif is_classifier(e) and any(getattr(run, 'early_stopping', False) for run in _runs(last)):  # its stratified split takes two rows of each class
         order = order[np.bincount(y)[y[order]] > 1]
-        if order.size: last.set_params(**_enough_to_stop(last, len(np.unique(y[order])), len(order)))
+        for run in _runs(last) if order.size else (): run.set_params(**_enough_to_stop(run, len(np.unique(y[order])), len(order)))
     with _one_thread(len(x)): return e.fit(x[order], y[order])
 
 # %% ../../nbs/estimators/00a_blending.ipynb #0033aaf3
@@ -243,3 +277,28 @@ def held_out_answers(
         n_iter = [getattr(_last_step(f), 'n_iter_', None) for f in fitted] if hasattr(_last_step(e), 'early_stopping') else [None]
         rounds.append(None if None in n_iter else max(20, int(np.mean(n_iter))))
     return answers, rounds
+
+# %% ../../nbs/estimators/00a_blending.ipynb #dd043921
+@dataclass
+class TunedRun:
+    "What a tuning run found, for the weights of a blend."
+    tuned: bool  # whether the tuned weights are in use
+    other: object  # a `Mitra` with the weights that are not; None: they shall not predict
+    untuned: object  # a `Mitra` with the weights that tuning began with
+    folds: list  # pairs: positions of held-out rows, and a function that gives the `Mitra` tuned without them, or None where no run held them out
+
+OTHER_WEIGHTS = {True: 'untuned', False: 'tuned'}  # `TunedRun.tuned` -> name of the expert that predicts with the weights that are not in use
+
+# %% ../../nbs/estimators/00a_blending.ipynb #37539817
+def seen_on(
+    blend: Blend,  # or None
+    folds: list,  # pairs of row positions: held out, kept
+) -> tuple:  # as in `Blend.seen`, without the folds; None where a fold is new
+    "What is known of the table on these folds."
+    if blend is None or blend.seen is None: return None
+    answers, rounds, solved, known = blend.seen
+    starts = np.cumsum([0, *[len(held) for held, _ in known]])
+    at = [[i for i, (rows, _) in enumerate(known) if np.array_equal(rows, held)] for held, _ in folds]
+    if not all(at): return None
+    rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i, *_ in at])
+    return [a[rows] for a in answers], rounds, [solved[i] for i, *_ in at]

@@ -115,7 +115,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
         self.class_weight, self.n_landmarks, self.experts, self.column_types = class_weight, n_landmarks, experts, column_types
 
     task = 'classification'
-    def reset_calibration(self): self.__dict__.pop('held_out_', None); self.temperature_ = self._find_temperature(); self.fit_blend(self.blend_)
+    def reset_calibration(self, run=None): self.__dict__.pop('held_out_', None); self.temperature_ = self._find_temperature(); self.fit_blend(self.blend_, run)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #3895c4bc
 def class_weights(
@@ -180,6 +180,7 @@ def _find_temperature(self: MitraClassifier) -> float:
     k, codes = len(self.classes_), self.y_support_
     if k == 1 or not self.calibrate: return 1.
     rows = self._calibration_rows()
+    if self.uses_tuned_ and self.unseen_rows_ is not None: rows = rows[np.argsort(~np.isin(rows, self.unseen_rows_), kind='stable')]  # unseen rows first
     held, kept = map(np.sort, np.split(rows, [min(MAX_HELD_OUT, len(rows) // 5)]))
     held = held[np.isin(codes[held], codes[kept])]
     if len(held) < MIN_CALIBRATION_ROWS or len(np.unique(codes[kept])) < k: return 1.
@@ -201,7 +202,10 @@ def _expert_answer(self: MitraClassifier, expert, x) -> np.ndarray: return exper
 @patch
 def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-probabilities
     "What Mitra alone predicts for encoded rows."
-    return log_softmax(est.predict_encoded(x, est._combine) / self.temperature_, axis=-1)
+    return log_softmax(est.predict_encoded(x, est._combine, (len(self.classes_),)) / self.temperature_, axis=-1)
+
+@patch
+def _answer_of_weights(self: MitraClassifier, outputs) -> np.ndarray: return outputs  # of other weights of Mitra, as an expert's answer
 
 @patch
 def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
@@ -226,6 +230,12 @@ def _keep_held_out(self: MitraClassifier, held, own, answers):
     log_p = np.tensordot(self.blend_.weights, np.stack([np.concatenate(own), *answers]), 1)
     self.held_out_ = self.y_support_[held], log_softmax(log_p, axis=-1)
 
+@patch
+def blend_state(self: MitraClassifier):  # plain data, or None
+    "What a file keeps of the experts beside Mitra; after tuning also what is known of held-out rows, which can't be found again without the runs."
+    state = super(MitraClassifier, self).blend_state()
+    return state if state is None or self.unseen_rows_ is None else state | dict(held_out=list(self.held_out_))
+
 # %% ../../nbs/estimators/02_classifier.ipynb #8550fb28
 @patch
 def set_support(self: MitraClassifier, model, *, classes, temperature=None, blend='fit', **support):
@@ -237,6 +247,7 @@ def set_support(self: MitraClassifier, model, *, classes, temperature=None, blen
     self.temperature_ = self._find_temperature() if temperature is None else temperature
     self.__dict__.pop('held_out_', None)
     self.fit_blend() if isinstance(blend, str) else self._refit_blend(blend)
+    if isinstance(blend, dict) and 'held_out' in blend: self.held_out_ = tuple(map(np.asarray, blend['held_out']))
     return self
 
 @patch

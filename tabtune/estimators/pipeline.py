@@ -34,6 +34,7 @@ from ..data.frames import validate_table
 from ..data.processing import processing_summary
 from .adapted import Adapted
 from .adapters import AdaptersMixin
+from .blending import OTHER_WEIGHTS, TunedRun
 from .base import N_MEMORY, InContextEstimator, accept_any_table, is_dask, landmark_rows, refuse_fit_params
 from .diagnostics import DiagnosticsMixin
 from .metrics import axes_for
@@ -149,7 +150,7 @@ def fit(
 def _adopt(self: TabularPipeline, est: InContextEstimator):
     "Take over a fitted estimator."
     self.estimator_, self.findings_ = est, getattr(est, 'findings_', [])
-    for name in ('history_', 'tuning_report_', 'recommendation_', 'adapted_', 'adapter_on_', 'not_kept_'): self.__dict__.pop(name, None)
+    for name in ('history_', 'tuning_report_', 'recommendation_', 'adapted_', 'adapter_on_', 'not_kept_', 'calibrations_'): self.__dict__.pop(name, None)
     for name in ('classes_', 'n_features_in_', 'feature_names_in_'):
         if hasattr(est, name): setattr(self, name, getattr(est, name))
         elif hasattr(self, name): delattr(self, name)
@@ -216,14 +217,29 @@ def _tune(self: TabularPipeline, settings: CheckedSettings, n: int, start: float
     x, y = np.ascontiguousarray(est.x_support_[:n, est.selected_columns_]), est.y_support_[:n]
     here, read = dict(device=str(est.device_)), time.perf_counter() - start
     params = replace(params, **here) if isinstance(params, TuningConfig) else dict(params) | here
-    result = tune(est.model_, x, y, params, strategy.name, settings.model_params.get('dropout'), est.seed_)
+    untuned = est.model_
+    result = tune(untuned, x, y, params, strategy.name, settings.model_params.get('dropout'), est.seed_,
+                  finish=partial(self._use_tuned, untuned))
     self.history_, self.tuning_report_, self.recommendation_ = result.history, result.report, result.recommendation
     if result.adapted is not None: self.adapted_, self.adapter_on_ = result.adapted, result.report['kept'] == 'tuned'
     if result.not_kept is not None: self.not_kept_ = result.not_kept
-    calibrating = time.perf_counter()
-    self.use_model(result.model)
-    self._add_seconds(reading=read, calibration=time.perf_counter() - calibrating)
+    if result.folds is None: self.use_model(result.model)
+    self._add_seconds(reading=read)
     return self
+
+@patch
+def _use_tuned(self: TabularPipeline, untuned: Mitra, result) -> dict:  # what `tune` says of it; None: nothing predicts beside the model
+    "Predict with the model that a tuning run kept, and find what predicts beside it on rows that the run held out."
+    start = time.perf_counter()
+    tuned, (rows, _) = result.report['kept'] == 'tuned', result.folds[0]
+    other = None if result.report['keep'] != 'better' else untuned if tuned else result.not_kept
+    self.estimator_.unseen_rows_ = rows
+    self.use_model(result.model, tuned=tuned, run=TunedRun(tuned, other, untuned, result.folds))
+    wait = time.perf_counter() - start
+    result.report |= dict(seconds=round(result.report['seconds'] + wait, 2), seconds_calibration=round(wait, 2))
+    blend = self.estimator_.blend_
+    if blend is None or not blend.experts: return None
+    return dict(names=list(blend.experts), before=blend.report['mitra'], after=blend.report['blend'], rows=blend.report['rows'])
 
 @patch
 def _add_seconds(self: TabularPipeline, **parts: float):
@@ -290,7 +306,7 @@ def evaluate_checkpoints(
     other.estimator_ = copy.copy(self.estimator_)
     other.estimator_.solved_ = self.estimator_.solved_  # a copy forgets what can be computed again
     for path in found:
-        other.use_model(load_checkpoint(path))
+        other.use_model(load_checkpoint(path), tuned=True)
         rows[path.name] = other.evaluate(X, y)
     return pd.DataFrame.from_dict(rows | {'in use': in_use}, orient='index')
 
@@ -387,6 +403,7 @@ def _write(self: TabularPipeline, path):
     with tempfile.TemporaryDirectory() as tmp:
         folders = dict(model=save_checkpoint(self._with_adapter(None), f'{tmp}/model'))
         for n in adapters: folders[f'adapters/{n}'] = self._lora().save_adapter(self.adapted_, f'{tmp}/adapters/{n}', n)
+        for n in {*OTHER_WEIGHTS.values()} & {*(e.blend_.experts if e.blend_ else ())}: folders[n] = save_checkpoint(e.blend_.experts[n].model_, f'{tmp}/{n}')
         write_parts(path, manifest, state_of(self.estimator_), folders)
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #963b30a4

@@ -69,7 +69,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
 
     task = 'regression'
     def _strata(self): return target_groups(self.y_support_)
-    def reset_calibration(self): self.__dict__.pop('calibration_', None); self.fit_blend(self.blend_)
+    def reset_calibration(self, run=None): self.__dict__.pop('calibration_', None); self.fit_blend(self.blend_, run)
 
 # %% ../../nbs/estimators/03_regressor.ipynb #39fe3136
 @patch
@@ -142,6 +142,9 @@ def _expert_answer(self: MitraRegressor, expert, x) -> np.ndarray: return np.asa
 
 @patch
 def _blend_outputs(self: MitraRegressor, est, x) -> list: return est._query_members(0, x)  # of `PredictiveDistribution`
+
+@patch
+def _answer_of_weights(self: MitraRegressor, outputs) -> np.ndarray: return sum(d.location(self.scale_) for d in outputs) / len(outputs)  # as an expert's answer
 
 def _blended_members(
     members: list,  # of `PredictiveDistribution`, for the same Q queries
@@ -216,6 +219,9 @@ _N_FOLDS = 5
 def _folds(self: MitraRegressor) -> list:  # of pairs of row positions: held out, support
     "Rows to hold out, and the rows to predict them from."
     rows = self._calibration_rows()
+    if self.uses_tuned_ and self.unseen_rows_ is not None:
+        held = self.unseen_rows_[:MAX_HELD_OUT]
+        return [(held, np.setdiff1d(np.arange(len(self.y_support_)), held))]
     parts = np.array_split(rows, _N_FOLDS)
     return [(np.sort(p), np.setdiff1d(rows, p)) for p in parts[:math.ceil(MAX_HELD_OUT / len(parts[0]))]]
 

@@ -20,13 +20,14 @@ import numpy as np
 from ..model.checkpoints import check_task, load_checkpoint
 from ..data.processing import encoder_from_state
 from ..core.shapes import CheckpointError, TabTuneError
+from .blending import OTHER_WEIGHTS
 from .plain_state import check_parts, dump_state, load_state
 
 # %% ../../nbs/estimators/04_saving.ipynb #0f5acd22
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/04_saving.ipynb #8e88d7ca
-SUPPORT = ('x_support', 'y_support', 'seed', 'member_rows', 'selected_columns', 'region_rows', 'region_centres', 'statistics')
+SUPPORT = ('x_support', 'y_support', 'seed', 'member_rows', 'selected_columns', 'region_rows', 'region_centres', 'statistics', 'unseen_rows', 'uses_tuned')
 SUPPORT_OF = dict(classification=(*SUPPORT, 'classes', 'temperature'), regression=SUPPORT)  # task -> parts of the support
 
 def state_of(est) -> dict:  # of a fitted `MitraClassifier` or `MitraRegressor`
@@ -62,7 +63,8 @@ def check_support(
                               'save it again')
     n, f = support['x_support'].shape
     inside = lambda a, top: len(a) == 0 or (a.ndim == 1 and 0 <= a.min() and a.max() < top)
-    rows = all(inside(r, n) for r in [*support['member_rows'], *support['region_rows']])
+    unseen = [] if support['unseen_rows'] is None else [support['unseen_rows']]
+    rows = all(inside(r, n) for r in [*support['member_rows'], *support['region_rows'], *unseen])
     codes = task == 'regression' or inside(support['y_support'], len(support['classes']))
     regions = len(support['region_rows']) == len(support['region_centres'])
     whole = not support['statistics'] or _belong(support['statistics'], support['member_rows'], len(support['selected_columns']))
@@ -80,12 +82,12 @@ def check_blend(
     "Raise `CheckpointError` unless a saved blend has a weight for Mitra and for each expert."
     if blend is None: return
     names = {'weights', 'rounds', 'report'} | ({'calibration'} if task == 'regression' else set())
-    whole = isinstance(blend, dict) and set(blend) == names and np.shape(blend['weights']) == (1 + len(blend['rounds']),)
+    whole = isinstance(blend, dict) and set(blend) - {'held_out'} == names and np.shape(blend['weights']) == (1 + len(blend['rounds']),)
     if not (whole and np.isfinite(blend['weights']).all() and all(r is None or 1 <= r <= 10_000 for r in blend['rounds'].values())):
         raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: the weights of its experts don't belong to them; save it again")
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
-FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 3
+FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 4
 
 def write_parts(
     path,  # the file
@@ -136,7 +138,11 @@ def _from_2(manifest, state):
     "Since 3, the rows of a support may be a sample, with statistics of all rows."
     return manifest, state | dict(support=state['support'] | dict(statistics=[]))
 
-MIGRATIONS = {1: _from_1, 2: _from_2}
+def _from_3(manifest, state):
+    "Since 4, the rows that were held out from tuning are known, and the weights before or after tuning may predict as one more expert."
+    return manifest, state | dict(support=state['support'] | dict(unseen_rows=None, uses_tuned=False))
+
+MIGRATIONS = {1: _from_1, 2: _from_2, 3: _from_3}
 
 def check_version(
     manifest: dict,
@@ -166,6 +172,14 @@ def read_contents(
     return manifest, state
 
 # %% ../../nbs/estimators/04_saving.ipynb #f1a403e1
+def _read_weights(z: zipfile.ZipFile, folder: str, task: str):  # `Mitra`
+    "The weights in a folder of a file."
+    with tempfile.TemporaryDirectory() as tmp:
+        for name in ('config.json', 'model.safetensors'): Path(tmp, name).write_bytes(z.read(f'{folder}/{name}'))
+        model = load_checkpoint(tmp)
+    check_task(model.config, task, 'the model in the file')
+    return model
+
 def read_estimator(
     z: zipfile.ZipFile,
     path: Path,  # for messages
@@ -175,16 +189,15 @@ def read_estimator(
     warn: bool = True,  # of a device that is not there
 ):  # fitted
     "The estimator in a file."
-    with tempfile.TemporaryDirectory() as tmp:
-        for name in ('config.json', 'model.safetensors'): Path(tmp, name).write_bytes(z.read(f'model/{name}'))
-        model = load_checkpoint(tmp)
-    check_task(model.config, kind.task, 'the model in the file')
+    model = _read_weights(z, 'model', kind.task)
     est = kind(model, **settings | dict(experts=state['experts']))
     est.check_settings()
     check_support(state['support'], kind.task, path)
     est.set_encoder(encoder_from_state(state['encoder']), warn)
     check_blend(state['blend'], kind.task, path)
-    return est.set_support(model, blend=state['blend'], **state['support'])
+    blend = state['blend']
+    if blend is not None: blend = blend | dict(other={n: _read_weights(z, n, kind.task) for n in blend['rounds'] if n in OTHER_WEIGHTS.values()})
+    return est.set_support(model, blend=blend, **state['support'])
 
 # %% ../../nbs/estimators/04_saving.ipynb #fffa476b
 def load_joblib(

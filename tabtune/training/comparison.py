@@ -269,15 +269,29 @@ def _why_untuned(report: dict) -> str:  # such as ', but AUC 0.857 → 0.856'; e
     digits = next((d for d in (3, 4) if f'{before:.{d}f}' != f'{after:.{d}f}'), 5)
     return f', but {name} {before:.{digits}f} → {after:.{digits}f}'
 
+_BESIDE = dict(untuned='the untuned weights', tuned='the tuned weights', trees='trees', effect_trees='trees on level effects', small_trees='small trees',
+               kernel='a kernel regression', levels='a regression on levels')  # names of experts -> words
+
+def _beside(report: dict) -> str:  # such as 'small trees and the untuned weights beside it: 0.398 → 0.391 on 2,000 rows'; empty where nothing helps
+    "What predicts beside the weights that were kept, where that gains enough to matter."
+    b = report.get('beside')
+    if not b or b['before'] - b['after'] <= matters(b['before']): return ''
+    unit, names = 'log loss' if 'auc_tuned' in report else 'squared error', [_BESIDE.get(n, n) for n in b['names']]
+    return f"{', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]} beside: held-out {unit} {b['before']:.4g} → {b['after']:.4g}, on {b['rows']:,} rows"
+
+def helped(report: dict) -> bool: return report['kept'] == 'tuned' or bool(_beside(report))  # whether the run gave anything
+
 def verdict(
     report: dict,  # from `compare_repeats`
     keep: str = 'better',  # of the tuning parameters
     advice: str = '',  # what to try if tuning did not help
 ) -> str:
     "What a tuning run came to, in one line."
-    if report['kept'] == 'untuned': return f'kept: untuned; tuning did not help ({_change(report)}{_why_untuned(report)}{_early(report)}). {advice}'
+    more, untuned = _beside(report), report['kept'] == 'untuned'
+    change = _change(report) + (_why_untuned(report) if untuned else '') + _early(report)
+    if untuned and not more: return f'kept: untuned; tuning did not help ({change}). {advice}'
     asked = f", as keep='{keep}' asks" if keep != 'better' else ''
-    return f'kept: tuned{asked} ({_change(report)}{_early(report)})'
+    return f"kept: {'untuned weights' if untuned else 'tuned'}{asked} ({change})" + (f', and {more}' if more else '')
 
 # %% ../../nbs/training/07_comparison.ipynb #03a71ba9
 ENDINGS = {'complete': 'finished', 'early stopping': 'ended by early stopping, as the validation loss no longer fell', 'stopped': 'stopped before its end',

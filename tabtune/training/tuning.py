@@ -15,6 +15,7 @@ import signal
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from ..core.shapes import CheckpointError
 from ..model.checkpoints import save_checkpoint
 from ..model.mitra import parameter_counts
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
-from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, inconclusive, split_rows, verdict
+from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, helped, inconclusive, split_rows, verdict
 from .loop import LOSSES, Callback, LoopSettings, Trainer, how_to_read, select_device
 from .recommend import ARRAYS_PER_BLOCK, apply_rules, complete_tuning, contradictions, given_settings, rule_inputs
 from .strategies import DEFAULT_STRATEGY, find_strategy
@@ -107,11 +108,12 @@ class Tuning:
         seed: int = 42,
         callbacks=(),  # more callbacks
         repeat: int = 0,  # each repeat holds out other rows
+        finish=None,  # as `tune` takes it
     ):
         self.started, self.trained_before = time.perf_counter(), 0.0
         self.untuned, self.x, self.y, self.seed = model, x, y, seed
         self.strategy, self.task = find_strategy(strategy, 'strategy', tunes=True), TUNING_TASKS[model.config.task]
-        self.callbacks, self.repeat, self.dropout = list(callbacks), repeat, dropout
+        self.callbacks, self.repeat, self.dropout, self.finish = list(callbacks), repeat, dropout, finish
         self.device = select_device(getattr(config, 'device', None) or (config if isinstance(config, dict) else {}).get('device', 'auto'))
         self._settle(config)
         self.threads = FastestThreads(self.device)
@@ -280,7 +282,10 @@ def _repeat(self: Tuning, repeat: int) -> 'Tuning':
 @patch
 def _weights(self: Tuning) -> dict:  # name -> weights that train
     "What this run alone would keep."
-    return {n: w.detach().clone() for n, w in self.best.trainable().items()} if self.best.improved else self.start
+    return {n: w.detach().clone() for n, w in self.best.trainable().items()} if self._gained() else self.start
+
+@patch
+def _gained(self: Tuning) -> bool: return self.best.improved or self.config.keep != 'better'  # whether the run has other weights than the untuned model
 
 @patch
 def _average(self: Tuning, weights: list):  # of each repeat
@@ -288,11 +293,22 @@ def _average(self: Tuning, weights: list):  # of each repeat
     with torch.no_grad():
         for n, w in self.best.trainable().items(): w.copy_(torch.stack([other[n].to(w) for other in weights]).mean(0))
 
+@patch
+def _plain_with(self: Tuning, weights: dict):  # `Mitra`, without adapters
+    "The model of one run."
+    model = copy.deepcopy(self.tuned)
+    if self.strategy.adapters: model.base_model.enable_adapter_layers()
+    with torch.no_grad():
+        for n, w in model.named_parameters():
+            if n in weights: w.copy_(weights[n])
+    return self.strategy.to_plain(model).eval()
+
 # %% ../../nbs/training/09_tuning.ipynb #96b31df5
 @patch
 def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
     "Repeat the run until it is clear which model is better, if that decides which one is kept."
     pairs, weights, stopped = [self._test_scores()], [self._weights()], stopped_by_user(state)
+    self.runs = [(self.test_rows, weights[0] if self._gained() else None)]
     state.stopped = False  # from now on only a user stops, not the validation loss
     for repeat in range(1, MAX_REPEATS):
         report = compare_repeats(pairs, self.task.measure)
@@ -300,10 +316,11 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
         log.info('a gain of %.4f on %d rows: the run is repeated with other rows held out', report['gain'], report['compared_rows'])
         other = self._repeat(repeat)
         stopped = stopped_by_user(other.train())
-        if not stopped and other.test: pairs.append(other._test_scores()); weights.append(other._weights())
-    report = compare_repeats(pairs, self.task.measure)
-    if report['kept'] == 'tuned' and len(weights) > 1 and not self.strategy.adapters: self._average(weights)
-    return report
+        if stopped or not other.test: continue
+        pairs.append(other._test_scores()); weights.append(other._weights())
+        self.runs.append((other.test_rows, weights[-1] if other._gained() else None))
+    if len(weights) > 1 and not self.strategy.adapters: self._average(weights)
+    return compare_repeats(pairs, self.task.measure)
 
 # %% ../../nbs/training/09_tuning.ipynb #4f88f543
 @patch
@@ -347,7 +364,7 @@ def _advice(self: Tuning, report: dict) -> str:
 def _log_outcome(self: Tuning, report: dict) -> str:
     "The line at the end: printed, or logged; a run without a gain is logged as a warning."
     line = verdict(report, self.config.keep, self._advice(report))
-    if report['kept'] == 'untuned': log.warning(line)
+    if not helped(report): log.warning(line)
     elif self.config.show_progress and self.trainer.accelerator.is_main_process: print(line)
     else: log.info(line)
     return line
@@ -362,6 +379,13 @@ class TuneResult:
     adapted: nn.Module = None  # of a strategy with adapters: the model with its adapters (switched off where they did not help)
     not_kept: nn.Module = None  # a `Mitra` with the tuned weights, on the CPU, where the untuned model was kept
     recommendation: object = None  # what is recommended for the settings that were left open
+    folds: list = None  # pairs: positions of rows, and a function that gives the `Mitra` tuned without them, or None where no run held them out
+
+@patch
+def _folds(self: Tuning) -> list:  # of pairs, as in `TuneResult`
+    "Which rows each run held out to compare on, and its weights; then rows that no run has held out."
+    made = [(rows, weights and partial(self._plain_with, weights)) for rows, weights in self.runs]
+    return made + [(split_rows(self.task.groups(self.y), self.seed, repeat=r)[2], None) for r in range(len(made), MAX_REPEATS)]
 
 @patch
 def _finalize(self: Tuning, state) -> TuneResult:
@@ -371,13 +395,15 @@ def _finalize(self: Tuning, state) -> TuneResult:
     report |= dict(better=report['kept'] == 'tuned', keep=self.config.keep) | summary
     if self.config.keep != 'better': report['kept'] = 'tuned'
     report |= self._times(state, time.perf_counter() - start)
-    report['verdict'] = self._log_outcome(report)
-    state.info['report'] = report  # for callbacks that wait for the end
     kept, adapted = report['kept'] == 'tuned', self.tuned if self.strategy.adapters else None
     not_kept = None if kept else self.strategy.to_plain(self.tuned).eval().cpu()
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
     model = self.tuned if kept or adapted is not None else self.untuned
-    return TuneResult(model, self.history.frame(), report, adapted, not_kept, self.recommendation)
+    result = TuneResult(model, self.history.frame(), report, adapted, not_kept, self.recommendation, self._folds())
+    if self.finish and (beside := self.finish(result)): report['beside'] = beside
+    report['verdict'] = self._log_outcome(report)
+    state.info['report'] = report  # for callbacks that wait for the end
+    return result
 
 # %% ../../nbs/training/09_tuning.ipynb #15965ea6
 @patch
@@ -402,12 +428,13 @@ def tune(
     dropout: float = None,  # in training only; None: as recommended
     seed: int = 42,
     callbacks=(),  # more callbacks
+    finish=None,  # function (`TuneResult`) that fits what predicts beside the model, before the line at the end: None, or a dict of names, before, after, rows
 ) -> TuneResult:  # the model that `keep` asks for: by default, the better one
     "Tune a model on a table and keep the better one."
     record = find_strategy(strategy, 'strategy', tunes=True)
     if config != 'auto': record.config(config)  # checks it
     x, y = np.asarray(x, np.float32), np.asarray(y, TUNING_TASKS[model.config.task].dtype)
-    run = Tuning(model, x, y, config, record.name, dropout, seed, callbacks)
+    run = Tuning(model, x, y, config, record.name, dropout, seed, callbacks, finish=finish)
     if sum(ep.y_query.numel() for ep in run.test) >= _MIN_COMPARED_ROWS and run.val: return run.run()
     warnings.warn(f'{len(y)} rows of {len(np.unique(y))} classes are too few to tune and to measure whether it helped: '
                   'the model stays as it is')

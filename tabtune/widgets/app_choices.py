@@ -17,7 +17,8 @@ from .form_state import FormState
 # %% ../../nbs/widgets/13b_app_choices.ipynb #75fe1b15
 def _moments(s: pd.Series) -> np.ndarray:
     "A column of numbers or dates as something that can be sorted; missing cells come last."
-    return (s if pd.api.types.is_numeric_dtype(s) else pd.to_datetime(s, errors='coerce', utc=True)).to_numpy()
+    if pd.api.types.is_numeric_dtype(s): return s.to_numpy(np.float64, na_value=np.nan)
+    return pd.to_datetime(s, errors='coerce', utc=True).dt.tz_localize(None).to_numpy()  # without a time zone, so that NumPy sorts it
 
 @dataclass
 class AppState(FormState):

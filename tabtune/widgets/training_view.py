@@ -72,6 +72,7 @@ def _run_tiles(
 class TrainingDashboard(View):
     "Watch a training run: curves, speed and memory, with Start, Pause, Stop and Save picture."
     title = 'training'
+    loading = 0.0  # seconds that went into loading what draws
     def __init__(
         self,
         source,  # pipeline, `Trainer`, function of a `RunControl`, `History`, or the folder of a metrics.jsonl
@@ -208,18 +209,26 @@ def _update_numbers(self: TrainingDashboard, s: dict):
 
 @patch
 def _draw(self: TrainingDashboard, s: dict):
-    before = time.thread_time()
+    before = time.thread_time() - self.loading
     if self.plot is not None and self.plot.ready: send_curves(self.plot, self.curves, self._about(s))
     else: self._draw_picture(s)
-    self.draw_seconds = time.thread_time() - before
+    self.draw_seconds = time.thread_time() - self.loading - before
 
 @patch
 def _draw_picture(self: TrainingDashboard, s: dict):
     "The picture of what is known, where it is not the one that is there; none of a run without a row."
     known = len(self.curves.points), self.curves.stride, len(self.curves.validations), s['step']
     if self.pictured == known: return
-    self.pictured, self.figure = known, self.figure or (TrainingFigure() if self.curves.last_row else None)
+    if self.figure is None and self.curves.last_row: self._make_figure()
+    self.pictured = known
     self.image.show(self.figure.draw(self.curves, _total_steps(s)) if self.curves.last_row else b'')
+
+@patch
+def _make_figure(self: TrainingDashboard):
+    "Load what draws, once: its time is no part of what watching may take."
+    before = time.thread_time()
+    self.figure = TrainingFigure(); self.figure.draw(TrainingCurves())
+    self.loading += time.thread_time() - before
 
 @patch
 def _about(self: TrainingDashboard, s: dict) -> str:
@@ -246,7 +255,7 @@ def _can_draw(self: TrainingDashboard, start: tuple) -> bool:
     "Is there time for another picture?"
     elapsed, worked, spent = (now - then for now, then in zip(_clocks(), start))
     elsewhere = not self.controls and hasattr(self.rows, 'path')  # what another process does is not known
-    return spent + self.draw_seconds <= _DRAW_ALLOWANCE + _DRAW_SHARE * (elapsed if elsewhere else min(elapsed, worked))
+    return spent - self.loading + self.draw_seconds <= _DRAW_ALLOWANCE + _DRAW_SHARE * (elapsed if elsewhere else min(elapsed, worked))
 
 def _clocks() -> tuple:  # seconds
     "Time that has passed, and that this process and this thread have worked."
@@ -255,7 +264,7 @@ def _clocks() -> tuple:  # seconds
 @patch
 def _monitor(self: TrainingDashboard):
     "What the thread that watches does."
-    start, draws, self.draw_seconds = _clocks(), True, 0.0  # the first picture is always drawn
+    start, draws, self.draw_seconds, self.loading = _clocks(), True, 0.0, 0.0  # the first picture is always drawn
     while not self.run.done.wait(0.25 if draws else 1.0):
         draws = bool(self.curves.last_row.get('step')) and self._can_draw(start)  # no picture before the first step
         self.refresh(picture=draws)

@@ -1,11 +1,11 @@
-"""How a model should answer with a number: bins over the range of the targets, similar rows' targets refined by bins, or by distributions.
+"""Which head predicts the distribution of a number best: bins over the range of the targets, similar rows' targets refined by bins, or by distributions.
 
-    python benchmarks/answers.py [--model medium-regression] [--batches 250] [--seeds 0 1] [--out benchmarks/answers.csv]
+    python benchmarks/regression_heads.py [--model medium-regression] [--batches 250] [--seeds 0 1] [--out benchmarks/regression_heads.csv]
 
 Three heads are trained anew on the same tokens: the body of a trained model is frozen, and each batch of synthetic tables goes
-through it once. (So the comparison is of ways to read an answer, not of whole models; the body was trained with the third head.)
+through it once. (So heads are compared, not whole models; the body was trained with the third head.)
 Scores on the held-out synthetic tables, in the units of the scaled targets: R² of the mean, its error (RMSE), and the pinball loss
-over nine quantiles, which judges the whole distribution.
+over nine quantiles, which evaluates the whole distribution.
 """
 import argparse
 from pathlib import Path
