@@ -291,11 +291,11 @@ OTHER_WEIGHTS = {True: 'untuned', False: 'tuned'}  # `TunedRun.tuned` -> name of
 
 # %% ../../nbs/estimators/00a_blending.ipynb #37539817
 def seen_on(
-    blend: Blend,  # or None
+    blend: Blend,
     folds: list,  # pairs of row positions: held out, kept
 ) -> tuple:  # as in `Blend.seen`, without the folds; None where a fold is new
     "What is known of the table on these folds."
-    if blend is None or blend.seen is None: return None
+    if blend.seen is None: return None
     answers, rounds, solved, known = blend.seen
     starts = np.cumsum([0, *[len(held) for held, _ in known]])
     at = [[i for i, (rows, _) in enumerate(known) if np.array_equal(rows, held)] for held, _ in folds]
