@@ -426,7 +426,7 @@ def fit_blend(
     held = np.concatenate([held for held, _ in folds])
     if not len(held): return
     ready = before.experts if before else {}
-    answers, rounds, solved = seen_on(before, folds) or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
+    answers, rounds, solved = before and seen_on(before, folds) or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
     names, seen = [*estimators], (answers, rounds, solved, folds)
     own, beside = self._predict_folds(folds, solved, run, two)
     if two: names, answers, rounds = [OTHER_WEIGHTS[run.tuned], *names], [np.concatenate([self._answer_of_weights(b) for b in beside]), *answers], [None, *rounds]
@@ -434,7 +434,7 @@ def fit_blend(
     kept = {n: (r, w) for n, r, w in zip(names, rounds, weights[1:]) if w >= _MIN_WEIGHT}
     report |= dict(rows=len(held), left_out=[n for n in names if n not in kept], experts=dict(zip(names, report['experts'])))
     log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
-    fit = lambda n, r: ready[n] if n in ready else fit_on(estimators[n], x, y, r) if n in estimators else self.with_weights(run.other)
+    fit = lambda n, r: self.with_weights(run.other) if n not in estimators else ready[n] if n in ready else fit_on(estimators[n], x, y, r)
     fitted = {n: fit(n, r) for n, (r, _) in kept.items()}
     shares = np.array([weights[0] if kept else 1., *(w for _, w in kept.values())])
     self.blend_ = Blend(fitted, shares, at, {n: r for n, (r, _) in kept.items()}, report, seen=seen)
