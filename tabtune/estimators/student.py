@@ -10,6 +10,7 @@ import json
 import time
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastcore.basics import patch
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 from ..core.files import existing_file, write_atomic
 from ..core.shapes import CheckpointError, ConfigError, InputError
@@ -179,6 +181,11 @@ def fast_trees(model) -> callable:  # (n, F) float32 -> (n, outputs)
         return value[at + lowest].reshape(len(z), -1, width).sum(1) + base
     return outputs
 
+def many_rows_of_trees(model, z) -> np.ndarray:  # (n, outputs)
+    "The same by scikit-learn's loop, with a part of the rows for each thread."
+    parts = np.array_split(z, max(1, min(_openmp_effective_n_threads(), len(z) // 500)))
+    with ThreadPoolExecutor(len(parts)) as pool: return np.concatenate([*pool.map(lambda part: model._raw_predict(part, n_threads=1), parts)])
+
 # %% ../../nbs/estimators/06_student.ipynb #73324c72
 class Student(BaseEstimator):
     """A small model that imitates a fitted pipeline; `TabularPipeline.distill` makes it, and PyTorch is not needed to use it.
@@ -233,9 +240,8 @@ def predict_encoded(
     "Answers for encoded rows."
     z = np.atleast_2d(np.asarray(z, dtype=np.float32))
     if z.shape[1] != self.model.n_features_in_: raise InputError(f'encoded rows have {self.model.n_features_in_} inputs, here are {z.shape[1]}')
-    if len(z) > _FEW and not hasattr(self.model, 'named_steps'):
-        return self.model.predict(z) if self.classes is None else self.model.predict_proba(z)
-    out = np.concatenate([self._outputs(z[i:i + 10_000]) for i in range(0, len(z), 10_000)]) if len(z) > 10_000 else self._outputs(z)
+    if len(z) > _FEW and not hasattr(self.model, 'named_steps'): out = many_rows_of_trees(self.model, z)
+    else: out = np.concatenate([self._outputs(z[i:i + 10_000]) for i in range(0, len(z), 10_000)]) if len(z) > 10_000 else self._outputs(z)
     if self.classes is None: return out[:, 0].astype(np.float64)
     if out.shape[1] > 1: return softmax(out.astype(np.float64), axis=1)
     p = expit(out.astype(np.float64))
