@@ -71,7 +71,7 @@ def test_identifiers_are_found_by_name(name):
 
 def test_the_app_predicts_with_another_model_without_intervals(saved, tmp_path):
     use = tabtune.app(folder=tmp_path).steps['Use']
-    use.open_model('numbers.tabtune', (saved['folder'] / 'numbers.tabtune').read_bytes())
+    use.open_model('numbers.tabtune', (saved['folder'] / 'numbers.tabtune').read_bytes)
     assert 'without an interval' in use.about.value and use.coverage.layout.display == 'none'
     use.predict(lambda: X, 'new.csv'); use.wait(600)
     assert use.state()['columns'] == ['a', 'b', 'prediction'], use.message.value
