@@ -3,6 +3,7 @@
     python benchmarks/tuning.py speed [--rows 100000] [--columns 20] [--model medium] [--strategies base-ft peft] [--params '{"epochs": 3}']
     python benchmarks/tuning.py recipes [--tables order cats ...] [--recipes 512:1:2e-3:80 ...] [--regression] [--out benchmarks/tuning_recipes.csv]
     python benchmarks/tuning.py tables [--tables order cats ...] [--rows 2000] [--seeds 0 1] [--strategy base-ft] [--params auto] [--out benchmarks/tuning_tables.csv]
+    python benchmarks/tuning.py files a.csv b.csv --targets y z [--rows 2000] [--seed 0] [--strategy base-ft] [--params auto] [--out FILE.csv]
     python benchmarks/tuning.py suite SUITE [--model medium-regression] [--strategy base-ft] [--params auto] [--seeds 0 1 2] [--sets NAME ...]
                                                          [--out tuning.csv]
 
@@ -10,6 +11,7 @@
 `recipes` tunes on synthetic tables with known rules, once for each recipe (support = query rows : episodes of a batch : rate : steps, for warm-up and
 half a cosine), and scores 2,000 new rows from 1,000 support rows; nothing is chosen in between, so a loss can rise as well as fall.
 `tables` fits synthetic tables with known rules untuned and tuned, as a user would, and scores 2,000 new rows.
+`files` does the same with tables of yours: `--rows` training rows and at most 2,000 others; the score is log loss, or 1 - R².
 `suite` fits every data set of the model's task untuned and tuned, and prints both, their difference, and which was kept; `--out`
 adds each fit to a file as it comes. It is for looking, never for choosing. `show tuning.csv ...` prints the summary of such files.
 """
@@ -133,6 +135,30 @@ def tables(a):
     print(t.to_string(), f"\nmean log loss {t.loss_before.mean():.4f} -> {t.loss_after.mean():.4f} ({t.loss_after.mean() / t.loss_before.mean() - 1:+.1%}), mean of the ratios "
           f"{(t.loss_after / t.loss_before).mean() - 1:+.1%}; kept {(t.kept == 'tuned').mean():.0%}; worst AUC {(t.auc_after - t.auc_before).min():+.4f}, worst log loss {(t.loss_after - t.loss_before).max():+.4f}")
 
+def one_file(path, target, a, params) -> dict:
+    "Fit a table of a file untuned and tuned, and score at most 2,000 other rows: log loss, or 1 - R2."
+    from rows import read_file
+    from sklearn.metrics import log_loss, r2_score
+    from tabtune import TabularPipeline
+    X, y = read_file(path, target)
+    at = np.random.default_rng(a.seed).permutation(len(X))
+    train, test = at[:a.rows], at[a.rows:a.rows + 2000]
+    out = dict(table=Path(path).stem, rows=len(train), seed=a.seed)
+    for when, how in (('before', 'inference'), ('after', a.strategy)):
+        cpu = time.process_time()
+        pipe = TabularPipeline(tuning_strategy=how, tuning_params=None if how == 'inference' else params, model_params=dict(seed=a.seed)).fit(X.iloc[train], y.iloc[train])
+        numbers = pipe.task_type == 'regression'
+        p = (pipe.predict if numbers else pipe.predict_proba)(X.iloc[test])
+        out[when] = 1 - r2_score(y.iloc[test], p) if numbers else log_loss(y.iloc[test], p, labels=pipe.classes_)
+        out[f'cpu_{when}'] = round(time.process_time() - cpu, 1)
+    return out | {k: pipe.describe().get(k) for k in ('kept', 'repeats')}
+
+def files(a):
+    params = a.params if a.params == 'auto' else json.loads(a.params) | dict(show_progress=False)
+    t = pd.DataFrame([one_file(f, target, a, params) for f, target in zip(a.files, a.targets, strict=True)])
+    print(t.to_string(), f'\nmean of the ratios {(t.after / t.before).mean() - 1:+.1%}; kept {(t.kept == "tuned").mean():.0%}')
+    if a.out: t.to_csv(a.out, index=False, float_format='%.5g')
+
 SCORES = dict(classification=('auc', 'logloss'), regression=('r2', 'rmse'))  # the first: more is better; the second: less
 
 def scores_of(pipe, d) -> dict:
@@ -200,6 +226,10 @@ def main():
     s = sub.add_parser('tables'); s.set_defaults(run=tables)
     s.add_argument('--tables', nargs='+', default=TABLES); s.add_argument('--rows', type=int, default=2000); s.add_argument('--seeds', type=int, nargs='+', default=[0])
     s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='auto', help='tuning_params as JSON, or auto'); s.add_argument('--out', type=Path)
+    s = sub.add_parser('files'); s.set_defaults(run=files)
+    s.add_argument('files', nargs='+'); s.add_argument('--targets', nargs='+', required=True, help='the target of each file')
+    s.add_argument('--rows', type=int, default=2000); s.add_argument('--seed', type=int, default=0); s.add_argument('--strategy', default='base-ft')
+    s.add_argument('--params', default='auto', help='tuning_params as JSON, or auto'); s.add_argument('--out', type=Path)
     s = sub.add_parser('suite'); s.set_defaults(run=suite)
     s.add_argument('suite', type=Path); s.add_argument('--strategy', default='base-ft'); s.add_argument('--params', default='{}', help="tuning_params as JSON, or auto")
     s.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); s.add_argument('--sets', nargs='+'); s.add_argument('--model', default='medium')

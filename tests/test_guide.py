@@ -51,7 +51,7 @@ def few_steps(monkeypatch):
     if os.environ.get('TABTUNE_GUIDE') == 'whole': return
     import tabtune.estimators.pipeline as pipeline
     whole = pipeline.tune
-    monkeypatch.setattr(pipeline, 'tune', lambda model, x, y, config, *more: whole(model, x, y, dict(config) | dict(steps_per_epoch=3), *more))
+    monkeypatch.setattr(pipeline, 'tune', lambda model, x, y, config, *more, **named: whole(model, x, y, dict(config) | dict(steps_per_epoch=3), *more, **named))
 
 def settings_in(names):
     "The arguments that a sample of settings, without a pipeline, stands for."
