@@ -140,14 +140,17 @@ def one_file(path, target, a, params) -> dict:
     from rows import read_file
     from sklearn.metrics import log_loss, r2_score
     from tabtune import TabularPipeline
+    from tabtune.data.frames import guess_task
     X, y = read_file(path, target)
+    numbers = guess_task(y) == 'regression'
     at = np.random.default_rng(a.seed).permutation(len(X))
     train, test = at[:a.rows], at[a.rows:a.rows + 2000]
     out = dict(table=Path(path).stem, rows=len(train), seed=a.seed)
     for when, how in (('before', 'inference'), ('after', a.strategy)):
         cpu = time.process_time()
-        pipe = TabularPipeline(tuning_strategy=how, tuning_params=None if how == 'inference' else params, model_params=dict(seed=a.seed)).fit(X.iloc[train], y.iloc[train])
-        numbers = pipe.task_type == 'regression'
+        pipe = TabularPipeline(task_type='regression' if numbers else 'classification', tuning_strategy=how,
+                               tuning_params=None if how == 'inference' else params, model_params=dict(seed=a.seed))
+        pipe.fit(X.iloc[train], y.iloc[train])
         p = (pipe.predict if numbers else pipe.predict_proba)(X.iloc[test])
         out[when] = 1 - r2_score(y.iloc[test], p) if numbers else log_loss(y.iloc[test], p, labels=pipe.classes_)
         out[f'cpu_{when}'] = round(time.process_time() - cpu, 1)
