@@ -25,7 +25,9 @@ def assert_accessible(page, what, include=OUTPUT):
     if found: page.wait_for_timeout(600); found = violations(page, include)  # names.js completes a page after 0.3 s
     assert not found, f'{what}: {len(found)} violations\n' + '\n'.join(' | '.join(map(str, v)) for v in found)
     wide = page.evaluate(_WIDE, include); assert not wide, f'{what} scrolls sideways: {wide}'
-    null = page.locator('[title="null"]').count(); assert not null, f'{what}: {null} tooltips say null'
+    null = page.locator('[title="null"]')  # of a widget that was just shown, for a moment
+    if null.count(): page.wait_for_timeout(3000)
+    assert not null.count(), f'{what}: {null.count()} tooltips say null'
 
 def use_theme(page, dark):
     "JupyterLab's light or dark theme."

@@ -55,5 +55,5 @@ def test_from_a_file_to_predictions(page, address, people, tmp_path):
     tab('Open')
     with page.expect_file_chooser() as chooser: page.get_by_role('button', name='Upload a file').click()
     chooser.value.set_files(tmp_path/'new.csv'); page.get_by_text('new.csv: 11 rows').wait_for()
-    assert page.evaluate("document.querySelectorAll('[title=\"null\"]').length") == 0
+    until(lambda: not page.locator('[title="null"]').count(), 'tooltips that do not say null')
     assert page.title() != '1' and page.evaluate('document.documentElement.scrollWidth - window.innerWidth') <= 0
