@@ -110,19 +110,24 @@ def recipes(a):
 
 TABLES = ['order', 'cats', 'sines', 'pairs', 'tree', 'proto', 'equal', 'wide', 'ratio', 'angle', 'forms']
 
+def untuned_and_tuned(X, y, strategy, params, task='classification', **model):
+    "'before' and a pipeline fitted without tuning, then 'after' and a tuned one, each fitted when it is asked for."
+    from tabtune import TabularPipeline
+    fitted = lambda how, params: TabularPipeline(task_type=task, tuning_strategy=how, tuning_params=params, model_params=model).fit(X, y)
+    return ((when, fitted(how, given)) for when, how, given in (('before', 'inference', None), ('after', strategy, params)))
+
 def one_table(name, rows, seed, strategy, params) -> dict:
     "Fit a table untuned and tuned, and score 2,000 new rows."
     from sklearn.metrics import log_loss, roc_auc_score
-    from tabtune import TabularPipeline
     x, y = structured(name, rows + 2000, seed, False)
-    out, model = dict(table=name, rows=rows, seed=seed, strategy=strategy), dict(seed=seed)
-    for when, how in (('before', 'inference'), ('after', strategy)):
-        cpu = time.process_time()
-        pipe = TabularPipeline(tuning_strategy=how, tuning_params=None if how == 'inference' else params, model_params=model).fit(x[:rows], y[:rows])
+    out, fits = dict(table=name, rows=rows, seed=seed, strategy=strategy), untuned_and_tuned(x[:rows], y[:rows], strategy, params, seed=seed)
+    cpu = time.process_time()
+    for when, pipe in fits:
         p = pipe.predict_proba(x[rows:])
+        cpu, start = time.process_time(), cpu
         out |= {f'loss_{when}': log_loss(y[rows:], p), f'auc_{when}': roc_auc_score(y[rows:], p if p.shape[1] > 2 else p[:, 1], multi_class='ovr')}
     report = pipe.describe()
-    return out | {k: report.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'best_step', 'steps')} | dict(cpu_seconds=round(time.process_time() - cpu, 1))
+    return out | {k: report.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'best_step', 'steps')} | dict(cpu_seconds=round(cpu - start, 1))
 
 def tables(a):
     rows = []
@@ -139,21 +144,19 @@ def one_file(path, target, a, params) -> dict:
     "Fit a table of a file untuned and tuned, and score at most 2,000 other rows: log loss, or 1 - R2."
     from rows import read_file
     from sklearn.metrics import log_loss, r2_score
-    from tabtune import TabularPipeline
     from tabtune.data.frames import guess_task
     X, y = read_file(path, target)
     numbers = guess_task(y) == 'regression'
     at = np.random.default_rng(a.seed).permutation(len(X))
     train, test = at[:a.rows], at[a.rows:a.rows + 2000]
     out = dict(table=Path(path).stem, rows=len(train), seed=a.seed)
-    for when, how in (('before', 'inference'), ('after', a.strategy)):
-        cpu = time.process_time()
-        pipe = TabularPipeline(task_type='regression' if numbers else 'classification', tuning_strategy=how,
-                               tuning_params=None if how == 'inference' else params, model_params=dict(seed=a.seed))
-        pipe.fit(X.iloc[train], y.iloc[train])
+    fits = untuned_and_tuned(X.iloc[train], y.iloc[train], a.strategy, params, 'regression' if numbers else 'classification', seed=a.seed)
+    cpu = time.process_time()
+    for when, pipe in fits:
         p = (pipe.predict if numbers else pipe.predict_proba)(X.iloc[test])
         out[when] = 1 - r2_score(y.iloc[test], p) if numbers else log_loss(y.iloc[test], p, labels=pipe.classes_)
-        out[f'cpu_{when}'] = round(time.process_time() - cpu, 1)
+        cpu, start = time.process_time(), cpu
+        out[f'cpu_{when}'] = round(cpu - start, 1)
     return out | {k: pipe.describe().get(k) for k in ('kept', 'repeats')}
 
 def files(a):
@@ -172,7 +175,6 @@ def scores_of(pipe, d) -> dict:
 
 def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seeds=(0, 1, 2), sets=None, out=None) -> pd.DataFrame:
     "One row per data set and seed: scores untuned (before) and tuned (after), which was kept, seconds."
-    from tabtune import TabularPipeline
     from tabtune.model.checkpoints import find_checkpoint, read_config
     sys.path.insert(0, str(suite))
     import splits
@@ -180,9 +182,7 @@ def compare(suite: Path, model='medium', strategy='base-ft', params='auto', seed
     for name in sets or splits.names(task):
         for seed in seeds:
             d, row, start = splits.split(name, seed), dict(dataset=name, seed=seed), time.perf_counter()
-            for when, how in (('before', 'inference'), ('after', strategy)):
-                pipe = TabularPipeline(task_type=task, tuning_strategy=how, tuning_params=None if how == 'inference' else params,
-                                       model_params=dict(pretrained=model, seed=seed)).fit(d.X_train, d.y_train)
+            for when, pipe in untuned_and_tuned(d.X_train, d.y_train, strategy, params, task, pretrained=model, seed=seed):
                 row |= {f'{k}_{when}': float(v) for k, v in scores_of(pipe, d).items() if k in SCORES[task]}
             report = pipe.describe()
             rows.append(row | {k: report.get(k) for k in ('kept', 'gain', 'gain_error', 'compared_rows', 'repeats', 'interpolation', 'best_step', 'steps')}

@@ -250,7 +250,7 @@ def _offer(self: UseStep, data: bytes, name: str) -> str:  # HTML
     return note_html(f"{len(data) / 2 ** 20:.0f} MiB are too many for a link: the file is '{path.name}' in the working folder")
 
 @patch
-def _show_links(self: UseStep, links: list): self.links.value = '<br>'.join([' &nbsp; '.join(links), faint(_SAFE)])
+def _show_links(self: UseStep, links: list): self.files_made, self.links.value = links, '<br>'.join([' &nbsp; '.join(links), faint(_SAFE)])
 
 @patch
 def make_excel(self: UseStep):
@@ -258,7 +258,7 @@ def make_excel(self: UseStep):
     if self.is_busy() or self.predicted is None: return
     self.message.value, self.excel_button.layout.display = note_html(f'writing an Excel file of {self.predicted.size:,} cells …'), 'none'
     def act():
-        self._show_links([self._offer(write(self.predicted), f'{self.files_of}-predicted.{end}') for end, write in (('csv', csv_file), ('xlsx', excel_file))])
+        self._show_links([*self.files_made, self._offer(excel_file(self.predicted), f'{self.files_of}-predicted.xlsx')])
         self.message.value = ''
     self.begin(self._say_errors, self.message, act)
 
