@@ -21,6 +21,7 @@ from ..data.checkup import warn_about_labels
 from ..data.frames import check_rows, encode_labels, validate_table
 from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask,
                                      outputs_in_chunks, refuse_fit_params, seed_from)
+from . import joining  # late rows: it adds methods
 from .partitions import fit_partitions
 from .blending import blend_weights, expert_log_proba
 from ..model.mitra import Mitra

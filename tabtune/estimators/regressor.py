@@ -24,6 +24,7 @@ from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
 from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
                                      by_partition, is_dask, refuse_fit_params, seed_from)
+from . import joining  # late rows: it adds methods
 from .partitions import fit_partitions
 from .predictive import (MeanShares, PredictiveDistribution, mean_candidates, mean_shares, mixed_cdf, mixed_mean,
                                            mixed_quantile, slope_share)
@@ -115,7 +116,7 @@ def scaled_targets(
     "The targets of support rows as the model takes them; every other member sees them mirrored."
     sign = -1. if member % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
-    scale = PREDICTIVE_HEADS[self.model_.config.output_kind].fit_scale(y)
+    scale = PREDICTIVE_HEADS[self.model_.config.output_kind].fit_scale(y[:, self.split_late(rows)[0]])
     return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 @patch
