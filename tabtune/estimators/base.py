@@ -439,8 +439,8 @@ def fit_blend(
     run: TunedRun = None,  # the tuning run that the weights come from
 ):
     "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
-    self.blend_, (estimators, x, at) = None, self._experts_for_table()
     self.forget_late_rows()
+    self.blend_, (estimators, x, at) = None, self._experts_for_table()
     two = run is not None and self._two_weights(run)
     if not (estimators or two or run and run.tuned): return
     y, folds = self._blend_targets(), self.held_out_folds(run)
