@@ -225,7 +225,7 @@ class Blend:
     rounds: dict  # name -> rounds of boosting, or None
     report: dict = field(default_factory=dict)  # how the weights were found
     held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
-    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold, the folds
+    seen: tuple = None  # what depends on the table alone: predictions for held-out rows, rounds, solved kernel experts of each fold, the folds
 
     def __getstate__(self): return vars(self) | dict(seen=None)  # found again where it is needed
     def state(self) -> dict:
@@ -262,21 +262,21 @@ def fit_on(e, x, y, rounds=None):
     with _one_thread(len(x)): return e.fit(x[order], y[order])
 
 # %% ../../nbs/estimators/00a_blending.ipynb #0033aaf3
-def held_out_answers(
+def held_out_predictions(
     estimators: dict,  # name -> estimator, not fitted
     folds: list,  # of `blend_folds`
     x: np.ndarray,  # (n, F)
     y: np.ndarray,  # (n,) class codes or numbers
-    answer,  # function (fitted estimator, rows) -> its predictions
+    predict,  # function (fitted estimator, rows) -> its predictions
 ) -> tuple:  # predictions of each expert for the held-out rows, fold after fold; rounds of boosting of each, or None
     "What each expert predicts for rows that it has not seen."
-    answers, rounds = [], []
+    predictions, rounds = [], []
     for e in estimators.values():
         fitted = [fit_on(e, x[kept], y[kept]) for _, kept in folds]
-        answers.append(np.concatenate([answer(f, x[held]) for f, (held, _) in zip(fitted, folds)]))
+        predictions.append(np.concatenate([predict(f, x[held]) for f, (held, _) in zip(fitted, folds)]))
         n_iter = [getattr(_last_step(f), 'n_iter_', None) for f in fitted] if hasattr(_last_step(e), 'early_stopping') else [None]
         rounds.append(None if None in n_iter else max(20, int(np.mean(n_iter))))
-    return answers, rounds
+    return predictions, rounds
 
 # %% ../../nbs/estimators/00a_blending.ipynb #dd043921
 @dataclass
@@ -296,9 +296,9 @@ def seen_on(
 ) -> tuple:  # as in `Blend.seen`, without the folds; None where a fold is new
     "What is known of the table on these folds."
     if blend.seen is None: return None
-    answers, rounds, solved, known = blend.seen
+    predictions, rounds, solved, known = blend.seen
     starts = np.cumsum([0, *[len(held) for held, _ in known]])
     at = [[i for i, (rows, _) in enumerate(known) if np.array_equal(rows, held)] for held, _ in folds]
     if not all(at): return None
     rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i, *_ in at])
-    return [a[rows] for a in answers], rounds, [solved[i] for i, *_ in at]
+    return [a[rows] for a in predictions], rounds, [solved[i] for i, *_ in at]
