@@ -44,7 +44,7 @@ MANY_LEVELS = 20
 def level_regression(
     task: str,  # 'classification' or 'regression'
     categorical: np.ndarray,  # (F,) bool, True for codes of levels
-    effects: np.ndarray,  # (F,) bool, True for what was learnt of levels
+    effects: np.ndarray,  # (F,) bool, True for what was learned of levels
 ) -> BaseEstimator:  # not fitted
     "A linear model of the numbers, and of a column for each level."
     from sklearn.compose import ColumnTransformer
@@ -65,11 +65,11 @@ def effect_trees(
     task: str,  # 'classification' or 'regression'
     x: np.ndarray,  # (n, F) encoded rows
     categorical: np.ndarray,  # (F,) bool, True for codes of levels
-    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learnt of their levels
+    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learned of their levels
     n_classes: int = 1,
     seed: int = 0,
 ) -> BaseEstimator:  # not fitted
-    "Boosted trees that see what was learnt of levels in place of their codes."
+    "Boosted trees that see what was learned of levels in place of their codes."
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import make_pipeline
     seen = np.flatnonzero(~doubled)
@@ -141,7 +141,7 @@ def expert_estimators(
     categorical: np.ndarray,  # (F,) bool
     n_classes: int,
     seed: int,
-    effects: np.ndarray = None,  # (F,) bool, True for what was learnt of levels; None: nothing was
+    effects: np.ndarray = None,  # (F,) bool, True for what was learned of levels; None: nothing was
     doubled: np.ndarray = None,  # (F,) bool, True for the codes of these levels
     tuned: bool = False,  # whether time was given for tuning
 ) -> dict:  # name -> estimator, not fitted

@@ -92,7 +92,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     class_weight : None, 'balanced' (as if all classes were equally frequent) or a dict from class to weight
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows (500 of more than ten classes)
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on, where there are
-        categories also on what was learnt of their levels, and a linear model where they have many levels), None, or a list of 'trees', 'levels' and scikit-learn classifiers
+        categories also on what was learned of their levels, and a linear model where they have many levels), None, or a list of 'trees', 'levels' and scikit-learn classifiers
     processor_params : dict of optional steps before the model, see `TableProcessor`
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
         for something else, e.g. {'zip': 'category'}

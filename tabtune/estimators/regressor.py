@@ -49,7 +49,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
         for something else, e.g. {'zip': 'category'}
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on, where there
-        are categories also on what was learnt of their levels), None, or a list of
+        are categories also on what was learned of their levels), None, or a list of
         'trees', 'levels' and scikit-learn regressors
 
     Attributes
