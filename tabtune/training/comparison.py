@@ -38,7 +38,7 @@ def split_rows(
     "Rows to train on, to select the best moment, and to compare on."
     rng, index = np.random.default_rng([seed, 62]), ClassIndex(y)
     share = share or min(0.15 if len(y) < 1000 else 0.2, 1 / folds)
-    counts = np.minimum(proportional_counts(index.sizes, min(most, round(share * len(y))), rng), np.maximum(index.sizes - 2, 0) // 2)
+    counts = np.minimum(proportional_counts(index.sizes, min(most, round(share * len(y))), rng), np.minimum(np.maximum(index.sizes - 2, 0) // 2, index.sizes // folds))
     parts = ([], [], [])
     for c, k in enumerate(counts):
         rows = np.roll(rng.permutation(index.rows(c)), -repeat * k)
