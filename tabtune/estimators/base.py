@@ -360,7 +360,10 @@ def _query_members(self: InContextEstimator, region: int, x_query: np.ndarray) -
     near = self.region_rows_[region]
     members = [Member(i, np.union1d(rows, near) if len(near) else rows, self.selected_columns_, self.n_codes_, self.seed_)
                for i, rows in enumerate(self.member_rows_)]
-    return [p for est in self._at_once(members) for member in members for p in est._query_member(member, region, x_query)]
+    return [p for est in self._at_once(members) for p in est._query_each(members, region, x_query)]
+
+@patch
+def _query_each(self: InContextEstimator, members, region, x_query) -> list: return [p for m in members for p in self._query_member(m, region, x_query)]
 
 _MAX_ADAPTED = 2 ** 26  # numbers of support tokens, for all adapters, that are encoded at once
 
