@@ -418,13 +418,13 @@ def test_the_tuned_model_is_there_whichever_adapter_is_in_use(adapted, tmp_path)
 def test_other_weights_leave_the_experts_as_they_are(monkeypatch, tmp_path):
     from tabtune.estimators import base
     from tabtune.model import experts
-    fitted, solved, held_out, solve_all = [], [], base.held_out_predictions, experts._solve_all
+    fitted, solved, held_out, solve_all = [], [], base.held_out_predictions, experts.solve_all
     monkeypatch.setattr(base, 'held_out_predictions', lambda *a: (fitted.append(1), held_out(*a))[1])
     X, y = rings(120)
     pipe = pipeline(tuning_strategy='peft', tuning_params=LITTLE | dict(keep='tuned', epochs=2, checkpoint_dir=str(tmp_path)),
                     model_params=dict(d_model=32, num_layers=1, experts=['trees'])).fit(X, y)
     p = pipe.predict_proba(X)
-    monkeypatch.setattr(experts, '_solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
+    monkeypatch.setattr(experts, 'solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
     scores = pipe.evaluate_checkpoints(X, y)
     assert list(scores.index) == ['epoch-001', 'epoch-002', 'in use'] and np.array_equal(pipe.use_adapter(None).use_adapter('default').predict_proba(X), p)
     assert (len(fitted), len(solved)) == (1, 0)
