@@ -416,10 +416,10 @@ def test_the_tuned_model_is_there_whichever_adapter_is_in_use(adapted, tmp_path)
         assert all(torch.equal(w, base[n]) for n, w in weights(p.model).items()), name
 
 def test_other_weights_leave_the_experts_as_they_are(monkeypatch, tmp_path):
-    from tabtune.estimators import base
+    from tabtune.estimators import held_out
     from tabtune.model import experts
-    fitted, solved, held_out, solve_all = [], [], base.held_out_predictions, experts.solve_all
-    monkeypatch.setattr(base, 'held_out_predictions', lambda *a: (fitted.append(1), held_out(*a))[1])
+    fitted, solved, predictions, solve_all = [], [], held_out.held_out_predictions, experts.solve_all
+    monkeypatch.setattr(held_out, 'held_out_predictions', lambda *a: (fitted.append(1), predictions(*a))[1])
     X, y = rings(120)
     pipe = pipeline(tuning_strategy='peft', tuning_params=LITTLE | dict(keep='tuned', epochs=2, checkpoint_dir=str(tmp_path)),
                     model_params=dict(d_model=32, num_layers=1, experts=['trees'])).fit(X, y)
