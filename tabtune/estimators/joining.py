@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from .base import N_MEMORY, READ_ONCE_ROWS, InContextEstimator, Member
+from .base import N_MEMORY, InContextEstimator, Member
 from ..model.joining import can_join
 
 # %% ../../nbs/estimators/01b_joining.ipynb #ad72c2f8
 JOIN_ROWS = 5_000  # rows from which on held-out rows join; in a shorter table there may be too few for each landmark of the kernel experts
+READ_ONCE_ROWS = 50_000  # from here on the rows that are held out stay out of Mitra's support, which is then encoded once
 
 @patch
 def can_join_late(self: InContextEstimator, folds: list) -> bool:  # of pairs of row positions: held out, kept
     "Whether rows that are held out once can join the others: all members read all rows, and read them through landmarks."
     n = len(self.x_support_)
-    if len(folds) > 1 or not JOIN_ROWS <= n < READ_ONCE_ROWS or len(self.region_centres_) > 1 or self.statistics_: return False
+    if len(folds) > 1 or not JOIN_ROWS <= n < READ_ONCE_ROWS or len(self.region_centres_) > 1 or self.statistics_ or self.model_.n_adapters > 1: return False
     return all(len(rows) == n for rows in self.member_rows_) and self.model_.final_layer.reads_support and self.n_landmarks_of(len(folds[0][1])) > 0
 
 @patch
@@ -30,6 +31,11 @@ def join_late(self: InContextEstimator, held: np.ndarray, other):
     "Let held-out rows join what `other` has encoded without them, at the next prediction."
     self.late_rows_, self.solved_ = held, {}
     self.caches_ = {('first', *key): found for key, found in other.caches_.items()}
+
+@patch
+def forget_late_rows(self: InContextEstimator):
+    "All rows are encoded at once from now on."
+    if len(self.late_rows_): self.late_rows_, self.caches_, self.solved_ = self.late_rows_[:0], {}, {}
 
 # %% ../../nbs/estimators/01b_joining.ipynb #76e46925
 @patch

@@ -87,7 +87,7 @@ def check_blend(
         raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: the weights of its experts don't belong to them; save it again")
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
-FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 5
+FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 6
 
 def write_parts(
     path,  # the file
@@ -143,10 +143,14 @@ def _from_3(manifest, state):
     return manifest, state | dict(support=state['support'] | dict(unseen_rows=None, uses_tuned=False))
 
 def _from_4(manifest, state):
-    "Since 5, rows of a support may join the others after these were encoded."
+    "Since 5, several adapters may predict together."
+    return manifest, state
+
+def _from_5(manifest, state):
+    "Since 6, rows of a support may join the others after these were encoded."
     return manifest, state | dict(support=state['support'] | dict(late_rows=np.arange(0)))
 
-MIGRATIONS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+MIGRATIONS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
 
 def check_version(
     manifest: dict,

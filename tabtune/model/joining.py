@@ -14,7 +14,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .attention import run_blocks
-from .experts import KernelExperts, NoExperts, TargetKernelExperts, ridge_sums, spectrum, store_all
+from .experts import KernelExperts, NoExperts, ridge_sums, spectrum, store_all
+from .target_experts import TargetKernelExperts
 from .mitra import Mitra, SupportCache
 
 # %% ../../nbs/model/03b_joining.ipynb #fb32131f
