@@ -242,12 +242,11 @@ def test_importance_measures_the_blend(caplog):
 
 # rows that were held out join the support late
 
-@pytest.fixture(scope='module', params=['classification', 'many classes', 'regression'])
+@pytest.fixture(scope='module', params=TASKS)
 def late(request):
     "A pipeline whose held-out rows joined late, the same without, and some rows to predict."
     X, y, z = table(2800)
-    task = 'regression' if request.param == 'regression' else 'classification'
-    if request.param == 'many classes': y = np.array([f'c{v}' for v in np.searchsorted(np.quantile(z, np.linspace(0, 1, 13)[1:-1]), z)])
+    task = request.param
     fit = lambda: TASKS[task](experts=[Ridge() if task == 'regression' else LogisticRegression()], n_landmarks=100).fit(X[:2600], target(task, y, z)[:2600])
     with pytest.MonkeyPatch.context() as m:
         m.setattr('tabtune.estimators.joining.JOIN_ROWS', 2600)

@@ -23,7 +23,7 @@ READ_ONCE_ROWS = 50_000  # from here on the rows that are held out stay out of M
 def can_join_late(self: InContextEstimator, folds: list) -> bool:  # of pairs of row positions: held out, kept
     "Whether rows that are held out once can join the others: all members read all rows, and read them through landmarks."
     n = len(self.x_support_)
-    if len(folds) > 1 or not JOIN_ROWS <= n < READ_ONCE_ROWS or len(self.region_centres_) > 1 or self.statistics_ or self.model_.n_adapters > 1: return False
+    if len(folds) > 1 or not JOIN_ROWS <= n < READ_ONCE_ROWS or len(self.region_centres_) > 1 or self.statistics_ or self.model_.n_adapters > 1 or self.several_passes(): return False
     return all(len(rows) == n for rows in self.member_rows_) and self.model_.final_layer.reads_support and self.n_landmarks_of(len(folds[0][1])) > 0
 
 @patch
