@@ -257,22 +257,22 @@ def test_held_out_rows_are_read_once_and_join(late, monkeypatch):
     joined, twice, Q = late
     assert (len(joined.late_rows_), len(twice.late_rows_)) == (520, 0)
     monkeypatch.setattr(Mitra, 'encode_support', lambda *a, **kw: pytest.fail('a support was encoded again'))
-    assert len(answers(joined, Q)) == len(Q)
+    assert len(predictions(joined, Q)) == len(Q)
 
-def test_rows_that_join_late_hardly_change_the_answers(late):
+def test_rows_that_join_late_hardly_change_the_predictions(late):
     joined, twice, Q = late
-    gap = abs(answers(joined, Q) - answers(twice, Q))
-    spread = answers(twice, Q).std(0).mean()
-    assert np.sqrt(np.mean(gap ** 2)) < .25 * spread, f'{np.sqrt(np.mean(gap ** 2)):.4f} with answers of spread {spread:.3f}'
+    gap = abs(predictions(joined, Q) - predictions(twice, Q))
+    spread = predictions(twice, Q).std(0).mean()
+    assert np.sqrt(np.mean(gap ** 2)) < .25 * spread, f'{np.sqrt(np.mean(gap ** 2)):.4f} with predictions of spread {spread:.3f}'
 
 def test_late_rows_are_kept_by_copies_and_files(late, tmp_path):
     import pickle
     joined, _, Q = late
-    p = answers(joined, Q)
+    p = predictions(joined, Q)
     no_room = clone(joined).set_params(cache_budget=0)
     no_room.__dict__.update({k: v for k, v in vars(pickle.loads(pickle.dumps(joined))).items() if k.endswith('_')})
     for est in (pickle.loads(pickle.dumps(joined)), no_room):
-        for again in (answers(est, Q), answers(est, Q)): np.testing.assert_allclose(again, p, atol=1e-5)
+        for again in (predictions(est, Q), predictions(est, Q)): np.testing.assert_allclose(again, p, atol=1e-5)
     maps = joined.get_attention_weights(Q[:3])
     assert maps.votes().shape == (3, 2600) and not set(maps.attended) & set(joined.late_rows_)
 
