@@ -45,16 +45,17 @@ def outputs_in_chunks(
     x_query: np.ndarray,  # (Q, F) float32
     fill: int = 16,  # chunks are filled up to a multiple of so many rows
     evidence: dict = None,  # empty, or what another encoding of the same rows has put into it: what the experts say of each chunk
-) -> torch.Tensor:  # (Q, outputs) float64: logits of classes, or parameters of distributions
+) -> torch.Tensor:  # (A, Q, outputs) float64, A adapters or 1: logits of classes, or parameters of distributions
     "The model's raw outputs for the queries."
-    rows, out = max(16, CHUNK_ELEMENTS // (model.config.d_model * (x_query.shape[1] + 1)) // 16 * 16), []
+    tokens = model.n_adapters * (x_query.shape[1] + 1)  # of a row
+    rows, out = max(16, CHUNK_ELEMENTS // (model.config.d_model * tokens) // 16 * 16), []
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
         full = F.pad(x, (0, 0, 0, -len(x) % fill))
         with torch.inference_mode():
             if evidence is not None and start not in evidence: evidence[start] = model.query_evidence(cache, full[None])
-            out.append(model.predict_logits(cache, full[None], len(x), evidence and evidence[start])[0, :len(x)].float().cpu().double())
-    return torch.cat(out)
+            out.append(model.predict_logits(cache, full[None], len(x), evidence and evidence[start])[:, :len(x)].float().cpu().double())
+    return torch.cat(out, 1)
 
 # %% ../../nbs/estimators/01_base.ipynb #d1b46c64
 def default_max_support(
@@ -344,7 +345,7 @@ def encoded_support(
 def _on_device(x, device): return map_nested(lambda v: torch.as_tensor(v, device=device) if isinstance(v, np.ndarray) else v, x)  # arrays as tensors
 
 @patch
-def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs), and what is kept aside
+def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (A, Q, outputs), and what is kept aside
     "The model's outputs for the queries of one member; arguments as in `encoded_support` and `outputs_in_chunks`."
     cache, aside = self.encoded_support(key, member, targets)
     return outputs_in_chunks(self.model_, cache, member.x(x_query), fill), aside
@@ -354,10 +355,23 @@ ENCODE_ROWS = 50_000  # rows that are encoded at once
 
 @patch
 def _query_members(self: InContextEstimator, region: int, x_query: np.ndarray) -> list:
-    "Each member's prediction for queries of one region."
+    "Each member's predictions for queries of one region, one by each adapter of the model."
     near = self.region_rows_[region]
-    return [self._query_member(Member(i, np.union1d(rows, near) if len(near) else rows, self.selected_columns_, self.n_codes_, self.seed_),
-                               region, x_query) for i, rows in enumerate(self.member_rows_)]
+    members = [Member(i, np.union1d(rows, near) if len(near) else rows, self.selected_columns_, self.n_codes_, self.seed_)
+               for i, rows in enumerate(self.member_rows_)]
+    return [p for est in self._at_once(members) for p in est._query_each(members, region, x_query)]
+
+@patch
+def _query_each(self: InContextEstimator, members, region, x_query) -> list: return [p for m in members for p in self._query_member(m, region, x_query)]
+
+_MAX_ADAPTED = 2 ** 26  # numbers of support tokens, for all adapters, that are encoded at once
+
+@patch
+def _at_once(self: InContextEstimator, members: list) -> list:
+    "This estimator; where its supports are too large to be encoded for all adapters at once, one with each of them alone."
+    n, tokens = self.model_.n_adapters, (len(self.selected_columns_) + 1) * self.model_.config.d_model
+    rows = max(len(self.rows_read(m).get('landmarks', m.rows)) for m in members) if n > 1 else 0
+    return [self] if n * rows * tokens <= _MAX_ADAPTED else [self.with_weights(self.model_.adapter(i)) for i in range(n)]
 
 @patch
 def predict_encoded(self: InContextEstimator, x_query, combine, width: tuple = ()) -> np.ndarray:  # (Q, *width)

@@ -32,11 +32,11 @@ def predict_in_chunks(
     x_query: np.ndarray,  # (Q, F) float32
     n_classes: int,  # K
     evidence: dict = None,  # as `outputs_in_chunks` takes it
-) -> np.ndarray:  # (Q, n_classes) float64
+) -> np.ndarray:  # (A, Q, n_classes) float64, A adapters or 1
     "Log-probabilities of the classes for each query."
     return _log_softmax(outputs_in_chunks(model, cache, x_query, evidence=evidence), n_classes)
 
-def _log_softmax(outputs, n_classes): return outputs[:, :n_classes].log_softmax(-1).numpy()
+def _log_softmax(outputs, n_classes): return outputs[..., :n_classes].log_softmax(-1).numpy()
 
 # %% ../../nbs/estimators/02_classifier.ipynb #d7ff9771
 def apply_temperature(
@@ -146,15 +146,15 @@ def shift_prior(
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9db6fe22
 @patch
-def _query_member(self: MitraClassifier, member: Member, region: int, x_query: np.ndarray) -> np.ndarray:  # (Q, K) log-probabilities
-    "One member's prediction in one region."
+def _query_member(self: MitraClassifier, member: Member, region: int, x_query: np.ndarray) -> np.ndarray:  # (A, Q, K) log-probabilities
+    "One member's prediction in one region, by each adapter."
     k, width, key = len(self.classes_), self.model_.config.n_classes, (member.index, region)
-    if k == 1: return np.zeros((len(x_query), 1))
+    if k == 1: return np.zeros((1, len(x_query), 1))
     if k > width: return self._query_codewords(member, key, x_query)
-    return _log_softmax(self._outputs(key, member, x_query)[0], k)[:, member.codes]
+    return _log_softmax(self._outputs(key, member, x_query)[0], k)[..., member.codes]
 
 @patch
-def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:  # (Q, K) log-probabilities, not normalised
+def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:  # (A, Q, K) log-probabilities, not normalised
     "One member's prediction of more classes than there are label tokens."
     k = len(self.classes_)
     n_words = N_CODEWORDS if len(member.rows) <= 2 * N_LANDMARKS else N_LONG_CODEWORDS
@@ -163,14 +163,15 @@ def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:
     for i, word in enumerate(words):
         cache, _ = self.encoded_support((*key, i), member, groups=word, experts=experts)
         experts = cache.experts  # they, and what they say of the queries, are the same for all divisions of the classes
-        total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k, evidence)[:, member.codes]
+        total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k, evidence)[..., member.codes]
     return total / len(words)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9e882046
 @patch
 def _combine(self: MitraClassifier, members: list) -> np.ndarray:  # (Q, K) log-probabilities
-    "The mean over the members."
+    "The mean over the members and adapters."
     if len(members) == 1: return members[0]
+    if self.model_.n_adapters > 1: members = log_softmax(members, axis=-1)  # those of many classes are not normalised
     return np.logaddexp.reduce(members) - math.log(len(members))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #ca14240c

@@ -34,8 +34,9 @@ def _calibration_rows(self: InContextEstimator) -> np.ndarray:  # row positions
 # %% ../../nbs/estimators/01c_held_out.ipynb #969630ad
 @patch
 def with_support(self: InContextEstimator, rows, keep: bool = False):
-    "A copy of this estimator whose members see only these support rows; `keep` what it encodes."
+    "A copy of this estimator whose members see only these support rows; `keep` what it encodes. Of several adapters the first predicts: it has not seen `unseen_rows_`."
     other = copy.copy(self)
+    if self.model_.n_adapters > 1: other.model_ = self.model_.adapter(0)
     other.member_rows_, other.region_rows_, other.region_centres_ = [rows] * len(self.member_rows_), [rows[:0]], np.zeros((1, 1))
     other.caches_, other.solved_, other.statistics_, other.cache_budget, other.blend_ = {}, {}, [], self.cache_budget if keep else 0, None
     return other

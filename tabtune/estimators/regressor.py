@@ -119,14 +119,14 @@ def scaled_targets(
     return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 @patch
-def _query_member(self: MitraRegressor, member: Member, region: int, x_query: np.ndarray) -> PredictiveDistribution:
-    "One member's prediction in one region."
+def _query_member(self: MitraRegressor, member: Member, region: int, x_query: np.ndarray) -> list:  # of `PredictiveDistribution`
+    "One member's prediction in one region, by each adapter."
     def targets():
         scale, sign, y = self.scaled_targets(member.index, member.rows)
         return y, (scale, sign)
     outputs, (scale, sign) = self._outputs((member.index, region), member, x_query, targets, fill=32)
-    mixture = PREDICTIVE_HEADS[self.model_.config.output_kind].distribution(outputs[None])
-    return PredictiveDistribution(LogisticMixture(*(t.double() for t in vars(mixture).values())), scale, sign)
+    mixtures = [PREDICTIVE_HEADS[self.model_.config.output_kind].distribution(o[None]) for o in outputs]
+    return [PredictiveDistribution(LogisticMixture(*(t.double() for t in vars(m).values())), scale, sign) for m in mixtures]
 
 # %% ../../nbs/estimators/03_regressor.ipynb #2e4dece1
 @patch

@@ -428,11 +428,12 @@ def prepare_numbers(numbers, support_mask, feature_mask):
 def landmarks_of(x, row_mask, limit): return select_landmarks(x, row_mask, limit if x.shape[1] <= _LONG_TABLE else 2 * limit)
 
 def solve_all(x, targets, row_mask, weights, limit, drop=0.):
-    "All experts: leave-one-out predictions, landmarks, coefficients; each is left out of each table with probability `drop`."
+    "All experts: leave-one-out predictions, landmarks, coefficients; `drop`: share that is left out of a table, on average."
     marks = landmarks_of(x, row_mask, limit)
     loo, marks, coef = zip(*(solve(e, x, targets, row_mask, weights, marks) for e in KERNEL_EXPERTS.values()))
     if not drop: return loo, marks, coef
-    kept = (torch.rand(len(KERNEL_EXPERTS), len(x), 1, 1, device=x.device) >= drop).to(x.dtype)
+    share = torch.rand(len(x), 1, 1, device=x.device) ** (1 / drop - 1)  # of each table, `drop` on average: some have all experts, some none
+    kept = (torch.rand(len(KERNEL_EXPERTS), len(x), 1, 1, device=x.device) >= share).to(x.dtype)
     return [p * k for p, k in zip(loo, kept)], marks, [c * k for c, k in zip(coef, kept)]
 
 def store_all(marks, coefs, weights): return [e.store(m, c, weights) for e, m, c in zip(KERNEL_EXPERTS.values(), marks, coefs)]

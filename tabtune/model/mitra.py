@@ -240,6 +240,8 @@ def _tensors(x):
 # %% ../../nbs/model/03_mitra.ipynb #be04d7e4
 class Mitra(nn.Module):
     "2D attention over rows and features: a labelled support and unlabelled queries in, logits out."
+    n_adapters = 1  # that predict together; more in an `AdapterEnsemble`
+
     def __init__(self, config: MitraConfig):
         super().__init__()
         self.config, d = config, config.d_model

@@ -13,7 +13,6 @@ import logging
 import math
 import signal
 import time
-import warnings
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from ..core.shapes import CheckpointError
 from ..model.checkpoints import save_checkpoint
 from ..model.mitra import parameter_counts
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
-from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, helped, inconclusive, split_rows, verdict
+from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, helped, inconclusive, matters, split_rows, verdict
 from .loop import LOSSES, Callback, LoopSettings, Trainer, how_to_read, select_device
 from .recommend import ARRAYS_PER_BLOCK, apply_rules, complete_tuning, contradictions, given_settings, rule_inputs
 from .strategies import DEFAULT_STRATEGY, find_strategy
@@ -117,9 +116,10 @@ class Tuning:
         self.device = select_device(getattr(config, 'device', None) or (config if isinstance(config, dict) else {}).get('device', 'auto'))
         self._settle(config)
         self.threads = FastestThreads(self.device)
-        self.train_rows, self.val_rows, self.test_rows = split_rows(self.task.groups(y), seed, repeat=repeat)
         model.to(self.device).eval()
         self.val, self.test = self._held_out(self.val_rows), self._held_out(self.test_rows)
+
+    def _split(self, repeat: int) -> tuple: return split_rows(self.task.groups(self.y), self.seed, repeat=repeat, folds=self.folds)
 
     def _held_out(self, rows) -> list:
         "Episodes that query some held-out rows, with a support as large as in prediction, up to 1,000 rows."
@@ -128,13 +128,19 @@ class Tuning:
 
 # %% ../../nbs/training/09_tuning.ipynb #a436cabc
 @patch
+def _take_settings(self: Tuning, config):
+    "The complete settings, and the rows that they train and hold out."
+    self.config, self.folds = config, config.n_folds if self.strategy.ensemble else 1
+    self.train_rows, self.val_rows, self.test_rows = self._split(self.repeat)
+
+@patch
 def _settle(self: Tuning, config):
     "Complete the settings, and say what is odd about them."
-    if self.repeat: self.config = config; return
+    if self.repeat: return self._take_settings(config)
     inputs = rule_inputs(self.x, self.y, str(self.device), self.strategy.name, model=self.untuned.config)
     complete, self.recommendation = complete_tuning(config, inputs)
-    self.config = replace(complete, device=str(self.device))
-    for message in contradictions(self.config, given_settings(config)): log.warning(message)
+    self._take_settings(replace(complete, device=str(self.device)))
+    for message in contradictions(self.config, given_settings(config), len(self.train_rows)): log.warning(message)
     if self.dropout is None: self.dropout = self.recommendation.model_params['dropout']
     check_model_params(dict(dropout=self.dropout))
 
@@ -310,9 +316,9 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
     pairs, weights, stopped = [self._test_scores()], [self._weights()], stopped_by_user(state)
     self.runs = [(self.test_rows, weights[0] if self._gained() else None)]
     state.stopped = False  # from now on only a user stops, not the validation loss
-    for repeat in range(1, MAX_REPEATS):
+    for repeat in range(1, self.folds if self.folds > 1 else MAX_REPEATS):
         report = compare_repeats(pairs, self.task.measure)
-        if stopped or self.config.keep != 'better' or not inconclusive(report): break
+        if stopped or not self._goes_on(report): break
         log.info('a gain of %.4f on %d rows: the run is repeated with other rows held out', report['gain'], report['compared_rows'])
         other = self._repeat(repeat)
         stopped = stopped_by_user(other.train())
@@ -320,7 +326,14 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
         pairs.append(other._test_scores()); weights.append(other._weights())
         self.runs.append((other.test_rows, weights[-1] if other._gained() else None))
     if len(weights) > 1 and not self.strategy.adapters: self._average(weights)
+    self.fold_weights = weights if self.folds > 1 else weights[:1]
     return compare_repeats(pairs, self.task.measure)
+
+@patch
+def _goes_on(self: Tuning, report: dict) -> bool:
+    "Whether another repeat is wanted: the next fold of an ensemble while a gain that matters is in sight, or evidence."
+    if self.config.keep != 'better': return self.folds > 1
+    return report['gain'] > matters(report['loss_untuned']) if self.folds > 1 else inconclusive(report)
 
 # %% ../../nbs/training/09_tuning.ipynb #4f88f543
 @patch
@@ -351,21 +364,25 @@ def _advice(self: Tuning, report: dict) -> str:
     if report['loss_untuned'] < 0.01 and self.task.measure == 'auc':
         return 'Nothing is left to gain: the untuned model predicts these rows already'
     c, usual = self.config, apply_rules(self.recommendation.inputs, timed=False).tuning_params
+    if c.optimizer == 'sgd': return "Try optimizer='adamw': the rates that are recommended were measured with it"
     rate = usual['learning_rate']
     if not 0.3 < c.learning_rate / rate < 3:
         return f'Try learning_rate={rate:g}, measured for models of this size, instead of {c.learning_rate:g}'
     if c.support_size < 0.5 * usual['support_size']: return f"Try support_size={usual['support_size']} instead of {c.support_size}"
     if report['ended'] == 'complete' and report['best_step'] == report['steps']:
-        return f'Try epochs={2 * c.epochs}: the loss was still falling'
+        longer = f'epochs={2 * c.epochs}' if loop_settings(c).n_steps == c.epochs * c.steps_per_epoch else f'n_episodes={2 * c.n_episodes}'
+        return f'Try {longer}: the loss was still falling'
     few = 'Tables of fewer than 1,000 rows seldom gain. ' if len(self.y) < 1000 else ''
+    if c.keep != 'better': return f"{few}Try keep='better', which keeps the untuned weights here"
     return f"{few}Try model_params={{'n_estimators': 4}} without tuning, or keep='tuned' to use the tuned weights all the same"
 
 @patch
 def _log_outcome(self: Tuning, report: dict) -> str:
     "The line at the end: printed, or logged; a run without a gain is logged as a warning."
     line = verdict(report, self.config.keep, self._advice(report))
+    if not self.trainer.accelerator.is_main_process: return line
     if not helped(report): log.warning(line)
-    elif self.config.show_progress and self.trainer.accelerator.is_main_process: print(line)
+    elif self.config.show_progress: print(line)
     else: log.info(line)
     return line
 
@@ -385,7 +402,14 @@ class TuneResult:
 def _folds(self: Tuning) -> list:  # of pairs, as in `TuneResult`
     "Which rows each run held out to compare on, and its weights; then rows that no run has held out."
     made = [(rows, weights and partial(self._plain_with, weights)) for rows, weights in self.runs]
-    return made + [(split_rows(self.task.groups(self.y), self.seed, repeat=r)[2], None) for r in range(len(made), MAX_REPEATS)]
+    return made + [(self._split(r)[2], None) for r in range(len(made), MAX_REPEATS)]
+
+@patch
+def _ensemble(self: Tuning, report: dict) -> tuple:  # the model with all adapters, and the one that predicts with all
+    "The adapters of all folds; the report says how many there are, and how many parameters."
+    n, trained = len(self.fold_weights), report['trained_parameters']
+    report |= dict(adapters=n, trained_parameters=n * trained, total_parameters=report['total_parameters'] + (n - 1) * trained)
+    return self.strategy.ensemble(self.tuned, self.fold_weights)
 
 @patch
 def _finalize(self: Tuning, state) -> TuneResult:
@@ -399,6 +423,7 @@ def _finalize(self: Tuning, state) -> TuneResult:
     not_kept = None if kept else self.strategy.to_plain(self.tuned).eval().cpu()
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
     model = self.tuned if kept or adapted is not None else self.untuned
+    if kept and len(self.fold_weights) > 1: adapted, model = self._ensemble(report)
     result = TuneResult(model, self.history.frame(), report, adapted, not_kept, self.recommendation, self._folds())
     if self.finish and (beside := self.finish(result)): report['beside'] = beside
     report['verdict'] = self._log_outcome(report)
@@ -416,8 +441,19 @@ def run(self: Tuning) -> TuneResult:
         for c in self.trainer.callbacks if hasattr(self, 'trainer') else ():
             if hasattr(c, 'on_comparison'): c.on_comparison(error)
 
+# %% ../../nbs/training/09_tuning.ipynb #toofew01
+@patch
+def _too_few(self: Tuning) -> TuneResult:
+    "The untuned model, with a warning."
+    of = f'of {len(np.unique(self.y))} classes ' if self.task.measure == 'auc' else ''
+    line = f'kept: untuned; nothing was tuned: {len(self.y)} rows {of}are too few to hold some out and to measure on them whether it helped'
+    log.warning(line)
+    report = dict(kept='untuned', better=False, keep=self.config.keep, ended='too few rows', strategy=self.strategy.name, steps=0, gain=0.0, trained_parameters=0,
+                  total_parameters=parameter_counts(self.untuned)['total'], verdict=line, seconds=round(time.perf_counter() - self.started, 2))
+    return TuneResult(self.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']), report, recommendation=self.recommendation)
+
 # %% ../../nbs/training/09_tuning.ipynb #f4455fde
-_MIN_COMPARED_ROWS = 5  # held-out rows that a comparison takes at least
+_MIN_COMPARED_ROWS = dict(better=5, tuned=1, last=1)  # held-out rows that a comparison takes at least, by `keep`
 
 def tune(
     model,  # a `Mitra`; it is not changed
@@ -435,9 +471,5 @@ def tune(
     if config != 'auto': record.config(config)  # checks it
     x, y = np.asarray(x, np.float32), np.asarray(y, TUNING_TASKS[model.config.task].dtype)
     run = Tuning(model, x, y, config, record.name, dropout, seed, callbacks, finish=finish)
-    if sum(ep.y_query.numel() for ep in run.test) >= _MIN_COMPARED_ROWS and run.val: return run.run()
-    warnings.warn(f'{len(y)} rows of {len(np.unique(y))} classes are too few to tune and to measure whether it helped: '
-                  'the model stays as it is')
-    return TuneResult(run.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']),
-                      dict(kept='untuned', ended='too few rows', strategy=record.name, steps=0, gain=0.0, trained_parameters=0,
-                           total_parameters=parameter_counts(model)['total']), recommendation=run.recommendation)
+    enough = run.val and sum(ep.y_query.numel() for ep in run.test) >= _MIN_COMPARED_ROWS[run.config.keep]
+    return run.run() if enough else run._too_few()

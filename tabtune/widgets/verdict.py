@@ -71,7 +71,7 @@ def what_was_kept(r: RunResult) -> str:
     if not r.choices.is_mitra: return f"{r.model} was {'tuned by its own package' if r.choices.record().trains else 'fitted'} on {n:,} rows."
     if report is None: return f'Nothing was tuned: Mitra read {n:,} rows as they are.'
     how = ENDINGS[report.get('ended', 'complete')]
-    if 'verdict' not in report: return f'Mitra was {how}: it read {n:,} rows as they are.'
+    if 'verdict' not in report or report.get('ended') == 'too few rows': return f'Mitra was {how}: it read {n:,} rows as they are.'
     words = re.sub(r'\s*Try \w+=.*', '', report['verdict']).rstrip('.')  # what to try is Python: who reads this only clicks
     return f'Mitra was tuned on {n:,} rows; the run {how}. {_begun(words)}.'
 
