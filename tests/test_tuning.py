@@ -188,6 +188,8 @@ def test_how_long_a_run_is(params, steps): assert tuning.loop_settings(settled(p
 ODD = [pytest.param(dict(epochs=5, n_episodes=500, steps_per_epoch=50, batch_size=4, gradient_accumulation_steps=1), 'n_episodes=500 ends training after 2.5 of 5 epochs', id='n_episodes'),
        pytest.param(dict(warmup_steps=1000), 'warmup_steps=1000 is more than the', id='warmup_steps'),
        pytest.param(dict(max_grad_norm=1e6), 'max_grad_norm=1e+06 clips nothing', id='max_grad_norm'),
+       pytest.param(dict(support_size=900), 'support_size=900 and query_size=', id='more rows than there are'),
+       pytest.param(dict(early_stopping=False, patience=3), 'patience=3 unused', id='patience'),
        pytest.param(dict(batch_size=9), 'batch_size=9 is large for 2D attention; if memory runs out, prefer gradient_accumulation_steps', id='batch_size')]
 
 @pytest.mark.parametrize('params, message', ODD)
@@ -245,8 +247,9 @@ def test_no_gain_is_a_warning_with_advice(monkeypatch, caplog, progress):
     assert [r.getMessage() for r in caplog.records if r.levelname == 'WARNING'] == [report['verdict']]
 
 @pytest.mark.parametrize('keep, gain, model, better', [('better', -0.1, 'untuned', False), ('tuned', -0.1, 'tuned', False), ('last', -0.1, 'tuned', False), ('better', 1e-5, 'untuned', False)])
-def test_keep(monkeypatch, keep, gain, model, better):
+def test_keep(monkeypatch, caplog, keep, gain, model, better):
     result = kept(monkeypatch, dict(keep=keep), gain)
+    assert [r.getMessage() for r in caplog.records if r.levelname == 'WARNING'] == [result.report['verdict']]  # nothing was gained, whatever was asked for
     assert (result.report['kept'], result.report['better'], result.report['repeats'], result.not_kept is None) == (model, better, 1, model == 'tuned')
     assert keep == 'better' or result.report['verdict'].startswith(f"kept: tuned, as keep='{keep}' asks (held-out log loss")
 
@@ -331,6 +334,7 @@ def test_odd_tables_end_well(labels):
     enough = labels in ('one row of a class', 'fifteen classes')
     assert (len(pipe.history_) > 0) == enough
     assert pipe.describe()['ended'] == ('complete' if enough else 'too few rows')
+    assert pipe.describe()['verdict'].startswith('kept: ') and pipe.describe()['seconds'] > 0
 
 def test_wide_table_with_holes():
     r = np.random.default_rng(0)
@@ -412,15 +416,15 @@ def test_the_tuned_model_is_there_whichever_adapter_is_in_use(adapted, tmp_path)
         assert all(torch.equal(w, base[n]) for n, w in weights(p.model).items()), name
 
 def test_other_weights_leave_the_experts_as_they_are(monkeypatch, tmp_path):
-    from tabtune.estimators import base
+    from tabtune.estimators import held_out
     from tabtune.model import experts
-    fitted, solved, held_out, solve_all = [], [], base.held_out_answers, experts._solve_all
-    monkeypatch.setattr(base, 'held_out_answers', lambda *a: (fitted.append(1), held_out(*a))[1])
+    fitted, solved, predictions, solve_all = [], [], held_out.held_out_predictions, experts.solve_all
+    monkeypatch.setattr(held_out, 'held_out_predictions', lambda *a: (fitted.append(1), predictions(*a))[1])
     X, y = rings(120)
     pipe = pipeline(tuning_strategy='peft', tuning_params=LITTLE | dict(keep='tuned', epochs=2, checkpoint_dir=str(tmp_path)),
                     model_params=dict(d_model=32, num_layers=1, experts=['trees'])).fit(X, y)
     p = pipe.predict_proba(X)
-    monkeypatch.setattr(experts, '_solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
+    monkeypatch.setattr(experts, 'solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
     scores = pipe.evaluate_checkpoints(X, y)
     assert list(scores.index) == ['epoch-001', 'epoch-002', 'in use'] and np.array_equal(pipe.use_adapter(None).use_adapter('default').predict_proba(X), p)
     assert (len(fitted), len(solved)) == (1, 0)

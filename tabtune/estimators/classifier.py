@@ -19,9 +19,9 @@ from sklearn.base import ClassifierMixin
 from ..core.shapes import ConfigError
 from ..data.checkup import warn_about_labels
 from ..data.frames import check_rows, encode_labels, validate_table
-from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask,
-                                     outputs_in_chunks, refuse_fit_params, seed_from)
+from .base import N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask, outputs_in_chunks, refuse_fit_params, seed_from
 from .partitions import fit_partitions
+from .held_out import MAX_HELD_OUT, MIN_CALIBRATION_ROWS
 from .blending import blend_weights, expert_log_proba
 from ..model.mitra import Mitra
 
@@ -92,7 +92,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     class_weight : None, 'balanced' (as if all classes were equally frequent) or a dict from class to weight
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows (500 of more than ten classes)
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on, where there are
-        categories also on what was learnt of their levels, and a linear model where they have many levels), None, or a list of 'trees', 'levels' and scikit-learn classifiers
+        categories also on what was learned of their levels, and a linear model where they have many levels), None, or a list of 'trees', 'levels' and scikit-learn classifiers
     processor_params : dict of optional steps before the model, see `TableProcessor`
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
         for something else, e.g. {'zip': 'category'}
@@ -198,7 +198,7 @@ def _can_blend(self: MitraClassifier) -> bool:
 def _blend_targets(self: MitraClassifier): return self.y_support_
 
 @patch
-def _expert_answer(self: MitraClassifier, expert, x) -> np.ndarray: return expert_log_proba(expert, x, len(self.classes_))
+def _expert_prediction(self: MitraClassifier, expert, x) -> np.ndarray: return expert_log_proba(expert, x, len(self.classes_))
 
 @patch
 def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-probabilities
@@ -206,12 +206,12 @@ def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-p
     return log_softmax(est.predict_encoded(x, est._combine, (len(self.classes_),)) / self.temperature_, axis=-1)
 
 @patch
-def _answer_of_weights(self: MitraClassifier, outputs) -> np.ndarray: return outputs  # of other weights of Mitra, as an expert's answer
+def _prediction_of_weights(self: MitraClassifier, outputs) -> np.ndarray: return outputs  # of other weights of Mitra, as an expert's prediction
 
 @patch
-def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
+def _blend_weights(self: MitraClassifier, own: list, predictions: list, held: np.ndarray) -> tuple:  # weights, report
     "Weights of Mitra and the experts, and the log losses that they come from."
-    y, log_p = self.y_support_[held], np.stack([np.concatenate(own), *answers])
+    y, log_p = self.y_support_[held], np.stack([np.concatenate(own), *predictions])
     weights = blend_weights(log_p, y)
     loss = lambda p: round(float(-p[np.arange(len(y)), y].mean()), 4)
     blend = log_softmax(np.tensordot(weights, log_p, 1), axis=-1)
@@ -223,12 +223,12 @@ def _with_experts(self: MitraClassifier, log_p: np.ndarray, x: np.ndarray) -> np
     "Mitra's log-probabilities for encoded rows, blended with those of the experts."
     log_p = log_p / self.temperature_
     if self.blend_ is None or not self.blend_.experts: return log_p
-    return np.tensordot(self.blend_.weights, np.stack([log_softmax(log_p, axis=-1), *self._expert_answers(x)]), 1)
+    return np.tensordot(self.blend_.weights, np.stack([log_softmax(log_p, axis=-1), *self._expert_predictions(x)]), 1)
 
 @patch
-def _keep_held_out(self: MitraClassifier, held, own, answers):
+def _keep_held_out(self: MitraClassifier, held, own, predictions):
     "Class codes of the held-out rows, and their log-probabilities by the blend: what sets of classes are calibrated on."
-    log_p = np.tensordot(self.blend_.weights, np.stack([np.concatenate(own), *answers]), 1)
+    log_p = np.tensordot(self.blend_.weights, np.stack([np.concatenate(own), *predictions]), 1)
     self.held_out_ = self.y_support_[held], log_softmax(log_p, axis=-1)
 
 @patch

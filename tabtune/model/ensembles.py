@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..core.config import did_you_mean
 from ..core.shapes import ConfigError
 from .attention import LinearHead
-from .experts import KernelExperts, TargetKernelExperts
+from .experts import KernelExperts
+from .target_experts import TargetKernelExperts
 from .mitra import Mitra
 
 # %% ../../nbs/model/06_ensembles.ipynb #ec580514

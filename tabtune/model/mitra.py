@@ -16,7 +16,8 @@ from fastcore.basics import patch
 
 from .attention import HEADS, TARGET_HEADS, Block, run_blocks
 from ..core.config import MitraConfig
-from .experts import EXPERTS, TARGET_EXPERTS, class_means, gather_rows
+from .experts import EXPERTS, class_means, gather_rows
+from .target_experts import TARGET_EXPERTS
 from ..core.shapes import InputError
 from ..data.targets import N_CODES, N_FOURIER, bin_codes, target_codes, fourier_features
 

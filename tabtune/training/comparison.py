@@ -257,8 +257,11 @@ def _change(report: dict) -> str:  # such as 'held-out log loss 0.412 → 0.398,
     return f'held-out {unit} {before:.{digits}f} → {after:.{digits}f}, {folds}'
 
 def _early(report: dict) -> str:  # such as '; training ended early, after 30 steps'; empty where it did not
-    "That early stopping ended the run."
-    return f"; training ended early, after {report['steps']} steps" if report.get('ended') == 'early stopping' else ''
+    "What ended the run before its last step."
+    how = {'early stopping': 'training ended early', 'stopped': 'training was stopped'}.get(report.get('ended'))
+    return f"; {how}, after {report['steps']} steps" if how else ''
+
+def _better(report: dict) -> bool: return report.get('better', report['kept'] == 'tuned')  # whichever was asked for
 
 def _why_untuned(report: dict) -> str:  # such as ', but AUC 0.857 → 0.856'; empty where there is no gain
     "Why a model with a smaller loss was not kept."
@@ -280,7 +283,7 @@ def _beside(report: dict) -> str:  # such as 'small trees and the untuned weight
     unit, names = 'log loss' if 'auc_tuned' in report else 'squared error', [_BESIDE.get(n, n) for n in b['names']]
     return f"{', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]} beside: held-out {unit} {b['before']:.4g} → {b['after']:.4g}, on {b['rows']:,} rows"
 
-def helped(report: dict) -> bool: return report['kept'] == 'tuned' or bool(_beside(report))  # whether the run gave anything
+def helped(report: dict) -> bool: return _better(report) or bool(_beside(report))  # whether the run gave anything
 
 def verdict(
     report: dict,  # from `compare_repeats`
@@ -289,11 +292,12 @@ def verdict(
 ) -> str:
     "What a tuning run came to, in one line."
     more, untuned = _beside(report), report['kept'] == 'untuned'
-    change = _change(report) + (_why_untuned(report) if untuned else '') + _early(report)
+    change = _change(report) + ('' if _better(report) else _why_untuned(report)) + _early(report)
     if untuned and not more: return f'kept: untuned; tuning did not help ({change}). {advice}'
     asked = f", as keep='{keep}' asks" if keep != 'better' else ''
     ensemble = f", an ensemble of {report['adapters']} adapters" if report.get('adapters') else ''
-    return f"kept: {'untuned weights' if untuned else 'tuned'}{ensemble}{asked} ({change})" + (f', and {more}' if more else '')
+    line = f"kept: {'untuned weights' if untuned else 'tuned'}{ensemble}{asked} ({change})" + (f', and {more}' if more else '')
+    return line if helped(report) else f'{line}; tuning did not help. {advice}'
 
 # %% ../../nbs/training/07_comparison.ipynb #03a71ba9
 ENDINGS = {'complete': 'finished', 'early stopping': 'ended by early stopping, as the validation loss no longer fell', 'stopped': 'stopped before its end',

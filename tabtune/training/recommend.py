@@ -344,6 +344,7 @@ def complete_tuning(
 def contradictions(
     c: TuningConfig,  # complete
     given: dict,  # from `given_settings`
+    rows: int = None,  # that a run trains on
 ) -> list:  # of messages
     "What is odd about settings that a user gave."
     per_step = c.batch_size * c.gradient_accumulation_steps
@@ -358,6 +359,11 @@ def contradictions(
     if c.max_grad_norm > 100: out.append(f'max_grad_norm={c.max_grad_norm:g} clips nothing, as if clipping were off: 1.0 is usual')
     if c.batch_size > 8: out.append(f'batch_size={c.batch_size} is large for 2D attention; if memory runs out, prefer '
                                     'gradient_accumulation_steps (the same effective batch)')
+    if 'patience' in given and not c.early_stopping: out.append(f'patience={c.patience} unused, since early_stopping=False')
+    wanted = {k: getattr(c, k) for k in ('support_size', 'query_size')}
+    if wanted.keys() & given and rows and sum(wanted.values()) > rows:
+        out.append(' and '.join(f'{k}={v}' for k, v in wanted.items()) + f' are more than the {rows:,} rows to train on (others are held out): both are '
+                   f'reduced, to about {rows * c.support_size / sum(wanted.values()):.0f} and {rows * c.query_size / sum(wanted.values()):.0f}')
     return out
 
 # %% ../../nbs/training/06_recommend.ipynb #53258c50

@@ -13,7 +13,6 @@ import logging
 import math
 import signal
 import time
-import warnings
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -117,8 +116,6 @@ class Tuning:
         self.device = select_device(getattr(config, 'device', None) or (config if isinstance(config, dict) else {}).get('device', 'auto'))
         self._settle(config)
         self.threads = FastestThreads(self.device)
-        self.folds = self.config.n_folds if self.strategy.ensemble else 1
-        self.train_rows, self.val_rows, self.test_rows = self._split(repeat)
         model.to(self.device).eval()
         self.val, self.test = self._held_out(self.val_rows), self._held_out(self.test_rows)
 
@@ -131,13 +128,19 @@ class Tuning:
 
 # %% ../../nbs/training/09_tuning.ipynb #a436cabc
 @patch
+def _take_settings(self: Tuning, config):
+    "The complete settings, and the rows that they train and hold out."
+    self.config, self.folds = config, config.n_folds if self.strategy.ensemble else 1
+    self.train_rows, self.val_rows, self.test_rows = self._split(self.repeat)
+
+@patch
 def _settle(self: Tuning, config):
     "Complete the settings, and say what is odd about them."
-    if self.repeat: self.config = config; return
+    if self.repeat: return self._take_settings(config)
     inputs = rule_inputs(self.x, self.y, str(self.device), self.strategy.name, model=self.untuned.config)
     complete, self.recommendation = complete_tuning(config, inputs)
-    self.config = replace(complete, device=str(self.device))
-    for message in contradictions(self.config, given_settings(config)): log.warning(message)
+    self._take_settings(replace(complete, device=str(self.device)))
+    for message in contradictions(self.config, given_settings(config), len(self.train_rows)): log.warning(message)
     if self.dropout is None: self.dropout = self.recommendation.model_params['dropout']
     check_model_params(dict(dropout=self.dropout))
 
@@ -361,21 +364,25 @@ def _advice(self: Tuning, report: dict) -> str:
     if report['loss_untuned'] < 0.01 and self.task.measure == 'auc':
         return 'Nothing is left to gain: the untuned model predicts these rows already'
     c, usual = self.config, apply_rules(self.recommendation.inputs, timed=False).tuning_params
+    if c.optimizer == 'sgd': return "Try optimizer='adamw': the rates that are recommended were measured with it"
     rate = usual['learning_rate']
     if not 0.3 < c.learning_rate / rate < 3:
         return f'Try learning_rate={rate:g}, measured for models of this size, instead of {c.learning_rate:g}'
     if c.support_size < 0.5 * usual['support_size']: return f"Try support_size={usual['support_size']} instead of {c.support_size}"
     if report['ended'] == 'complete' and report['best_step'] == report['steps']:
-        return f'Try epochs={2 * c.epochs}: the loss was still falling'
+        longer = f'epochs={2 * c.epochs}' if loop_settings(c).n_steps == c.epochs * c.steps_per_epoch else f'n_episodes={2 * c.n_episodes}'
+        return f'Try {longer}: the loss was still falling'
     few = 'Tables of fewer than 1,000 rows seldom gain. ' if len(self.y) < 1000 else ''
+    if c.keep != 'better': return f"{few}Try keep='better', which keeps the untuned weights here"
     return f"{few}Try model_params={{'n_estimators': 4}} without tuning, or keep='tuned' to use the tuned weights all the same"
 
 @patch
 def _log_outcome(self: Tuning, report: dict) -> str:
     "The line at the end: printed, or logged; a run without a gain is logged as a warning."
     line = verdict(report, self.config.keep, self._advice(report))
+    if not self.trainer.accelerator.is_main_process: return line
     if not helped(report): log.warning(line)
-    elif self.config.show_progress and self.trainer.accelerator.is_main_process: print(line)
+    elif self.config.show_progress: print(line)
     else: log.info(line)
     return line
 
@@ -434,8 +441,19 @@ def run(self: Tuning) -> TuneResult:
         for c in self.trainer.callbacks if hasattr(self, 'trainer') else ():
             if hasattr(c, 'on_comparison'): c.on_comparison(error)
 
+# %% ../../nbs/training/09_tuning.ipynb #toofew01
+@patch
+def _too_few(self: Tuning) -> TuneResult:
+    "The untuned model, with a warning."
+    of = f'of {len(np.unique(self.y))} classes ' if self.task.measure == 'auc' else ''
+    line = f'kept: untuned; nothing was tuned: {len(self.y)} rows {of}are too few to hold some out and to measure on them whether it helped'
+    log.warning(line)
+    report = dict(kept='untuned', better=False, keep=self.config.keep, ended='too few rows', strategy=self.strategy.name, steps=0, gain=0.0, trained_parameters=0,
+                  total_parameters=parameter_counts(self.untuned)['total'], verdict=line, seconds=round(time.perf_counter() - self.started, 2))
+    return TuneResult(self.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']), report, recommendation=self.recommendation)
+
 # %% ../../nbs/training/09_tuning.ipynb #f4455fde
-_MIN_COMPARED_ROWS = 5  # held-out rows that a comparison takes at least
+_MIN_COMPARED_ROWS = dict(better=5, tuned=1, last=1)  # held-out rows that a comparison takes at least, by `keep`
 
 def tune(
     model,  # a `Mitra`; it is not changed
@@ -453,9 +471,5 @@ def tune(
     if config != 'auto': record.config(config)  # checks it
     x, y = np.asarray(x, np.float32), np.asarray(y, TUNING_TASKS[model.config.task].dtype)
     run = Tuning(model, x, y, config, record.name, dropout, seed, callbacks, finish=finish)
-    if sum(ep.y_query.numel() for ep in run.test) >= _MIN_COMPARED_ROWS and run.val: return run.run()
-    warnings.warn(f'{len(y)} rows of {len(np.unique(y))} classes are too few to tune and to measure whether it helped: '
-                  'the model stays as it is')
-    return TuneResult(run.untuned, pd.DataFrame(columns=['step', 'loss', 'val_loss']),
-                      dict(kept='untuned', ended='too few rows', strategy=record.name, steps=0, gain=0.0, trained_parameters=0,
-                           total_parameters=parameter_counts(model)['total']), recommendation=run.recommendation)
+    enough = run.val and sum(ep.y_query.numel() for ep in run.test) >= _MIN_COMPARED_ROWS[run.config.keep]
+    return run.run() if enough else run._too_few()
