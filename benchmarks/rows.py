@@ -2,6 +2,7 @@
 
     python benchmarks/rows.py [--sizes 1000 3000 10000 30000] [--kinds steps levels skewed] [--plot rows.png]
     python benchmarks/rows.py --files adult.csv wages.csv --targets income wage --csv mine.csv
+    python benchmarks/rows.py --checkpoints OLD NEW --kinds steps levels --sizes 1000 10000 100000 --settings experts=None --csv mine.csv
 
 One thread; each line in a process of its own. Without --files the tables are drawn from a generator, see `long_table`; of a file 2,000 rows at
 random are held out, and sizes beyond the rest are left out. A smaller table is the beginning of a larger one. Scores are AUC (more than two
@@ -74,7 +75,7 @@ def scores(est, X, y):
 
 def measure(args):
     "One line, in a process of its own."
-    source, size, setting, seed, device = args
+    source, size, setting, seed, device, checkpoint = args
     import torch
     from tabtune import MitraClassifier, MitraRegressor
     torch.set_num_threads(1)
@@ -82,23 +83,25 @@ def measure(args):
     X, y, Q, truth = rows
     numbers = pd.api.types.is_float_dtype(np.asarray(y)) or len(np.unique(np.asarray(y))) > 200
     start = time.process_time()
-    est = (MitraRegressor if numbers else MitraClassifier)(device=device, **SETTINGS[setting]).fit(X, y)
+    weights = dict(pretrained=checkpoint) if checkpoint else {}
+    est = (MitraRegressor if numbers else MitraClassifier)(device=device, **weights, **SETTINGS[setting]).fit(X, y)
     fit, start = time.process_time() - start, time.process_time()
     found = scores(est, Q, truth)
     blend = est.blend_
     weights = '' if blend is None else ' '.join(f'{n}:{w:.2f}' for n, w in zip(['mitra', *blend.experts], blend.weights))
-    return dict(table=source if isinstance(source, str) else Path(source[0]).stem, rows=size, setting=setting, seed=seed, **found, weights=weights,
+    named = dict(checkpoint=Path(checkpoint).name) if checkpoint else {}
+    return dict(**named, table=source if isinstance(source, str) else Path(source[0]).stem, rows=size, setting=setting, seed=seed, **found, weights=weights,
                 fit=round(fit, 1), predict=round(time.process_time() - start, 1))
 
 def plot(lines, path):
     "One panel for each table: score against rows."
     import matplotlib.pyplot as plt
-    tables = list(dict.fromkeys(lines.table))
+    tables, curves = list(dict.fromkeys(lines.table)), [c for c in ('setting', 'checkpoint') if c in lines]
     fig, axs = plt.subplots(1, len(tables), figsize=(3.6 * len(tables), 2.8), squeeze=False)
     for name, ax in zip(tables, axs[0]):
-        for setting, part in lines[lines.table == name].groupby('setting', sort=False):
+        for setting, part in lines[lines.table == name].groupby(curves, sort=False):
             mean = part.groupby('rows').score.mean()
-            ax.semilogx(mean.index, mean, 'o-', label=setting)
+            ax.semilogx(mean.index, mean, 'o-', label=' '.join(setting))
         ax.set(title=name, xlabel='rows'); ax.legend(fontsize=8)
     fig.tight_layout(); fig.savefig(path, dpi=120)
 
@@ -111,11 +114,12 @@ def main():
     parser.add_argument('--settings', nargs='+', default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument('--seeds', type=int, default=1)
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--checkpoints', nargs='+', default=[None], help='to compare: bundled names or directories; else the default weights')
     parser.add_argument('--plot', help='a picture of the curves')
     parser.add_argument('--csv', default=Path(__file__).with_name('rows.csv'))
     a, lines = parser.parse_args(), []
     sources = list(zip(a.files, [*a.targets, *[None] * len(a.files)])) if a.files else a.kinds
-    todo = [(s, n, setting, seed, a.device) for n in sorted(a.sizes) for s in sources for setting in a.settings for seed in range(a.seeds)]
+    todo = [(s, n, setting, seed, a.device, c) for n in sorted(a.sizes) for s in sources for setting in a.settings for seed in range(a.seeds) for c in a.checkpoints]
     with get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         for line in pool.imap(measure, todo, chunksize=1):
             if line is None: continue
@@ -123,7 +127,7 @@ def main():
             print(line, flush=True)
             pd.DataFrame(lines).to_csv(a.csv, index=False)
     table = pd.DataFrame(lines)
-    print(table.pivot_table(index=['table', 'setting'], columns='rows', values='score', sort=False).to_string())
+    print(table.pivot_table(index=[c for c in ('table', 'setting', 'checkpoint') if c in table], columns='rows', values='score', sort=False).to_string())
     if a.plot: plot(table, a.plot)
 
 if __name__ == '__main__': main()

@@ -66,9 +66,9 @@ def against(scores: pd.DataFrame, baselines: pd.DataFrame, sign: dict) -> dict:
         table['mitra'] = scores.groupby('dataset')[metric].mean()
         table = table.dropna(subset='mitra') * up
         out['rank'][metric] = round(table.rank(axis=1, ascending=False)['mitra'].mean(), 2)
-        for rival in table.columns.drop('mitra'):
-            d = table['mitra'] - table[rival]
-            out['win_tie_loss'].setdefault(rival, {})[metric] = f'{(d >= TIE).sum()}/{(d.abs() < TIE).sum()}/{(d <= -TIE).sum()}'
+        for other in table.columns.drop('mitra'):
+            d = table['mitra'] - table[other]
+            out['win_tie_loss'].setdefault(other, {})[metric] = f'{(d >= TIE).sum()}/{(d.abs() < TIE).sum()}/{(d <= -TIE).sum()}'
     return out
 
 def tuned(checkpoint, suite: Path, strategies, seeds) -> dict:

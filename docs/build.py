@@ -131,14 +131,14 @@ def scores(evaluation):
     text = lambda v: f'{v:.3f}' if isinstance(v, float) else v
     return table(('table', *names), [(d, *(text(m.get(n, '')) for n in names)) for d, m in by.items()])
 
-RIVALS = dict(dummy='class frequencies', hgb='gradient boosting (scikit-learn)', knn='nearest neighbours', lgbm='LightGBM', xgb='XGBoost',
+OTHER_MODELS = dict(dummy='class frequencies', hgb='gradient boosting (scikit-learn)', knn='nearest neighbours', lgbm='LightGBM', xgb='XGBoost',
               linear='linear model', rf='random forest', catboost='CatBoost')
 
-def rivals(evaluation):
+def against_others(evaluation):
     "Mean rank among all, and wins, ties and losses against each other model."
     metrics = list(evaluation['rank'])
     rows = [('**mean rank of nine**', *(f'**{evaluation["rank"][m]:.2f}**' for m in metrics))]
-    rows += [(f'against {RIVALS.get(k, k)}: won / tied / lost', *(w[m].replace('/', ' / ') for m in metrics))
+    rows += [(f'against {OTHER_MODELS.get(k, k)}: won / tied / lost', *(w[m].replace('/', ' / ') for m in metrics))
              for k, w in evaluation['win_tie_loss'].items()]
     return table(('', *metrics), rows)
 
@@ -160,7 +160,7 @@ def card_page(name, card):
     if v.get('by_prior'): out += [table(('prior', 'log loss of this model'), v['by_prior'].items())]
     if e: out += ['## On real tables', f"Made with `{e['command']}`." if 'command' in e else '', scores(e)]
     if 'win_tie_loss' in e: out += ['## Beside others', f"Each with its default settings, on the same {e['datasets']} tables. "
-                                    'A difference below 0.002 is a tie.', rivals(e)]
+                                    'A difference below 0.002 is a tie.', against_others(e)]
     if card.get('notes'): out += ['## Notes', '\n'.join(f'- {n}' for n in card['notes'])]
     rest = {k: card[k] for k in card if k not in ('validation', 'evaluation', 'notes')}
     return '\n\n'.join([*out, '## How it was made', table(('key', 'value'), flat(rest))]) + '\n'
@@ -219,7 +219,7 @@ def scale():
     d, fig = pd.read_csv(ROOT/'benchmarks'/'scale.csv'), Figure(figsize=(9, 3.2), layout='constrained')
     FigureCanvasAgg(fig)
     for ax, (axis, lines) in zip(fig.subplots(1, 3), d.groupby('axis', sort=False)):
-        ax.loglog(lines[axis], lines['first'], 'o-', label='fit and first 1,000 answers, s')
+        ax.loglog(lines[axis], lines['first'], 'o-', label='fit and first 1,000 predictions, s')
         ax.loglog(lines[axis], lines['later'], 'o-', label='all queries by a kept context, s')
         ax.loglog(lines[axis], lines['peak'].clip(lower=1) / 1024, 's:', color='0.5', label='peak memory, GiB')
         ax.set_xlabel(dict(support='support rows', queries='query rows', columns='columns')[axis])
@@ -258,7 +258,7 @@ def write_benchmarks():
     parts = ['## Classes\n\n' + side_by_side(classes, dict(auc='AUC,', logloss='log loss,', ece='ECE,')),
              '## Numbers\n\n' + side_by_side(numbers, dict(r2='R²,', rmse='RMSE,', coverage='coverage of 90 % intervals,')),
              '## Beside others\n\nThe `medium` checkpoint and eight models with their default settings, on the same tables and splits. '
-             'A difference below 0.002 is a tie. The other cards have the same table.\n\n' + rivals(found['medium']['evaluation'])]
+             'A difference below 0.002 is a tie. The other cards have the same table.\n\n' + against_others(found['medium']['evaluation'])]
     text = linked((ROOT/'docs'/'pages'/'benchmarks.in.md').read_text(encoding='utf-8'))
     fills = dict(scores='\n\n'.join(parts), speed=speed(), reference=reference(), scale=scale(), rows=rows())
     for name, fill in fills.items(): text = text.replace('{{' + name + '}}', fill)

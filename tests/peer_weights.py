@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib import import_module
 
 def awake(model):
-    "Layers that start at zero would answer the same for every row."
+    "Layers that start at zero would predict the same for every row."
     for w in model.parameters():
         if not w.any(): torch.nn.init.normal_(w, std=0.2)
     return model

@@ -109,7 +109,7 @@ def test_another_model_goes_the_whole_way(model, target, page, tmp_path):
     r, judge, use = page.session.result, page.steps['Judge'], page.steps['Use']
     assert (s['step'], s['Watch']['error'], r.choices.arguments()['model_name']) == ('Judge', None, model) and said(page, f'{model} was fitted on 45 rows')
     judge.importance.compute(); judge.importance.wait(60); assert judge.importance.state()['a'] > judge.importance.state().get('b', 0)
-    assert {'Mitra'} <= {*judge.rivals.boxes} and model not in judge.rivals.boxes
+    assert {'Mitra'} <= {*judge.other_models.boxes} and model not in judge.other_models.boxes
     report, script = (use.take_home.content(k).decode() for k in ('Report', 'Script'))
     assert f"model_name='{model}'" in script and model in report
     use.write_button.click(); use.list_files(); use.open_button.click(); use.test_button.click(); use.wait(60)

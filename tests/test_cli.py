@@ -111,7 +111,7 @@ def test_tuning_leaves_standard_output_to_the_answer(run):
     tiny = [a for s in ('epochs=1', 'steps_per_epoch=2', 'batch_size=1', 'support_size=32', 'query_size=16', 'd_model=32', 'num_layers=1') for a in ('--set', s)]
     out, err, code = run('fit', 'train.csv', '--target', 'churn', '--out', 't.tabtune', '--tune', 'better', '--json', *tiny)
     answer = json.loads(out)
-    assert code == 0 and answer['strategy'] == 'base-ft' and answer['kept'] in ('tuned', 'untuned') and 'kept: ' in err
+    assert code == 0 and answer['strategy'] == 'base-ft' and f"kept: {answer['kept']}" in err
 
 def test_compare_reads_types_for_every_model(run):
     scores = [{r['name']: r['accuracy'] for r in json.loads(run('compare', 'train.csv', '--target', 'churn', '--models', 'LogisticRegression,Mitra', '--json', '--quiet', *types)[0])['results']}

@@ -21,7 +21,7 @@ def table(n, seed=0):
     return X, total
 
 def target(task, total): return total if task == 'regression' else pd.Series(np.where(total > 0, 'yes', 'no'))
-def answers(est, X): return est.predict_proba(X) if hasattr(est, 'classes_') else est.predict(X, output='quantiles', quantiles=[.1, .5, .9])
+def predictions(est, X): return est.predict_proba(X) if hasattr(est, 'classes_') else est.predict(X, output='quantiles', quantiles=[.1, .5, .9])
 
 @pytest.fixture(scope='module')
 def cluster():
@@ -34,7 +34,7 @@ def test_a_table_that_fits_gives_what_it_gives_in_memory(cluster, task):
     Q, y = table(60, 1)[0], target(task, total)
     lazy = dd.from_pandas(X.assign(y=y), npartitions=5)
     est, same = TASKS[task](experts=None).fit(lazy[list(X)], lazy['y']), TASKS[task](experts=None).fit(X, y)
-    np.testing.assert_allclose(answers(est, Q), answers(same, Q), atol=1e-3)
+    np.testing.assert_allclose(predictions(est, Q), predictions(same, Q), atol=1e-3)
     assert est.statistics_ == []
 
 @pytest.mark.parametrize('task', TASKS)

@@ -89,7 +89,7 @@ def test_the_maps_give_the_prediction_back(wine, order, head, experts):
     for what in ('rows', 'columns') + (('head',) if head == 'retrieval' else ()):
         assert abs(recomputed(clf, turned(maps, what), X, 'predict_proba', order) - proba).max() > 1e-3, what
     x, y, xq = (torch.as_tensor(a)[None] for a in (clf.x_support_, clf.y_support_, clf.encoder_.transform(X)))
-    with torch.inference_mode():  # the rest of the answer: gate times evidence
+    with torch.inference_mode():  # the rest of the prediction: gate times evidence
         cache = m.encode_support(x, y)
         part = torch.zeros(1) if experts == 'none' else m.experts.add_to_output(torch.zeros(1, len(X), 10), torch.tensor(clf.embed(X))[None], m.experts.evidence(m.cell(xq, cache.cells), cache.experts))[0]
     np.testing.assert_allclose(maps.expert_logits, np.broadcast_to(part.numpy(), maps.logits.shape), atol=1e-3)

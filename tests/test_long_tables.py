@@ -33,7 +33,7 @@ def tiny_regression():
 TASKS = dict(classification=lambda **kw: MitraClassifier('small', device='cpu', **kw),
              regression=lambda **kw: MitraRegressor(tiny_regression(), device='cpu', **kw))
 
-def answers(est, X): return est.predict_proba(X) if hasattr(est, 'classes_') else est.predict(X)
+def predictions(est, X): return est.predict_proba(X) if hasattr(est, 'classes_') else est.predict(X)
 def target(task, y, z): return y if task == 'classification' else z
 
 def cells_of(X):
@@ -46,7 +46,7 @@ def cells_of(X):
 def test_landmark_rows_hardly_change_the_prediction(task):
     X, *y = table(2 * N_LANDMARKS + 400)
     X, Q, y = X[:-300], X[-300:], target(task, *y)[:-300]
-    by_landmarks, by_all = (answers(TASKS[task](experts=None, n_landmarks=n).fit(X, y), Q) for n in (None, 10_000))
+    by_landmarks, by_all = (predictions(TASKS[task](experts=None, n_landmarks=n).fit(X, y), Q) for n in (None, 10_000))
     gap = abs(by_landmarks - by_all)
     assert 0 < gap.max()  # the two are different ways
     if task == 'classification': assert gap.mean() < .02, f'mean difference of a probability: {gap.mean():.4f}'
@@ -69,17 +69,17 @@ def test_the_order_of_the_rows_does_not_matter(task, experts):
     a = TASKS[task](experts=experts).fit(X, y)
     b = TASKS[task](experts=experts).fit(X.iloc[order], y[order])
     assert (a.blend_ is not None) == (experts == 'auto')
-    np.testing.assert_allclose(answers(b, Q), answers(a, Q), atol=1e-3 * (1 if task == 'classification' else np.std(y) * (1 if experts else 2)))  # float32 solutions
+    np.testing.assert_allclose(predictions(b, Q), predictions(a, Q), atol=1e-3 * (1 if task == 'classification' else np.std(y) * (1 if experts else 2)))  # float32 solutions
 
 @pytest.mark.parametrize('task', TASKS)
 def test_columns_without_content(task):
     X, *y = table(MIN_TREE_ROWS)
     y = target(task, *y)
     plain, est = TASKS[task]().fit(X, y), TASKS[task]().fit(cells_of(X), y)
-    p = answers(est, cells_of(X[:50]))
+    p = predictions(est, cells_of(X[:50]))
     assert np.isfinite(p).all()
     assert est.blend_.columns.tolist() == [0, 1, 2, 3, 5]  # not those that hold nothing or next to nothing
-    gap = abs(p - answers(plain, X[:50])).mean()
+    gap = abs(p - predictions(plain, X[:50])).mean()
     assert gap < (.05 if task == 'classification' else .15 * np.std(y)), f'mean difference of {gap:.3f} by columns without content'
 
 def test_rare_classes_are_known_in_every_part():
@@ -130,7 +130,7 @@ def test_experts_of_the_user(task, expert):
     X.loc[3, 'a'] = np.nan  # neither takes missing cells
     est = TASKS[task](experts=[expert]).fit(X, y)
     assert not hasattr(expert, 'coef_'), 'the user\'s estimator itself was fitted'
-    assert np.isfinite(answers(est, X[:20])).all() and est.blend_.report['rows'] == len(X)
+    assert np.isfinite(predictions(est, X[:20])).all() and est.blend_.report['rows'] == len(X)
     alone = TASKS[task](experts=None).fit(X, y)
     assert alone.blend_ is None
     assert set(est.blend_.experts) | set(est.blend_.report['left_out']) == {type(expert).__name__}
@@ -184,18 +184,18 @@ def test_pickle_keeps_the_blend(blended):
     est, Q = blended
     again = pickle.loads(pickle.dumps(est))
     np.testing.assert_array_equal(again.blend_.weights, est.blend_.weights)
-    np.testing.assert_allclose(answers(again, Q), answers(est, Q), atol=1e-6)
+    np.testing.assert_allclose(predictions(again, Q), predictions(est, Q), atol=1e-6)
 
 def test_dask_partitions_are_predicted_by_the_blend(blended):
     dd = pytest.importorskip('dask.dataframe')
     est, Q = blended
     parts = dd.from_pandas(Q, npartitions=3)
     by_parts = (est.predict_proba(parts) if hasattr(est, 'classes_') else est.predict(parts)).compute()
-    np.testing.assert_allclose(np.asarray(by_parts), answers(est, Q), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(by_parts), predictions(est, Q), atol=1e-5)
 
 def test_an_answer_does_not_depend_on_the_other_queries(blended):
     est, Q = blended
-    np.testing.assert_allclose(answers(est, Q[:7]), answers(est, Q)[:7], atol=1e-5)
+    np.testing.assert_allclose(predictions(est, Q[:7]), predictions(est, Q)[:7], atol=1e-5)
 
 # what builds on it
 

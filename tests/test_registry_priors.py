@@ -207,7 +207,7 @@ def test_the_second_generation_streams_and_resumes():
     for _ in range(5): assert same_episode(next(a), next(b))
 
 def test_labels_of_queries_do_not_reach_the_columns():
-    "What the levels of categories tell is learnt from the support: other labels of the queries change no cell."
+    "What the levels of categories tell is learned from the support: other labels of the queries change no cell."
     from dataclasses import replace as changed
     from tabtune.training.episodes import split_encoded
     t = sample_tables(RandomSource(1), 8, 200, 5, mixture=dict(categories=1), traits=second_traits())

@@ -158,7 +158,7 @@ def test_an_outlier_leaves_the_others_alone():
     reg = MitraRegressor().fit(X[:120], np.where(np.arange(120) == 3, 1e5, y[:120]))
     mean, median = reg.predict(X[120:]), reg.predict(X[120:], output='median')
     assert 1 - np.mean((median - y[120:]) ** 2) / np.var(y[120:]) > 0.5
-    assert np.median(abs(mean - y[120:])) < np.std(y)  # near the wrong row it pulls the mean of the answers, as it may
+    assert np.median(abs(mean - y[120:])) < np.std(y)  # near the wrong row it pulls the mean of the predictions, as it may
     assert max(abs(reg.scaled_targets(0, reg.member_rows_[0])[2])) <= 8  # as far as in pre-training
 
 def noise(g, r): return r.normal(size=len(g))

@@ -68,10 +68,10 @@ def test_more_classes_take_no_more_trees(n_classes):
     "What trees cost when they predict does not grow with the classes; three gaps, a constant and an empty column."
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1500, 5)).astype(np.float32); x[:, 3] = 1; x[:, 4] = np.nan; x[::7, 1] = np.nan
-    answers = softmax(3 * np.sin(x[:, :1] + np.arange(n_classes)) + np.nan_to_num(x[:, 1:2]) * (np.arange(n_classes) == 1), axis=1)
-    s = Student(None, fit_student('trees', x, answers, np.zeros(5, bool)), np.arange(n_classes))
+    targets = softmax(3 * np.sin(x[:, :1] + np.arange(n_classes)) + np.nan_to_num(x[:, 1:2]) * (np.arange(n_classes) == 1), axis=1)
+    s = Student(None, fit_student('trees', x, targets, np.zeros(5, bool)), np.arange(n_classes))
     assert sum(map(len, s.model._predictors)) <= 280
-    assert np.abs(s.predict_encoded(x) - answers).mean() < .1 / n_classes
+    assert np.abs(s.predict_encoded(x) - targets).mean() < .1 / n_classes
     few = np.concatenate([s.predict_encoded(x[i:i + 25]) for i in range(0, 100, 25)])
     np.testing.assert_allclose(few, s.model.predict_proba(x[:100]), atol=1e-6)
 

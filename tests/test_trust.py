@@ -1,4 +1,4 @@
-"What people rely on: files, repeatable answers, calibrated answers, steps that are saved, settings in the wrong place."
+"What people rely on: files, repeatable predictions, calibrated probabilities, steps that are saved, settings in the wrong place."
 import importlib.util
 import io, json, os, pickle, runpy, warnings, zipfile
 

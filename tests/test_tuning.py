@@ -12,8 +12,10 @@ from tabtune import TabularPipeline
 from tabtune import TuningConfig
 from tabtune.training import comparison, tuning
 from tabtune.core.config import TUNING_KEYS, LoraSettings, MitraConfig, tuning_config
+from tabtune.model.checkpoints import save_checkpoint
+from tabtune.model.ensembles import AdapterEnsemble
 from tabtune.model.mitra import Mitra, neighbour_init
-from tabtune.core.shapes import CheckpointError, ConfigError
+from tabtune.core.shapes import CheckpointError, ConfigError, InputError
 from tabtune.training.loop import Callback
 from tabtune.training.strategies import find_strategy
 from tabtune.training.comparison import compare
@@ -118,7 +120,7 @@ SETTINGS = dict(
     gradient_accumulation_steps=(None, [1, 1024], [0, 1025]), warmup_steps=(None, [0, 10, None], [-1, 0.1]), max_grad_norm=(1.0, [1e-6, 5], [0, -1, None]),
     early_stopping=(True, [False], [1, 'yes', None]), patience=(4, [1, 10_000], [0, 1.5]), mixed_precision=('auto', ['bf16', 'no'], ['fp8', 'fp16', ['bf16']]),
     show_progress=(True, [False], ['no', 0]), callbacks=([], [[Callback()], (Callback(),)], [3, None, [print], [Callback]]),
-    keep=('better', ['tuned', 'last'], ['best', 'untuned', True, None]), checkpoint_dir=(None, ['run', __file__], [3, ['run']]), resume=(False, [], ['yes', 1]), finetune_mode=('meta-learning', ['sft'], ['SFT', 'lora', None]),
+    n_folds=(1, [1, 8, 32], [0, 33, 2.5, None, True]), keep=('better', ['tuned', 'last'], ['best', 'untuned', True, None]), checkpoint_dir=(None, ['run', __file__], [3, ['run']]), resume=(False, [], ['yes', 1]), finetune_mode=('meta-learning', ['sft'], ['SFT', 'lora', None]),
     peft_config=(None, [{}, None, dict(r=4)], [4, ['q'], dict(rank=4), dict(r=0), dict(r=257), dict(r=1.5), dict(lora_alpha=0), dict(lora_alpha='16'),
                                                          dict(lora_dropout=-0.1), dict(lora_dropout=1), dict(target_modules=[]), dict(target_modules=3), dict(target_modules=['q', 3])]))
 
@@ -414,15 +416,15 @@ def test_the_tuned_model_is_there_whichever_adapter_is_in_use(adapted, tmp_path)
         assert all(torch.equal(w, base[n]) for n, w in weights(p.model).items()), name
 
 def test_other_weights_leave_the_experts_as_they_are(monkeypatch, tmp_path):
-    from tabtune.estimators import base
+    from tabtune.estimators import held_out
     from tabtune.model import experts
-    fitted, solved, held_out, solve_all = [], [], base.held_out_answers, experts._solve_all
-    monkeypatch.setattr(base, 'held_out_answers', lambda *a: (fitted.append(1), held_out(*a))[1])
+    fitted, solved, predictions, solve_all = [], [], held_out.held_out_predictions, experts.solve_all
+    monkeypatch.setattr(held_out, 'held_out_predictions', lambda *a: (fitted.append(1), predictions(*a))[1])
     X, y = rings(120)
     pipe = pipeline(tuning_strategy='peft', tuning_params=LITTLE | dict(keep='tuned', epochs=2, checkpoint_dir=str(tmp_path)),
                     model_params=dict(d_model=32, num_layers=1, experts=['trees'])).fit(X, y)
     p = pipe.predict_proba(X)
-    monkeypatch.setattr(experts, '_solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
+    monkeypatch.setattr(experts, 'solve_all', lambda *a: (solved.append(1), solve_all(*a))[1])
     scores = pipe.evaluate_checkpoints(X, y)
     assert list(scores.index) == ['epoch-001', 'epoch-002', 'in use'] and np.array_equal(pipe.use_adapter(None).use_adapter('default').predict_proba(X), p)
     assert (len(fitted), len(solved)) == (1, 0)
@@ -443,6 +445,61 @@ def test_an_adapter_that_does_not_help_is_switched_off(plain, tmp_path):
     again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
     assert np.allclose(again.predict_proba(X), pipe.predict_proba(X), atol=1e-6)
     assert pipe.save_adapter(tmp_path/'a').is_dir() and again.use_adapter('default').adapter_on_
+
+# an ensemble of adapters
+
+def folds_of(task, n=240, **model):
+    "A pipeline with an adapter for each of three folds, its queries, and their probabilities or numbers by a fitted estimator."
+    X, y = rings(n + 30)
+    if task == 'many classes': y = y * 7 + np.digitize(X[:, 0], np.quantile(X[:, 0], np.arange(1, 7) / 7))
+    if task == 'regression': y = y + np.sin(3 * X[:, 1])
+    pipe = pipeline(task_type='regression' if task == 'regression' else 'classification', tuning_strategy='peft', model_params=dict(experts=None, **model),
+                    tuning_params=QUICK | dict(n_folds=3, keep='tuned', learning_rate=1e-2)).fit(X[:n], y[:n])
+    return pipe, X[n:]
+
+def answers(est, q):
+    "What an estimator says of encoded rows: probabilities, or means."
+    if est.task == 'regression': return np.mean([d.mean() for d in est._query_members(0, q)], 0)
+    p = np.exp(est.predict_encoded(q, est._combine))
+    return p / p.sum(1, keepdims=True)
+
+TOGETHER = [pytest.param('two classes', {}, id='classes'), pytest.param('many classes', {}, id='more classes than label tokens'),
+            pytest.param('regression', {}, id='regression'), pytest.param('two classes', dict(n_landmarks=40), id='landmarks'),
+            pytest.param('two classes', dict(n_estimators=2), id='two members')]
+
+@pytest.mark.parametrize('task, model', TOGETHER)
+def test_adapters_of_all_folds_predict_as_the_mean_of_each_alone(task, model, monkeypatch):
+    from tabtune.estimators import base
+    pipe, X = folds_of(task, **model)
+    est, q = pipe.estimator_, pipe.estimator_.encoder_.transform(X)
+    alone = [answers(est.with_weights(pipe._with_adapter(f'fold{i}')), q) for i in (1, 2, 3)]
+    together = answers(est.with_weights(pipe.model), q)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+    assert np.allclose(together, np.mean(alone, 0), atol=1e-5)
+    monkeypatch.setattr(base, '_MAX_ADAPTED', 1)  # too large for one pass: one adapter after the other
+    assert np.allclose(answers(est.with_weights(pipe.model), q), together, atol=1e-5)
+
+def test_an_ensemble_of_adapters_says_so_travels_and_gives_its_adapters_back(tmp_path):
+    pipe, X = folds_of('two classes')
+    found, p = pipe.describe(), pipe.predict_proba(X)
+    assert type(pipe.model) is AdapterEnsemble and pipe.tuned_model_ is pipe.model
+    assert pipe.tuning_report_['verdict'].startswith("kept: tuned, an ensemble of 3 adapters, as keep='tuned' asks (held-out log loss") and found['adapters'] == 3
+    assert 0 < found['trained'] < 3 * 0.05 * found['parameters'] and found['compared_rows'] <= 240
+    held = np.concatenate([rows for rows, _ in pipe.estimator_.held_out_folds()])
+    assert len(held) == len(set(held))
+    loaded = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    for other in (loaded, copy.deepcopy(pipe), pickle.loads(pickle.dumps(pipe))):
+        assert type(other.model) is AdapterEnsemble and np.array_equal(other.predict_proba(X), p)
+    with pytest.raises(InputError, match="3 adapters predict together here.*fold1"): loaded.save_adapter(tmp_path/'a')
+    weights, small = (sum(f.stat().st_size for f in folder.rglob('*.safetensors')) for folder in (save_checkpoint(pipe._with_adapter(None), tmp_path/'w'), loaded.save_adapter(tmp_path/'a', 'fold2')))
+    assert small < 0.05 * weights
+    one = loaded.use_adapter('fold2').predict_proba(X)
+    assert not np.array_equal(one, p) and np.array_equal(loaded.use_adapter(['fold1', 'fold2', 'fold3']).predict_proba(X), p)
+
+def test_folds_end_where_nothing_is_gained():
+    X, y = rings(200)
+    pipe = peft_pipeline(tuning_params=QUICK | dict(n_folds=4, learning_rate=1.0, epochs=1)).fit(X, np.random.default_rng(0).permutation(y))
+    assert pipe.describe()['repeats'] == 1 and 'adapters' not in pipe.describe() and type(pipe.model) is Mitra
 
 # repeats
 

@@ -1,4 +1,4 @@
-"Sets of classes and intervals hold the truth as often as they promise; the report, and answers at a chosen risk."
+"Sets of classes and intervals hold the truth as often as they promise; the report, and predictions at a chosen risk."
 import warnings
 
 import numpy as np

@@ -337,6 +337,7 @@ class TuningConfig:
                                    choices=('auto', 'bf16', 'no'))
     peft_config: LoraSettings = setting(None, 'settings of the adapters: r, lora_alpha, lora_dropout, target_modules',
                                         kind=LoraSettings)
+    n_folds: int = setting(1, 'adapters, each trained without another part of the rows; they predict together', 1, 32, slider=(1, 8))
     keep: str = setting('better', 'better: the tuned model if it is better on held-out rows; tuned: in any case; last: the last weights',
                         choices=('better', 'tuned', 'last'))
     show_progress: bool = setting(True, 'a bar in a terminal, a live view in a notebook')

@@ -218,14 +218,14 @@ def find_date_format(
     share = {o: w[~np.isnan(d)].sum() for o, d in days.items()}
     order = max(share, key=share.get)
     if not share[order]: return None
-    rivals = [o for o in share if share[o] == share[order]]
+    possible = [o for o in share if share[o] == share[order]]
     differing = [len({p[0][i] for p, _ in kept}) for i in range(n)]
-    most = max(differing[o.find('d')] for o in rivals)
-    rivals = [o for o in rivals if differing[o.find('d')] > .5 * most] if n == 3 else rivals
-    if order not in rivals: order = rivals[0]
+    most = max(differing[o.find('d')] for o in possible)
+    possible = [o for o in possible if differing[o.find('d')] > .5 * most] if n == 3 else possible
+    if order not in possible: order = possible[0]
     example = next(p for (p, _), d in zip(kept, days[order]) if not np.isnan(d))
     return dict(order=order, pattern=_pattern(example, order),
-                undecided=[_pattern(example, o) for o in rivals if not np.array_equal(days[o], days[order], equal_nan=True)])
+                undecided=[_pattern(example, o) for o in possible if not np.array_equal(days[o], days[order], equal_nan=True)])
 
 def _are_years(kept):
     "Whether two digits beside the name of a month are a year (`Mar-24`), rather than a day (`24 Mar`)."

@@ -52,7 +52,7 @@ def _typed_kinds(column_types, names, labels, kinds):
 
 # %% ../../nbs/data/04_encode.ipynb #e8b44ee4
 class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
-    """Any table to a float32 matrix, learnt from the training rows only.
+    """Any table to a float32 matrix, learned from the training rows only.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     ----------
     n_features_in_ : number of columns in the table
     feature_names_in_ : their names; absent if the table had none (an array)
-    columns_ : list of `Column`, what was learnt about each
+    columns_ : list of `Column`, what was learned about each
     differences_ : list of `Difference`, time spans between two columns of dates
     """
     def __init__(self, column_types=None): self.column_types = column_types
@@ -343,7 +343,7 @@ def fit_rows(self: TableEncoder,
 # %% ../../nbs/data/04_encode.ipynb #954f8e5e
 @patch
 def state_dict(self: TableEncoder):
-    "Everything learnt, as plain data."
+    "Everything learned, as plain data."
     check_is_fitted(self, 'columns_')
     types = {str(k): v for k, v in (self.column_types or {}).items()}
     return dict(version=1, named=hasattr(self, 'feature_names_in_'), columns=[c.state() for c in self.columns_], column_types=types,

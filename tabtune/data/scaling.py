@@ -81,9 +81,9 @@ _BOUND = 1e9
 
 def apply_scale(
     x: np.ndarray,  # (n,) float64; or (n, k) with k columns' numbers in `c`
-    c: dict,  # what `fit_scale` learnt
+    c: dict,  # what `fit_scale` learned
 ) -> np.ndarray:  # float32 like `x`, never infinite
-    "Bring numbers near -1..1 as learnt; infinities go just beyond the ends."
+    "Bring numbers near -1..1 as learned; infinities go just beyond the ends."
     with np.errstate(over='ignore', under='ignore'): z = np.clip(_interpolated(x, c), -_BOUND, _BOUND)
     inf = np.isinf(x)
     if inf.any(): z = np.where(inf, np.where(x > 0, c['ends'][1] + 1, c['ends'][0] - 1), z)
@@ -100,7 +100,7 @@ def stack_scales(
 # %% ../../nbs/data/01_scaling.ipynb #46b9e4db
 def invert_scale(
     z: np.ndarray,  # (n,) what `apply_scale` gave
-    c: dict,  # what `fit_scale` learnt
+    c: dict,  # what `fit_scale` learned
 ) -> np.ndarray:  # (n,) float64 numbers in the column's units, as exact as float32 allows
     "The numbers that a scale turned into `z`."
     z = np.asarray(z, dtype=np.float64)

@@ -47,12 +47,26 @@ def _lora(
     return lora
 
 @patch
+def _in_use(self: AdaptersMixin):
+    "Name of the adapter in use, names of those that predict together, or None."
+    if not getattr(self, 'adapter_on_', False): return None
+    return getattr(self.estimator_.model_, 'adapter_names', self.adapted_.active_adapter)
+
+@patch
+def _one_adapter(self: AdaptersMixin, advice: str):
+    "Raise where several adapters predict together."
+    self._lora()
+    if isinstance(used := self._in_use(), list):
+        raise InputError(f"{len(used)} adapters predict together here ({', '.join(used)}): {advice.format(used[0])}")
+
+@patch
 def save_adapter(
     self: AdaptersMixin,
     path,  # a folder
     name: str = None,  # which adapter, None: the active one
 ) -> Path:
     "Save one adapter alone: adapter_model.safetensors and adapter_config.json."
+    if name is None: self._one_adapter("give the name of one: save_adapter(folder, '{}')")
     path = self._lora().save_adapter(self.adapted_, path, name)
     if not self.adapter_on_:
         log.warning("an adapter is saved in '%s' that this pipeline does not use: on held-out rows it was no better", path)
@@ -74,14 +88,15 @@ def _attach_adapter(self: AdaptersMixin, path, name: str):
     "Add an adapter to a copy of the model in use; predictions stay as they are."
     model = copy.deepcopy(self.adapted_) if hasattr(self, 'adapted_') else self.estimator_.model_
     self.adapted_ = self._lora(needed=False).load_adapter(model, path, name)
-    self.__dict__.get('calibrations_', {}).pop(name, None)
+    known = self.__dict__.get('calibrations_', {})
+    for used in [k for k in known if name in k]: del known[used]
 
 @patch
 def use_adapter(
     self: AdaptersMixin,
-    name,  # an adapter that is there, or None for the model without any
+    name,  # an adapter that is there, a list of several that shall predict together, or None for the model without any
 ):
-    "Switch to another adapter, or to none."
+    "Switch to another adapter, to several, or to none."
     return self._switch_adapter(name)
 
 _CALIBRATION = ('blend_', 'temperature_', 'held_out_', 'calibration_')  # what an estimator has found for the weights in use
@@ -89,20 +104,29 @@ _CALIBRATION = ('blend_', 'temperature_', 'held_out_', 'calibration_')  # what a
 @patch
 def _switch_adapter(self: AdaptersMixin, name, calibrate: bool = True):
     "`use_adapter`; a loaded pipeline has been calibrated for its adapter before."
-    est, known = self.estimator_, self.__dict__.setdefault('calibrations_', {})
-    if calibrate: known[self.adapted_.active_adapter if getattr(self, 'adapter_on_', False) else None] = {k: vars(est)[k] for k in _CALIBRATION if k in vars(est)}
-    self._lora().use_adapter(self.adapted_, name)
+    lora, est, known = self._lora(), self.estimator_, self.__dict__.setdefault('calibrations_', {})
+    if calibrate: known[str(self._in_use())] = {k: vars(est)[k] for k in _CALIBRATION if k in vars(est)}
+    several = isinstance(name, (list, tuple)) and len(name) > 1
+    name = name[0] if isinstance(name, (list, tuple)) and len(name) == 1 else [*name] if several else name
+    model = self._several(name) if several else lora.use_adapter(self.adapted_, name)
     self.adapter_on_ = name is not None
-    self.use_model(self.adapted_, calibrate and name not in known, self.adapter_on_)
-    if not calibrate or name not in known: return self
+    self.use_model(model, calibrate and str(name) not in known, self.adapter_on_)
+    if not calibrate or str(name) not in known: return self
     for k in _CALIBRATION: vars(est).pop(k, None)
-    vars(est).update(known[name])
+    vars(est).update(known[str(name)])
     return self
+
+@patch
+def _several(self: AdaptersMixin, names: list) -> Mitra:
+    "The model that predicts with several adapters at once; it shares the weights of the base."
+    from tabtune.model.ensembles import stack_adapters
+    return stack_adapters(self.adapted_, names)
 
 # %% ../../nbs/estimators/04d_adapters.ipynb #3d5ab99d
 @patch
 def merge_adapter(self: AdaptersMixin):
     "Add the active adapter to the weights for good; afterwards the model is a plain one."
+    self._one_adapter("they can't be merged into one set of weights; use_adapter('{}') first, or another of them")
     merged = self._lora().merge_adapter(self.adapted_)
     tuned = getattr(self, 'tuned_model_', self.estimator_.model_)
     if tuned is not self.estimator_.model_: self.not_kept_ = tuned
@@ -113,7 +137,8 @@ def merge_adapter(self: AdaptersMixin):
 
 @patch
 def _with_adapter(self: AdaptersMixin, name) -> Mitra:
-    "A plain `Mitra`: the weights under the adapters, with one of these merged in; None: without."
+    "A plain `Mitra`: the weights under the adapters, with one of these merged in; None: without. Of several adapters the model that predicts with all."
     if not hasattr(self, 'adapted_'): return self.estimator_.model_
+    if isinstance(name, list): return self._several(name)
     lora = self._lora()
     return lora.merge_adapter(lora.use_adapter(copy.deepcopy(self.adapted_), name)).eval()

@@ -31,8 +31,7 @@ from ..data.selection import choose_columns, describe_choice
 from ..model.checkpoints import check_task, load_checkpoint
 from ..model.mitra import Mitra
 from ..training.loop import select_device
-from .blending import (MAX_TUNED_ROWS, MIN_TREE_ROWS, MIN_TUNED_ROWS, OTHER_WEIGHTS, Blend, TunedRun, blend_folds, check_experts, expert_estimators,
-                                        filled_columns, fit_on, held_out_answers, seen_on)
+from .blending import check_experts
 
 # %% ../../nbs/estimators/01_base.ipynb #323147ef
 log = logging.getLogger('tabtune')
@@ -46,16 +45,17 @@ def outputs_in_chunks(
     x_query: np.ndarray,  # (Q, F) float32
     fill: int = 16,  # chunks are filled up to a multiple of so many rows
     evidence: dict = None,  # empty, or what another encoding of the same rows has put into it: what the experts say of each chunk
-) -> torch.Tensor:  # (Q, outputs) float64: logits of classes, or parameters of distributions
+) -> torch.Tensor:  # (A, Q, outputs) float64, A adapters or 1: logits of classes, or parameters of distributions
     "The model's raw outputs for the queries."
-    rows, out = max(16, CHUNK_ELEMENTS // (model.config.d_model * (x_query.shape[1] + 1)) // 16 * 16), []
+    tokens = model.n_adapters * (x_query.shape[1] + 1)  # of a row
+    rows, out = max(16, CHUNK_ELEMENTS // (model.config.d_model * tokens) // 16 * 16), []
     for start in range(0, len(x_query), rows):
         x = torch.as_tensor(x_query[start:start + rows], device=cache.n_B.device)
         full = F.pad(x, (0, 0, 0, -len(x) % fill))
         with torch.inference_mode():
             if evidence is not None and start not in evidence: evidence[start] = model.query_evidence(cache, full[None])
-            out.append(model.predict_logits(cache, full[None], len(x), evidence and evidence[start])[0, :len(x)].float().cpu().double())
-    return torch.cat(out)
+            out.append(model.predict_logits(cache, full[None], len(x), evidence and evidence[start])[:, :len(x)].float().cpu().double())
+    return torch.cat(out, 1)
 
 # %% ../../nbs/estimators/01_base.ipynb #d1b46c64
 def default_max_support(
@@ -152,7 +152,7 @@ class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     def reset_calibration(self): "Forget, or measure again, what depends on the model in use."
     def several_passes(self) -> bool: return self.n_codes_ > self.model_.config.n_classes  # one for each division of the classes
     def _can_blend(self) -> bool: return False  # whether there is anything that experts could help with
-    def _keep_held_out(self, held, own, answers): "What is known of held-out rows, for a calibration."
+    def _keep_held_out(self, held, own, predictions): "What is known of held-out rows, for a calibration."
 
     def blend_state(self):  # plain data, or None
         "What a file keeps of the experts beside Mitra."
@@ -345,7 +345,7 @@ def encoded_support(
 def _on_device(x, device): return map_nested(lambda v: torch.as_tensor(v, device=device) if isinstance(v, np.ndarray) else v, x)  # arrays as tensors
 
 @patch
-def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (Q, outputs), and what is kept aside
+def _outputs(self: InContextEstimator, key, member, x_query, targets=None, fill=16) -> tuple:  # (A, Q, outputs), and what is kept aside
     "The model's outputs for the queries of one member; arguments as in `encoded_support` and `outputs_in_chunks`."
     cache, aside = self.encoded_support(key, member, targets)
     return outputs_in_chunks(self.model_, cache, member.x(x_query), fill), aside
@@ -355,10 +355,23 @@ ENCODE_ROWS = 50_000  # rows that are encoded at once
 
 @patch
 def _query_members(self: InContextEstimator, region: int, x_query: np.ndarray) -> list:
-    "Each member's prediction for queries of one region."
+    "Each member's predictions for queries of one region, one by each adapter of the model."
     near = self.region_rows_[region]
-    return [self._query_member(Member(i, np.union1d(rows, near) if len(near) else rows, self.selected_columns_, self.n_codes_, self.seed_),
-                               region, x_query) for i, rows in enumerate(self.member_rows_)]
+    members = [Member(i, np.union1d(rows, near) if len(near) else rows, self.selected_columns_, self.n_codes_, self.seed_)
+               for i, rows in enumerate(self.member_rows_)]
+    return [p for est in self._at_once(members) for p in est._query_each(members, region, x_query)]
+
+@patch
+def _query_each(self: InContextEstimator, members, region, x_query) -> list: return [p for m in members for p in self._query_member(m, region, x_query)]
+
+_MAX_ADAPTED = 2 ** 26  # numbers of support tokens, for all adapters, that are encoded at once
+
+@patch
+def _at_once(self: InContextEstimator, members: list) -> list:
+    "This estimator; where its supports are too large to be encoded for all adapters at once, one with each of them alone."
+    n, tokens = self.model_.n_adapters, (len(self.selected_columns_) + 1) * self.model_.config.d_model
+    rows = max(len(self.rows_read(m).get('landmarks', m.rows)) for m in members) if n > 1 else 0
+    return [self] if n * rows * tokens <= _MAX_ADAPTED else [self.with_weights(self.model_.adapter(i)) for i in range(n)]
 
 @patch
 def predict_encoded(self: InContextEstimator, x_query, combine, width: tuple = ()) -> np.ndarray:  # (Q, *width)
@@ -377,148 +390,6 @@ def _predict_table(self: InContextEstimator, X, combine, width: tuple = (), fini
         combined = self.predict_encoded(x, combine, width)
         out.append(combined if finish is None else finish(combined, x))
     return np.concatenate(out)
-
-# %% ../../nbs/estimators/01_base.ipynb #74f41858
-MAX_HELD_OUT, MAX_CALIBRATION_ROWS, MIN_CALIBRATION_ROWS = 500, 2000, 20
-
-@patch
-def _calibration_rows(self: InContextEstimator) -> np.ndarray:  # row positions
-    "The rows that take part in a calibration, in an order that depends on what they hold alone."
-    order = content_order(self.x_support_, self.y_support_, self.seed_, 3)
-    return order[np.isin(order, stratified_rows(self._strata(), MAX_CALIBRATION_ROWS, order))]
-
-@patch
-def with_support(self: InContextEstimator, rows, keep: bool = False):
-    "A copy of this estimator whose members see only these support rows; `keep` what it encodes."
-    other = copy.copy(self)
-    other.member_rows_, other.region_rows_, other.region_centres_ = [rows] * len(self.member_rows_), [rows[:0]], np.zeros((1, 1))
-    other.caches_, other.solved_, other.statistics_, other.cache_budget, other.blend_ = {}, {}, [], self.cache_budget if keep else 0, None
-    return other
-
-# %% ../../nbs/estimators/01_base.ipynb #1466a909
-_MIN_WEIGHT = 0.02  # an expert of less is left out
-_READ_ONCE_ROWS = 50_000  # from here on the rows held out for the weights stay out of Mitra's support, which is then encoded once
-
-@patch
-def _experts_for_table(self: InContextEstimator) -> tuple:  # name -> estimator; the matrix that they see; positions of its columns
-    "The experts that this table may have, not fitted."
-    experts = check_experts(self.experts, self.task)
-    at = self.selected_columns_[filled_columns(self.x_support_[:, self.selected_columns_])]
-    x = self.x_support_[:, at]
-    if len(experts) == 0 or len(at) == 0 or not self._can_blend(): return {}, x, at
-    codes = self.encoder_.categorical_mask_[at]
-    sources = self.encoder_.sources_[at] if codes.any() else np.full(len(at), -1)
-    effects = ~codes & (sources >= 0) & np.isin(sources, sources[codes])  # what was learnt of levels stands beside their code
-    doubled = codes & np.isin(sources, sources[effects])
-    return expert_estimators(experts, self.task, x, codes, self.n_codes_, self.seed_, effects, doubled, self.unseen_rows_ is not None), x, at
-
-@patch
-def fit_blend(
-    self: InContextEstimator,
-    before: Blend = None,  # of other weights of Mitra on the same table: its experts are used again
-    run: TunedRun = None,  # the tuning run that the weights come from
-):
-    "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
-    self.blend_, (estimators, x, at) = None, self._experts_for_table()
-    two = run is not None and self._two_weights(run)
-    if not (estimators or two or run and run.tuned): return
-    y, folds = self._blend_targets(), self.held_out_folds(run)
-    held = np.concatenate([held for held, _ in folds])
-    if not len(held): return
-    ready = before.experts if before else {}
-    answers, rounds, solved = before and seen_on(before, folds) or (*held_out_answers(estimators, folds, x, y, self._expert_answer), [{} for _ in folds])
-    names, seen = [*estimators], (answers, rounds, solved, folds)
-    own, beside = self._predict_folds(folds, solved, run, two)
-    if two: names, answers, rounds = [OTHER_WEIGHTS[run.tuned], *names], [np.concatenate([self._answer_of_weights(b) for b in beside]), *answers], [None, *rounds]
-    weights, report = self._blend_weights(own, answers, held)
-    kept = {n: (r, w) for n, r, w in zip(names, rounds, weights[1:]) if w >= _MIN_WEIGHT}
-    report |= dict(rows=len(held), left_out=[n for n in names if n not in kept], experts=dict(zip(names, report['experts'])))
-    log.info('experts beside Mitra, weighed on %d held-out rows: %s', report['rows'], report)
-    fit = lambda n, r: self.with_weights(run.other) if n not in estimators else ready[n] if n in ready else fit_on(estimators[n], x, y, r)
-    fitted = {n: fit(n, r) for n, (r, _) in kept.items()}
-    shares = np.array([weights[0] if kept else 1., *(w for _, w in kept.values())])
-    self.blend_ = Blend(fitted, shares, at, {n: r for n, (r, _) in kept.items()}, report, seen=seen)
-    self._keep_held_out(held, own, [a for a, n in zip(answers, names) if n in fitted])
-
-
-@patch
-def _refit_blend(self: InContextEstimator, blend: dict):  # as `Blend.state` gave it, or None
-    "Fit the experts of a saved blend again, on the rows and with the seeds that they had."
-    self.blend_ = None
-    if blend is None: return
-    estimators, x, at = self._experts_for_table()
-    weights = blend.get('other')
-    if set(blend['rounds']) - set(estimators) - set(weights or ()):
-        raise InputError(f"the saved blend holds experts that its settings do not name: {[*blend['rounds']]}")
-    fit = lambda n, r: fit_on(estimators[n], x, self._blend_targets(), r) if n in estimators else self.with_weights(weights[n])
-    fitted = {n: fit(n, r) for n, r in blend['rounds'].items()}
-    report, losses = blend['report'], blend['report'].get('experts')
-    if isinstance(losses, list): report = report | dict(experts=dict(zip(estimators, losses)))  # as files had it once
-    self.blend_ = Blend(fitted, blend['weights'], at, blend['rounds'], report)
-
-# %% ../../nbs/estimators/01_base.ipynb #37cac574
-@patch
-def _take_support_of(self: InContextEstimator, other):
-    "Go on with the support rows of another estimator, and with what it has encoded."
-    self.member_rows_, self.caches_, self.solved_ = other.member_rows_, other.caches_, other.solved_
-
-@patch
-def _predict_fold(self: InContextEstimator, held: np.ndarray, solved: dict, model=None) -> tuple:  # outputs, the estimator that gave them
-    "What Mitra alone predicts for held-out rows from all others; `model`: with these weights."
-    other = self.with_support(np.setdiff1d(self.member_rows_[0], held), len(self.x_support_) >= _READ_ONCE_ROWS)
-    if model is not None: other.set_weights(model)
-    other.solved_ = solved
-    return self._blend_outputs(other, self.x_support_[held]), other
-
-@patch
-def _two_weights(self: InContextEstimator, run: TunedRun) -> bool:
-    "Whether the weights before and after a tuning run shall predict together: there are both, and rows enough to weigh them, but not too many to read twice."
-    if run.other is None or not any(make for _, make in run.folds): return False
-    return len(check_experts(self.experts, self.task)) > 0 and MIN_TUNED_ROWS <= len(self.x_support_) <= MAX_TUNED_ROWS and len(self.region_centres_) == 1
-
-@patch
-def _predict_folds(self: InContextEstimator, folds: list, solved: list, run: TunedRun, two: bool) -> tuple:  # outputs, and those of the other weights
-    "What Mitra predicts for the held-out rows of each fold; `two`: with the weights before and after a tuning run."
-    makers = [None] * len(folds) if run is None else [make for _, make in self._folds_of(run)]
-    own, beside = [], []
-    for (held, _), known, make in zip(folds, solved, makers):
-        tuned = self._predict_fold(held, known, make()) if make and (two or run.tuned) else None
-        plain = self._predict_fold(held, known, run and run.untuned) if two or tuned is None else None
-        used = tuned if tuned and run.tuned else plain
-        own.append(used[0])
-        if two: beside.append((plain if run.tuned else tuned or plain)[0])
-        if len(self.x_support_) >= _READ_ONCE_ROWS and len(self.region_centres_) == 1: self._take_support_of(used[1])
-    return own, beside
-
-@patch
-def _folds_of(self: InContextEstimator, run: TunedRun) -> list:  # pairs, as in the run
-    "The folds of a tuning run; of a longer table only those that a run held out."
-    return [(rows, make) for rows, make in run.folds if len(rows) and (make or len(self.x_support_) < MIN_TREE_ROWS)] or run.folds[:1]
-
-@patch
-def with_weights(self: InContextEstimator, model: Mitra):
-    "A copy of this estimator that predicts with other weights, alone, from the same support."
-    other = copy.copy(self)
-    other.blend_, other.solved_ = None, self.solved_
-    other.set_weights(model)
-    return other
-
-# %% ../../nbs/estimators/01_base.ipynb #b8af34d2
-@patch
-def held_out_folds(self: InContextEstimator, run: TunedRun = None) -> list:  # of pairs of row positions: held out, kept
-    "Rows to hold out, for tuned weights those that tuning held out; those of a class that nobody else shows are not held out."
-    if run is not None: held = self.tuning_folds_ = [rows for rows, _ in self._folds_of(run)]
-    else: held = [self.unseen_rows_] if self.uses_tuned_ and self.unseen_rows_ is not None else self.tuning_folds_
-    folds = [(rows, np.setdiff1d(np.arange(len(self.x_support_)), rows)) for rows in held]
-    folds = folds or blend_folds(self._strata(), content_order(self.x_support_, self.y_support_, self.seed_, 7))
-    if self.task != 'classification': return folds
-    return [(held[np.isin(self.y_support_[held], self.y_support_[kept])], kept) for held, kept in folds]
-
-@patch
-def _expert_answers(self: InContextEstimator, x: np.ndarray) -> list:  # of arrays (Q, ...)
-    "What each expert of the blend predicts for encoded rows."
-    answer = lambda e: self._answer_of_weights(self._blend_outputs(e, x)) if isinstance(e, InContextEstimator) else self._expert_answer(e, x[:, self.blend_.columns])
-    return [answer(e) for e in self.blend_.experts.values()]
 
 # %% ../../nbs/estimators/01_base.ipynb #96ed3c39
 @patch

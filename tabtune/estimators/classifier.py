@@ -19,9 +19,9 @@ from sklearn.base import ClassifierMixin
 from ..core.shapes import ConfigError
 from ..data.checkup import warn_about_labels
 from ..data.frames import check_rows, encode_labels, validate_table
-from .base import (MAX_HELD_OUT, MIN_CALIBRATION_ROWS, N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask,
-                                     outputs_in_chunks, refuse_fit_params, seed_from)
+from .base import N_LANDMARKS, InContextEstimator, Member, by_partition, is_dask, outputs_in_chunks, refuse_fit_params, seed_from
 from .partitions import fit_partitions
+from .held_out import MAX_HELD_OUT, MIN_CALIBRATION_ROWS
 from .blending import blend_weights, expert_log_proba
 from ..model.mitra import Mitra
 
@@ -32,11 +32,11 @@ def predict_in_chunks(
     x_query: np.ndarray,  # (Q, F) float32
     n_classes: int,  # K
     evidence: dict = None,  # as `outputs_in_chunks` takes it
-) -> np.ndarray:  # (Q, n_classes) float64
+) -> np.ndarray:  # (A, Q, n_classes) float64, A adapters or 1
     "Log-probabilities of the classes for each query."
     return _log_softmax(outputs_in_chunks(model, cache, x_query, evidence=evidence), n_classes)
 
-def _log_softmax(outputs, n_classes): return outputs[:, :n_classes].log_softmax(-1).numpy()
+def _log_softmax(outputs, n_classes): return outputs[..., :n_classes].log_softmax(-1).numpy()
 
 # %% ../../nbs/estimators/02_classifier.ipynb #d7ff9771
 def apply_temperature(
@@ -92,7 +92,7 @@ class MitraClassifier(ClassifierMixin, InContextEstimator):
     class_weight : None, 'balanced' (as if all classes were equally frequent) or a dict from class to weight
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows (500 of more than ten classes)
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on, where there are
-        categories also on what was learnt of their levels, and a linear model where they have many levels), None, or a list of 'trees', 'levels' and scikit-learn classifiers
+        categories also on what was learned of their levels, and a linear model where they have many levels), None, or a list of 'trees', 'levels' and scikit-learn classifiers
     processor_params : dict of optional steps before the model, see `TableProcessor`
     column_types : dict, name of a column -> 'number', 'category', 'boolean', 'date', 'duration' or 'text', where its cells would be taken
         for something else, e.g. {'zip': 'category'}
@@ -146,15 +146,15 @@ def shift_prior(
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9db6fe22
 @patch
-def _query_member(self: MitraClassifier, member: Member, region: int, x_query: np.ndarray) -> np.ndarray:  # (Q, K) log-probabilities
-    "One member's prediction in one region."
+def _query_member(self: MitraClassifier, member: Member, region: int, x_query: np.ndarray) -> np.ndarray:  # (A, Q, K) log-probabilities
+    "One member's prediction in one region, by each adapter."
     k, width, key = len(self.classes_), self.model_.config.n_classes, (member.index, region)
-    if k == 1: return np.zeros((len(x_query), 1))
+    if k == 1: return np.zeros((1, len(x_query), 1))
     if k > width: return self._query_codewords(member, key, x_query)
-    return _log_softmax(self._outputs(key, member, x_query)[0], k)[:, member.codes]
+    return _log_softmax(self._outputs(key, member, x_query)[0], k)[..., member.codes]
 
 @patch
-def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:  # (Q, K) log-probabilities, not normalised
+def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:  # (A, Q, K) log-probabilities, not normalised
     "One member's prediction of more classes than there are label tokens."
     k = len(self.classes_)
     n_words = N_CODEWORDS if len(member.rows) <= 2 * N_LANDMARKS else N_LONG_CODEWORDS
@@ -163,14 +163,15 @@ def _query_codewords(self: MitraClassifier, member, key, x_query) -> np.ndarray:
     for i, word in enumerate(words):
         cache, _ = self.encoded_support((*key, i), member, groups=word, experts=experts)
         experts = cache.experts  # they, and what they say of the queries, are the same for all divisions of the classes
-        total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k, evidence)[:, member.codes]
+        total = total + predict_in_chunks(self.model_, cache, member.x(x_query), k, evidence)[..., member.codes]
     return total / len(words)
 
 # %% ../../nbs/estimators/02_classifier.ipynb #9e882046
 @patch
 def _combine(self: MitraClassifier, members: list) -> np.ndarray:  # (Q, K) log-probabilities
-    "The mean over the members."
+    "The mean over the members and adapters."
     if len(members) == 1: return members[0]
+    if self.model_.n_adapters > 1: members = log_softmax(members, axis=-1)  # those of many classes are not normalised
     return np.logaddexp.reduce(members) - math.log(len(members))
 
 # %% ../../nbs/estimators/02_classifier.ipynb #ca14240c
@@ -197,7 +198,7 @@ def _can_blend(self: MitraClassifier) -> bool:
 def _blend_targets(self: MitraClassifier): return self.y_support_
 
 @patch
-def _expert_answer(self: MitraClassifier, expert, x) -> np.ndarray: return expert_log_proba(expert, x, len(self.classes_))
+def _expert_prediction(self: MitraClassifier, expert, x) -> np.ndarray: return expert_log_proba(expert, x, len(self.classes_))
 
 @patch
 def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-probabilities
@@ -205,12 +206,12 @@ def _blend_outputs(self: MitraClassifier, est, x) -> np.ndarray:  # (H, K) log-p
     return log_softmax(est.predict_encoded(x, est._combine, (len(self.classes_),)) / self.temperature_, axis=-1)
 
 @patch
-def _answer_of_weights(self: MitraClassifier, outputs) -> np.ndarray: return outputs  # of other weights of Mitra, as an expert's answer
+def _prediction_of_weights(self: MitraClassifier, outputs) -> np.ndarray: return outputs  # of other weights of Mitra, as an expert's prediction
 
 @patch
-def _blend_weights(self: MitraClassifier, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
+def _blend_weights(self: MitraClassifier, own: list, predictions: list, held: np.ndarray) -> tuple:  # weights, report
     "Weights of Mitra and the experts, and the log losses that they come from."
-    y, log_p = self.y_support_[held], np.stack([np.concatenate(own), *answers])
+    y, log_p = self.y_support_[held], np.stack([np.concatenate(own), *predictions])
     weights = blend_weights(log_p, y)
     loss = lambda p: round(float(-p[np.arange(len(y)), y].mean()), 4)
     blend = log_softmax(np.tensordot(weights, log_p, 1), axis=-1)
@@ -222,12 +223,12 @@ def _with_experts(self: MitraClassifier, log_p: np.ndarray, x: np.ndarray) -> np
     "Mitra's log-probabilities for encoded rows, blended with those of the experts."
     log_p = log_p / self.temperature_
     if self.blend_ is None or not self.blend_.experts: return log_p
-    return np.tensordot(self.blend_.weights, np.stack([log_softmax(log_p, axis=-1), *self._expert_answers(x)]), 1)
+    return np.tensordot(self.blend_.weights, np.stack([log_softmax(log_p, axis=-1), *self._expert_predictions(x)]), 1)
 
 @patch
-def _keep_held_out(self: MitraClassifier, held, own, answers):
+def _keep_held_out(self: MitraClassifier, held, own, predictions):
     "Class codes of the held-out rows, and their log-probabilities by the blend: what sets of classes are calibrated on."
-    log_p = np.tensordot(self.blend_.weights, np.stack([np.concatenate(own), *answers]), 1)
+    log_p = np.tensordot(self.blend_.weights, np.stack([np.concatenate(own), *predictions]), 1)
     self.held_out_ = self.y_support_[held], log_softmax(log_p, axis=-1)
 
 @patch

@@ -252,9 +252,9 @@ def _add_seconds(self: TabularPipeline, **parts: float):
 def _tuned_weights(self: TabularPipeline) -> Mitra:
     "The model that tuning ended with, whichever adapter is in use now."
     if not hasattr(self, 'adapted_'): return self.model
-    record = STRATEGIES.get(self.tuning_report_['strategy'])
-    tuned = 'default' if record and record.adapters else None
-    return self.model if tuned == (self.adapted_.active_adapter if self.adapter_on_ else None) else self._with_adapter(tuned)
+    record, n = STRATEGIES.get(self.tuning_report_['strategy']), self.tuning_report_.get('adapters')
+    tuned = [f'fold{i}' for i in range(1, n + 1)] if n else 'default' if record and record.adapters else None
+    return self.model if tuned == self._in_use() else self._with_adapter(tuned)
 
 @patch(as_prop=True)
 def tuned_model_(self: TabularPipeline) -> Mitra:
@@ -363,7 +363,7 @@ def _plain_params(self: TabularPipeline) -> dict:
 @patch
 def _plain_tuning(self: TabularPipeline) -> dict:
     "Which adapter is in use, the report and the history, where there are any."
-    out = dict(adapter=dict(active=self.adapted_.active_adapter, on=self.adapter_on_)) if hasattr(self, 'adapted_') else {}
+    out = dict(adapter=dict(active=self._in_use() or self.adapted_.active_adapter, on=self.adapter_on_)) if hasattr(self, 'adapted_') else {}
     if not hasattr(self, 'tuning_report_'): return out
     h = self.history_.astype(object)
     return out | dict(tuning_report=plain(self.tuning_report_),

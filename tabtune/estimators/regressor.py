@@ -22,8 +22,8 @@ from ..core.config import check_choice, check_range
 from ..core.shapes import ConfigError, InputError
 from ..data.frames import check_rows, check_target, validate_table
 from ..data.targets import PREDICTIVE_HEADS, LogisticMixture
-from .base import (ENCODE_ROWS, MAX_HELD_OUT, MIN_CALIBRATION_ROWS, InContextEstimator, Member,
-                                     by_partition, is_dask, refuse_fit_params, seed_from)
+from .base import ENCODE_ROWS, InContextEstimator, Member, by_partition, is_dask, refuse_fit_params, seed_from
+from .held_out import MAX_HELD_OUT, MIN_CALIBRATION_ROWS
 from .partitions import fit_partitions
 from .predictive import (MeanShares, PredictiveDistribution, mean_candidates, mean_shares, mixed_cdf, mixed_mean,
                                            mixed_quantile, slope_share)
@@ -49,7 +49,7 @@ class MitraRegressor(RegressorMixin, InContextEstimator):
         for something else, e.g. {'zip': 'category'}
     n_landmarks : rows that row attention reads of a longer table; None: 1,000, for tables of more than 2,000 rows
     experts : estimators beside Mitra, weighed on held-out rows: 'auto' (boosted trees from 2,500 rows on, where there
-        are categories also on what was learnt of their levels), None, or a list of
+        are categories also on what was learned of their levels), None, or a list of
         'trees', 'levels' and scikit-learn regressors
 
     Attributes
@@ -119,14 +119,14 @@ def scaled_targets(
     return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 @patch
-def _query_member(self: MitraRegressor, member: Member, region: int, x_query: np.ndarray) -> PredictiveDistribution:
-    "One member's prediction in one region."
+def _query_member(self: MitraRegressor, member: Member, region: int, x_query: np.ndarray) -> list:  # of `PredictiveDistribution`
+    "One member's prediction in one region, by each adapter."
     def targets():
         scale, sign, y = self.scaled_targets(member.index, member.rows)
         return y, (scale, sign)
     outputs, (scale, sign) = self._outputs((member.index, region), member, x_query, targets, fill=32)
-    mixture = PREDICTIVE_HEADS[self.model_.config.output_kind].distribution(outputs[None])
-    return PredictiveDistribution(LogisticMixture(*(t.double() for t in vars(mixture).values())), scale, sign)
+    mixtures = [PREDICTIVE_HEADS[self.model_.config.output_kind].distribution(o[None]) for o in outputs]
+    return [PredictiveDistribution(LogisticMixture(*(t.double() for t in vars(m).values())), scale, sign) for m in mixtures]
 
 # %% ../../nbs/estimators/03_regressor.ipynb #2e4dece1
 @patch
@@ -138,33 +138,33 @@ def _blend_targets(self: MitraRegressor) -> np.ndarray:  # (n,) in Mitra's units
     return self.scale_.to_model(torch.tensor(self.y_support_)[None])[0].numpy()
 
 @patch
-def _expert_answer(self: MitraRegressor, expert, x) -> np.ndarray: return np.asarray(expert.predict(x), dtype=np.float64)
+def _expert_prediction(self: MitraRegressor, expert, x) -> np.ndarray: return np.asarray(expert.predict(x), dtype=np.float64)
 
 @patch
 def _blend_outputs(self: MitraRegressor, est, x) -> list: return est._query_members(0, x)  # of `PredictiveDistribution`
 
 @patch
-def _answer_of_weights(self: MitraRegressor, outputs) -> np.ndarray: return sum(d.location(self.scale_) for d in outputs) / len(outputs)  # as an expert's answer
+def _prediction_of_weights(self: MitraRegressor, outputs) -> np.ndarray: return sum(d.location(self.scale_) for d in outputs) / len(outputs)  # as an expert's prediction
 
 def _blended_members(
     members: list,  # of `PredictiveDistribution`, for the same Q queries
-    answers: list,  # (Q,) of each expert, in the units of `scale`
+    predictions: list,  # (Q,) of each expert, in the units of `scale`
     weights: np.ndarray,  # of Mitra and of each expert
     scale,  # `TargetScale`
     spread: float = 1.,  # the widths of the blended distributions, as a share of Mitra's
 ) -> list:  # of `PredictiveDistribution`
-    "Each member's distributions, moved to the blend of the members' mean location and the experts' answers."
+    "Each member's distributions, moved to the blend of the members' mean location and the experts' predictions."
     own = sum(d.location(scale) for d in members) / len(members)
-    step = np.tensordot(weights, np.stack([own, *answers]), 1) - own
+    step = np.tensordot(weights, np.stack([own, *predictions]), 1) - own
     return [d.moved(scale.to_target(torch.as_tensor(d.location(scale) + step)[None])[0].numpy(), spread) for d in members]
 
 # %% ../../nbs/estimators/03_regressor.ipynb #e71b5d50
 _SPREADS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.)
 
-def _by_fold(own: list, answers: list, rows: np.ndarray) -> list:  # of triples: members, answers of the experts, rows
+def _by_fold(own: list, predictions: list, rows: np.ndarray) -> list:  # of triples: members, predictions of the experts, rows
     "What stands one after the other for all held-out rows, divided into the folds of `own`."
     ends = np.cumsum([len(members[0]) for members in own])[:-1]
-    of_experts = zip(*(np.split(a, ends) for a in answers)) if answers else [()] * len(own)
+    of_experts = zip(*(np.split(a, ends) for a in predictions)) if predictions else [()] * len(own)
     return [*zip(own, of_experts, np.split(rows, ends))]
 
 @patch
@@ -175,11 +175,11 @@ def _blend_helps_the_mean(self: MitraRegressor, parts: list, weights: np.ndarray
     return sum(error(_blended_members(m, a, weights, self.scale_), y) for m, a, y in parts) < sum(error(m, y) for m, _, y in parts)
 
 @patch
-def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndarray) -> tuple:  # weights, report
+def _blend_weights(self: MitraRegressor, own: list, predictions: list, held: np.ndarray) -> tuple:  # weights, report
     "Weights of Mitra and the experts, and the squared errors (in Mitra's units) that they come from; the spread, by likelihood."
-    y, parts = self._blend_targets()[held], _by_fold(own, answers, self.y_support_[held])
+    y, parts = self._blend_targets()[held], _by_fold(own, predictions, self.y_support_[held])
     mitra = np.concatenate([sum(d.location(self.scale_) for d in members) / len(members) for members in own])
-    weights = blend_numbers(np.stack([mitra, *answers]), y)
+    weights = blend_numbers(np.stack([mitra, *predictions]), y)
     if self._heavy_tailed() and not self._blend_helps_the_mean(parts, weights): weights = np.eye(len(weights))[0]
     moved = [_blended_members(m, a, weights, self.scale_) for m, a, _ in parts]
     widened = lambda d, s: d.moved(d.sign * d.scale.to_target(d.mixture.mean())[0].numpy(), s).mixture
@@ -187,8 +187,8 @@ def _blend_weights(self: MitraRegressor, own: list, answers: list, held: np.ndar
     each = [(d, t) for members, (*_, t) in zip(moved, parts) for d in members]
     spread = min(_SPREADS, key=lambda s: sum(density(d, s, t).clamp_max(20).sum().item() for d, t in each))
     error = lambda z: round(float(np.mean((z - y) ** 2)), 4)
-    blended = np.tensordot(weights, np.stack([mitra, *answers]), 1)
-    found = dict(mitra=error(mitra), experts=[error(a) for a in answers], blend=error(blended))
+    blended = np.tensordot(weights, np.stack([mitra, *predictions]), 1)
+    found = dict(mitra=error(mitra), experts=[error(a) for a in predictions], blend=error(blended))
     return weights, found | dict(spread=spread)
 
 @patch
@@ -196,12 +196,12 @@ def _query_members(self: MitraRegressor, region: int, x_query: np.ndarray) -> li
     "Each member's `PredictiveDistribution`, with the experts."
     members = super(MitraRegressor, self)._query_members(region, x_query)
     if self.blend_ is None or not self.blend_.experts: return members
-    return _blended_members(members, self._expert_answers(x_query), self.blend_.weights, self.scale_, self.blend_.report['spread'])
+    return _blended_members(members, self._expert_predictions(x_query), self.blend_.weights, self.scale_, self.blend_.report['spread'])
 
 @patch
-def _keep_held_out(self: MitraRegressor, held, own, answers):
+def _keep_held_out(self: MitraRegressor, held, own, predictions):
     "The blended distributions of the held-out rows: what the intervals and the mean are calibrated on."
-    blend, parts = self.blend_, _by_fold(own, answers, held)
+    blend, parts = self.blend_, _by_fold(own, predictions, held)
     blended = lambda m, a: _blended_members(m, a, blend.weights, self.scale_, blend.report['spread']) if blend.experts else m
     blend.held = [(h, blended(m, a)) for m, a, h in parts]
 

@@ -87,7 +87,7 @@ def check_blend(
         raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: the weights of its experts don't belong to them; save it again")
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
-FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 4
+FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 5
 
 def write_parts(
     path,  # the file
@@ -142,7 +142,11 @@ def _from_3(manifest, state):
     "Since 4, the rows that were held out from tuning are known, and the weights before or after tuning may predict as one more expert."
     return manifest, state | dict(support=state['support'] | dict(unseen_rows=None, uses_tuned=False))
 
-MIGRATIONS = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(manifest, state):
+    "Since 5, several adapters may predict together."
+    return manifest, state
+
+MIGRATIONS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 
 def check_version(
     manifest: dict,

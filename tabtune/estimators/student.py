@@ -66,10 +66,10 @@ def _with_weights(network, n_classes: int, coefs: list, intercepts: list):
     if n_classes: network.classes_ = np.arange(n_classes); network._label_binarizer = LabelBinarizer().fit(network.classes_)
     return network
 
-def _fit_mlp(x, answers, categorical, n_classes, seed):
+def _fit_mlp(x, predictions, categorical, n_classes, seed):
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import Pipeline
-    target = _centred_logits(answers) if n_classes else answers
+    target = _centred_logits(predictions) if n_classes else predictions
     middle, width = target.mean(0), target.std(0) + 1e-12
     inputs = student_inputs(x, categorical)
     sizes = dict(hidden_layer_sizes=(64, 64))
@@ -108,11 +108,11 @@ def _boosted(x, targets, weights, seed) -> list:  # an ensemble for each column 
             nodes['num_threshold'] = edges[nodes['feature_idx'], place]
     return out
 
-def _fit_trees(x, answers, categorical, n_classes, seed):
+def _fit_trees(x, predictions, categorical, n_classes, seed):
     from sklearn.ensemble import HistGradientBoostingClassifier
-    if not n_classes: return _boosted(x, answers[:, None], np.ones((len(x), 1)), seed)[0]
-    weights, z = np.sqrt(answers * (1 - answers)) + _LEAST_WEIGHT, np.log(np.clip(answers, 1e-6, 1))
-    if n_classes == 2: weights, targets = weights[:, 1:], _centred_logits(answers)[:, None]
+    if not n_classes: return _boosted(x, predictions[:, None], np.ones((len(x), 1)), seed)[0]
+    weights, z = np.sqrt(predictions * (1 - predictions)) + _LEAST_WEIGHT, np.log(np.clip(predictions, 1e-6, 1))
+    if n_classes == 2: weights, targets = weights[:, 1:], _centred_logits(predictions)[:, None]
     else: targets = np.clip(z - np.average(z, axis=1, weights=weights, keepdims=True), -_MAX_LOGIT, _MAX_LOGIT)
     each = _boosted(x, targets, weights, seed)
     whole = HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=2, early_stopping=False).fit(np.zeros((2 * n_classes, x.shape[1])), np.arange(2 * n_classes) % n_classes)
@@ -124,13 +124,13 @@ def _fit_trees(x, answers, categorical, n_classes, seed):
 def fit_student(
     student: str,  # 'mlp' or 'trees'
     x: np.ndarray,  # (n, F) encoded rows
-    answers: np.ndarray,  # (n, K) probabilities, or (n,) numbers
+    predictions: np.ndarray,  # (n, K) probabilities, or (n,) numbers
     categorical: np.ndarray,  # (F,) bool, True for codes of levels
     seed: int = 42,
 ):  # fitted scikit-learn estimator of encoded rows
-    "Teach the answers of a model to a small one."
-    n_classes = answers.shape[1] if answers.ndim == 2 else 0
-    return dict(mlp=_fit_mlp, trees=_fit_trees)[student](x, answers, categorical, n_classes, seed)
+    "Train a small model on the predictions of a large one."
+    n_classes = predictions.shape[1] if predictions.ndim == 2 else 0
+    return dict(mlp=_fit_mlp, trees=_fit_trees)[student](x, predictions, categorical, n_classes, seed)
 
 # %% ../../nbs/estimators/06_student.ipynb #2e8666a4
 def _steps_of(inputs) -> list:  # functions from (n, F) to (n, width)
@@ -237,7 +237,7 @@ def predict_encoded(
     self: Student,
     z: np.ndarray,  # (n_rows, n_inputs) as `encode` gave them
 ) -> np.ndarray:  # (n_rows, n_classes) probabilities, or (n_rows,) numbers
-    "Answers for encoded rows."
+    "Predictions for encoded rows."
     z = np.atleast_2d(np.asarray(z, dtype=np.float32))
     if z.shape[1] != self.model.n_features_in_: raise InputError(f'encoded rows have {self.model.n_features_in_} inputs, here are {z.shape[1]}')
     if len(z) > _FEW and not hasattr(self.model, 'named_steps'): out = many_rows_of_trees(self.model, z)
@@ -334,7 +334,7 @@ def _check_trees(model, path):
         left, right, column = (nodes[name][here].astype(int) for name in ('left', 'right', 'feature_idx'))
         if not (len(nodes) and (left == here + 1).all() and (left < right).all() and (right < len(nodes)).all() and (0 <= column).all()
                 and (column < model.n_features_in_).all() and not nodes['is_categorical'].any() and len(nodes) - len(here) <= 64):
-            raise CheckpointError(f"'{path}' is no whole student: its trees lead nowhere; save it again")
+            raise CheckpointError(f"'{path}' is damaged: a tree of this student leads to a node that does not exist; save the student again")
 
 @patch(cls_method=True)
 def load(

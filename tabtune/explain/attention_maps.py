@@ -171,6 +171,10 @@ def estimator_of(pipe):
         raise InputError(f"this reads Mitra's attention, and the model of this pipeline is {pipe.model_name}; feature_importance(X, y, method='permutation') works for every model")
     return getattr(pipe, 'estimator_', pipe)
 
+def one_adapter(est):
+    "An estimator whose model has one adapter or none: of several the first."
+    return est if est.model_.n_adapters == 1 else est.with_weights(est.model_.adapter(0))
+
 def check_member(est, member):
     "Raise `ConfigError` where an estimator has no such member."
     check_range('member', member, 0, len(est.member_rows_) - 1)
@@ -237,6 +241,7 @@ def attention_batches(
     batch: int = None,  # queries of each `AttentionMaps`; None: all
 ):  # iterator of `AttentionMaps`
     "The attention weights of predictions, some queries at a time, from a support that is encoded once."
+    est = one_adapter(est)
     m, cache, support = _support_maps(est, *_support_rows(est, x_query, member), member)
     features, inputs, sources = column_names_of(est)
     x, batch = torch.as_tensor(m.x(x_query)), batch or max(len(x_query), 1)

@@ -23,7 +23,7 @@ from ..estimators.classifier import MitraClassifier
 from ..estimators.metrics import axes_for, classification_metrics
 from ..estimators.pipeline import MODEL_OWNERS, TabularPipeline
 from ..estimators.regressor import MitraRegressor
-from .attention_maps import (attention_batches, check_member, column_names_of, encoded_member, estimator_of, is_other_model,
+from .attention_maps import (attention_batches, check_member, column_names_of, encoded_member, estimator_of, is_other_model, one_adapter,
                                             get_attention_weights)
 from ..model.mitra import Mitra
 
@@ -239,7 +239,8 @@ def plot_similar(
 # %% ../../nbs/explain/01_importance.ipynb #cfbe9ca5
 def _embed(est, rows, x_query, member) -> np.ndarray:  # (Q, D)
     "Embeddings of encoded rows, with `rows` of the training table as support."
-    model, out = est.model_, []
+    est, out = one_adapter(est), []
+    model = est.model_
     hook = model.final_layer.register_forward_pre_hook(lambda module, args: out.append(args[0][0].float().cpu().numpy()))
     try:
         with torch.inference_mode():

@@ -18,7 +18,6 @@ from fastcore.basics import patch
 from scipy.linalg.lapack import dpstrf
 
 from ..core.config import MitraConfig
-from ..data.targets import N_CODES, N_FOURIER, target_codes, fourier_features
 
 # %% ../../nbs/model/00_experts.ipynb #0f4b06d1
 def class_means(
@@ -418,7 +417,7 @@ class KernelExperts(nn.Module):
 EXPERTS = dict(none=NoExperts, kernel=KernelExperts)  # by `experts` of a config, for classes
 
 # %% ../../nbs/model/00_experts.ipynb #660c4e8c
-def _prepare(numbers, support_mask, feature_mask):
+def prepare_numbers(numbers, support_mask, feature_mask):
     "Numbers in float32, 0 in columns of padding; which rows (B, S) and which columns (B, F) are real, as 1 and 0."
     x, (b, s, f) = numbers[..., :3].float(), numbers.shape[:3]
     row_mask = torch.ones(b, s, device=x.device, dtype=torch.float32) if support_mask is None else support_mask.float()
@@ -428,17 +427,18 @@ def _prepare(numbers, support_mask, feature_mask):
 # %% ../../nbs/model/00_experts.ipynb #4b2a967a
 def landmarks_of(x, row_mask, limit): return select_landmarks(x, row_mask, limit if x.shape[1] <= _LONG_TABLE else 2 * limit)
 
-def _solve_all(x, targets, row_mask, weights, limit, drop=0.):
-    "All experts: leave-one-out predictions, landmarks, coefficients; each is left out of each table with probability `drop`."
+def solve_all(x, targets, row_mask, weights, limit, drop=0.):
+    "All experts: leave-one-out predictions, landmarks, coefficients; `drop`: share that is left out of a table, on average."
     marks = landmarks_of(x, row_mask, limit)
     loo, marks, coef = zip(*(solve(e, x, targets, row_mask, weights, marks) for e in KERNEL_EXPERTS.values()))
     if not drop: return loo, marks, coef
-    kept = (torch.rand(len(KERNEL_EXPERTS), len(x), 1, 1, device=x.device) >= drop).to(x.dtype)
+    share = torch.rand(len(x), 1, 1, device=x.device) ** (1 / drop - 1)  # of each table, `drop` on average: some have all experts, some none
+    kept = (torch.rand(len(KERNEL_EXPERTS), len(x), 1, 1, device=x.device) >= share).to(x.dtype)
     return [p * k for p, k in zip(loo, kept)], marks, [c * k for c, k in zip(coef, kept)]
 
 def store_all(marks, coefs, weights): return [e.store(m, c, weights) for e, m, c in zip(KERNEL_EXPERTS.values(), marks, coefs)]
 
-def _predict_all(numbers, state):
+def predict_all(numbers, state):
     "Each expert's predictions (B, Q, K)."
     x = numbers[..., :3].float() * state['column_mask'][:, None, :, None]
     return [e.predict(x, state['weights'], *stored) for e, stored in zip(KERNEL_EXPERTS.values(), state['stored'])]
@@ -456,12 +456,12 @@ def fit(
 ) -> dict:  # what `evidence` and `add_to_label` need; 'support': evidence for the support rows, leave-one-out
     "Solve all experts on a support."
     with torch.autocast(numbers.device.type, enabled=False):
-        x, row_mask, column_mask = _prepare(numbers, support_mask, feature_mask)
+        x, row_mask, column_mask = prepare_numbers(numbers, support_mask, feature_mask)
         n_present = n_classes or (int(y.max()) + 1 if y.device.type == 'cpu' else self.n_classes)  # absent classes cost nothing
         one_hot = F.one_hot(y.long(), n_present).float() * row_mask[..., None]
         share = one_hot.sum(1) / row_mask.sum(1, keepdim=True)
         weights, log_prior = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], one_hot, column_mask), share.log()
-        loo, marks, coef = _solve_all(x, one_hot - share[:, None], row_mask, weights, self.max_landmarks, self.training * self.drop)
+        loo, marks, coef = solve_all(x, one_hot - share[:, None], row_mask, weights, self.max_landmarks, self.training * self.drop)
         factor, loss = zip(*(fit_inverse_temperature(p, one_hot, log_prior) for p in loo))
         return self.state(weights, column_mask, share, loo, marks, coef, factor, loss)
 
@@ -484,7 +484,7 @@ def evidence(
     state: dict,  # from `fit`
 ) -> Tensor:  # (B, Q, experts, K)
     "Each expert's log-odds for queries, relative to the class frequencies."
-    with torch.autocast(numbers.device.type, enabled=False): log_odds = torch.stack(_predict_all(numbers, state), 2)
+    with torch.autocast(numbers.device.type, enabled=False): log_odds = torch.stack(predict_all(numbers, state), 2)
     return F.pad(log_odds, (0, max(0, self.n_classes - log_odds.shape[-1])))
 
 # %% ../../nbs/model/00_experts.ipynb #37b1306e
@@ -510,95 +510,3 @@ def add_to_output(
 ) -> Tensor:  # (B, Q, K)
     "Logits, plus the evidence weighted by a gate of each query."
     return logits + (self.gate(h).to(logits.dtype).unsqueeze(-2) @ evidence.to(logits.dtype)).squeeze(-2)
-
-# %% ../../nbs/model/00_experts.ipynb #3ce71c59
-def stacking_weights(
-    loo: Tensor,  # (B, S, n) leave-one-out predictions of n experts
-    y: Tensor,  # (B, S) scaled targets, rows of padding 0
-    rows: Tensor,  # (B,) real rows
-) -> Tensor:  # (B, n)
-    "Weights of the experts by least squares, shrunk towards equal weights."
-    return stack_from_sums(loo.transpose(1, 2) @ loo, (loo * y[..., None]).sum(1), rows)
-
-def stack_from_sums(
-    gram: Tensor,  # (B, n, n) products of leave-one-out predictions of n experts, summed over the rows
-    with_y: Tensor,  # (B, n) their products with the targets
-    rows: Tensor,  # (B,) real rows
-) -> Tensor:  # (B, n)
-    "`stacking_weights` from sums over all rows."
-    n, strength = gram.shape[-1], (0.03 * rows + 3)[:, None]
-    return torch.linalg.solve(gram + torch.diag_embed(strength.expand(-1, n)), with_y + strength / n)
-
-# %% ../../nbs/model/00_experts.ipynb #ddf0d162
-class TargetKernelExperts(nn.Module):
-    "Four kernel experts and their stack, for regression."
-    max_landmarks, drop = KernelExperts.max_landmarks, KernelExperts.drop
-
-    def __init__(self, config: MitraConfig):
-        super().__init__()
-        n, d = len(KERNEL_EXPERTS) + 1, config.d_model
-        self.embed, self.quality, self.gate = nn.Linear(n * N_FOURIER, d), nn.Linear(2 * n, d), nn.Linear(d, n)
-        for p in self.parameters(): nn.init.zeros_(p)
-        with torch.no_grad(): self.gate.bias[-1] = 0.8
-
-# %% ../../nbs/model/00_experts.ipynb #7a7f6784
-TARGET_EXPERTS = dict(none=NoExperts, kernel=TargetKernelExperts)  # by `experts` of a config, for regression
-
-# %% ../../nbs/model/00_experts.ipynb #6286ee91
-@torch.no_grad()
-@patch
-def fit(
-    self: TargetKernelExperts, numbers: Tensor, y: Tensor, support_mask: Tensor = None, feature_mask: Tensor = None
-) -> dict:
-    "Solve all experts on a support; `y` (B, S) are scaled targets."
-    with torch.autocast(numbers.device.type, enabled=False):
-        x, row_mask, column_mask = _prepare(numbers, support_mask, feature_mask)
-        rows = row_mask.sum(1)
-        bins = F.one_hot(target_codes(y, support_mask), N_CODES).float() * row_mask[..., None]
-        mean = (y * row_mask).sum(1) / rows
-        target = ((y - mean[:, None]) * row_mask)[..., None].float()
-        weights = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], bins, column_mask)
-        loo, marks, coef = _solve_all(x, target, row_mask, weights, self.max_landmarks, self.training * self.drop)
-        loo = torch.cat(loo, -1) * row_mask[..., None]
-        stacking = stacking_weights(loo, target[..., 0], rows)
-        loo = torch.cat([loo, (loo * stacking[:, None]).sum(-1, keepdim=True)], -1)
-        loss = (loo - target).square().sum(1) / rows[:, None]
-    return self.state(weights, column_mask, mean, loo, marks, coef, stacking, loss)
-
-@patch
-def state(self: TargetKernelExperts, weights, column_mask, mean, loo, marks, coef, stacking, loss) -> dict:
-    "What is kept of the solutions of all experts; `loo` and the squared errors `loss` are of the experts and of the stack."
-    loss = loss.clamp(1e-4, 4).sqrt().log()
-    return dict(weights=weights, column_mask=column_mask, mean=mean.float(), stacking=stacking, stored=store_all(marks, coef, weights),
-                support=self._join(loo, mean, loss), loss=loss)
-
-# %% ../../nbs/model/00_experts.ipynb #1bd320cb
-@patch
-def _join(self: TargetKernelExperts, predictions: Tensor, mean: Tensor, loss: Tensor) -> Tensor:
-    "Predictions (B, N, n) with the mean added, then the log of each expert's leave-one-out error: (B, N, 2n)."
-    loss = loss[:, None].expand(-1, predictions.shape[1], -1)
-    return torch.cat([(predictions + mean[:, None, None]).clamp(-8, 8), loss], -1).float()
-
-# %% ../../nbs/model/00_experts.ipynb #3bfa7d22
-@torch.no_grad()
-@patch
-def evidence(self: TargetKernelExperts, numbers: Tensor, state: dict) -> Tensor:
-    "Predictions of each expert and of the stack for queries, and the logs of their leave-one-out errors: (B, Q, 2n)."
-    with torch.autocast(numbers.device.type, enabled=False):
-        each = torch.cat(_predict_all(numbers, state), -1)
-        with_stack = torch.cat([each, (each * state['stacking'][:, None]).sum(-1, keepdim=True)], -1)
-        return self._join(with_stack, state['mean'], state['loss'])
-
-# %% ../../nbs/model/00_experts.ipynb #b849b5b2
-@patch
-def add_to_label(self: TargetKernelExperts, label: Tensor, evidence: Tensor, state: dict, table: Tensor) -> Tensor:
-    "Label tokens, plus the experts' predictions and their errors on this table, embedded."
-    predictions, loss = evidence.to(label.dtype).chunk(2, -1)
-    return label + self.embed(fourier_features(predictions).flatten(2)) + self.quality(torch.cat([loss, loss.exp()], -1))
-
-@patch
-def add_to_output(self: TargetKernelExperts, out: Tensor, h: Tensor, evidence: Tensor) -> Tensor:
-    "Outputs of the head, plus the gated predictions in the location and the stack's log error in the spread (its last two)."
-    predictions, loss = evidence.to(out.dtype).chunk(2, -1)
-    loc = (self.gate(h).to(out.dtype) * predictions).sum(-1, keepdim=True)
-    return out + F.pad(torch.cat([loc, loss[..., -1:]], -1), (out.shape[-1] - 2, 0))

@@ -80,7 +80,8 @@ def _shape(z, n_weights_up, num_heads, rows, n_keys, tokens) -> tuple:
 def _call(lib, name, shape, weights, dweights=(None,) * 12, **tensors):
     "One call of the library: tensors without gaps go as addresses, None as 0."
     given = [t for t in (*weights, *dweights, *tensors.values()) if t is not None]
-    assert all(t.dtype == torch.float32 and t.device.type == 'cpu' and t.is_contiguous() for t in given)
+    wrong = [t for t in given if t.dtype != torch.float32 or t.device.type != 'cpu' or not t.is_contiguous()]
+    if wrong: raise TypeError(f'the kernel reads float32 tensors without gaps on the CPU, not {wrong[0].dtype} with strides {wrong[0].stride()} on {wrong[0].device}')
     half, address = _Half(*shape, INSTRUCTIONS.index(lib.instructions)), lambda t: t.data_ptr() if t is not None else None
     for key, ts in dict(w=weights, dw=dweights).items(): setattr(half, key, (ctypes.c_void_p * 12)(*map(address, ts)))
     for key, t in tensors.items(): setattr(half, key, address(t))

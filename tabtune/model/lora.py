@@ -21,6 +21,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+import torch
 from torch import nn
 
 from ..core.config import LoraSettings, config_to_json, did_you_mean
@@ -242,3 +243,19 @@ def merge_adapter(
         setattr(base.get_submodule(parent), last, layer.get_base_layer())
     vars(base).pop('peft_config', None)
     return base.requires_grad_(True)
+
+# %% ../../nbs/model/05_lora.ipynb #d6541249
+def with_adapters(
+    model: PeftModel,  # with one adapter
+    weights: dict,  # name of an adapter -> weights of that one: name of a parameter -> tensor
+) -> PeftModel:  # a copy
+    "A model with several adapters of the same kind in place of one."
+    model, first = copy.deepcopy(model), model.active_adapter
+    model.base_model.enable_adapter_layers()
+    for name in weights: _attach(model, copy.copy(model.peft_config[first]), name)
+    named = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensors in weights.items():
+            for n, w in tensors.items(): named[n.replace(f'.{first}.', f'.{name}.')].copy_(w)
+    model.delete_adapter(first)
+    return model.requires_grad_(False).eval()

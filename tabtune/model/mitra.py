@@ -16,7 +16,8 @@ from fastcore.basics import patch
 
 from .attention import HEADS, TARGET_HEADS, Block, run_blocks
 from ..core.config import MitraConfig
-from .experts import EXPERTS, TARGET_EXPERTS, class_means, gather_rows
+from .experts import EXPERTS, class_means, gather_rows
+from .target_experts import TARGET_EXPERTS
 from ..core.shapes import InputError
 from ..data.targets import N_CODES, N_FOURIER, bin_codes, target_codes, fourier_features
 
@@ -239,6 +240,8 @@ def _tensors(x):
 # %% ../../nbs/model/03_mitra.ipynb #be04d7e4
 class Mitra(nn.Module):
     "2D attention over rows and features: a labelled support and unlabelled queries in, logits out."
+    n_adapters = 1  # that predict together; more in an `AdapterEnsemble`
+
     def __init__(self, config: MitraConfig):
         super().__init__()
         self.config, d = config, config.d_model

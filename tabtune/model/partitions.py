@@ -18,10 +18,11 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..data.targets import N_CODES, target_codes
-from .experts import (INVERSE_TEMPERATURES, KERNEL_EXPERTS, KernelExperts, NoExperts, TargetKernelExperts, features_of,
-                                   inverse_temperature_losses, landmarks_of, leave_one_out, rank_sums, ridge_sums, spectrum, stack_from_sums,
+from .experts import (INVERSE_TEMPERATURES, KERNEL_EXPERTS, KernelExperts, NoExperts, features_of,
+                                   inverse_temperature_losses, landmarks_of, leave_one_out, rank_sums, ridge_sums, spectrum,
                                    weights_from_sums)
 from .mitra import Mitra, ValueRankCell
+from .target_experts import TargetKernelExperts, stack_from_sums
 
 # %% ../../nbs/model/03a_partitions.ipynb #f043e012
 def added(

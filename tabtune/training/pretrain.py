@@ -332,7 +332,7 @@ def arch_config(
     return MitraConfig(**sizes | changes | {'dropout': 0.0})
 
 # %% ../../nbs/training/04_pretrain.ipynb #0746fbc8
-_LONG = dict(min_support=500, max_support=10_000, late=1.0)  # sizes of the long stage
+_LONG = dict(max_support=10_000, late=1.0)  # sizes of the long stage
 
 def main(
     arch: str = 'medium',  # preset: small, medium, large
@@ -354,12 +354,12 @@ def main(
     experts: str = None,  # variant: kernel or none
     task: str = None,  # classification or regression
     init: str = None,  # checkpoint to start from, of these sizes or smaller
-    min_support: int = 10,  # fewest support rows of a table
+    min_support: int = None,  # fewest support rows of a table, None: 10, in the long stage 500
     max_features: int = 60,  # most columns of a table, at the end
     late: float = 0.0,  # share of the growth of tables that is done at the start, 0 to 1
     second: bool = False,  # tables of the second generation: all priors, traits, up to 60 classes
     drop_experts: float = 0.0,  # share of the kernel experts that each table is trained without, 0 to 1
-    long: bool = False,  # long stage: 500 to 10,000 support rows, read through 256 landmark rows; use a low rate, and cells of 40,000
+    long: bool = False,  # long stage: up to 10,000 support rows, read through 256 landmark rows; use a low rate, and cells of 40,000
     quiet: bool = False,  # no progress bar
 ) -> Answer:  # None in the other processes of a run on several
     "Pre-train a Mitra on synthetic tables. Ctrl-C or SIGTERM leaves a usable checkpoint; --resume continues the run."
@@ -370,6 +370,7 @@ def main(
                          experts=experts, task=task)
     settings = LoopSettings(n_steps=steps, hours=None if steps is not None else hours, learning_rate=lr, warmup_steps=200,
                             bf16=bf16, device=select_device(device).type, validate_every=500)
+    if min_support is None: min_support = 500 if long else 10
     sizes = dict(cells=cells, min_support=min_support, max_features=max_features, late=late) | (_LONG if long else {})
     tables = dict(mixture=second_mixture(), traits=second_traits(), many_classes=0.03) if second else {}
     run = Pretraining(config, out, settings, seed, quiet=quiet, init=init, row_landmarks=256 if long else None, drop_experts=drop_experts, **tables, **sizes)

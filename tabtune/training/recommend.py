@@ -316,7 +316,7 @@ def apply_rules(
     strategy.config(tuning_params)  # checks them
     model_params = check_model_params({k: v for k, v, _ in model if inputs.model is None or k == 'dropout'})
     cells = s['n_episodes'] * (s['support_size'] + s['query_size']) * (min(inputs.columns, 100) + 1)
-    seconds = cells / tokens_per_second(s['d_model'], s['num_layers'], inputs.device) if timed else None
+    seconds = s.get('n_folds', 1) * cells / tokens_per_second(s['d_model'], s['num_layers'], inputs.device) if timed else None
     memory_gb = memory_needed(inputs, s, s['d_model'], s['num_layers']) / 1e9
     return Recommendation(model_params, tuning_params, strategy.name, reasons, inputs, memory_gb, seconds)
 

@@ -48,6 +48,7 @@ class TuningStrategy:
     adapters: bool = False  # does `prepare` attach adapters, which a pipeline can save, switch and merge?
     training_context: Callable = nullcontext  # (model) -> context manager around the training
     to_plain: Callable = _copy_model  # (trained model) -> a `Mitra` of its own, without adapters
+    ensemble: Callable = None  # (trained model, weights of each of `n_folds` runs) -> the model with the adapters of all, and the `Mitra` that predicts with all
 
 # %% ../../nbs/training/05_strategies.ipynb #69d6b6eb
 @patch(as_prop=True)
@@ -112,6 +113,13 @@ def _merge_adapters(model):
     "A plain `Mitra` with the adapters in use merged in; the model itself stays as it is."
     from tabtune.model.lora import merge_adapter
     return merge_adapter(model)
+
+def _ensemble_of_adapters(model, weights: list) -> tuple:  # the model with all adapters, an `AdapterEnsemble` of them
+    "The adapters of all folds on one base."
+    from tabtune.model.ensembles import stack_adapters
+    from tabtune.model.lora import with_adapters
+    adapted = with_adapters(model, {f'fold{i}': w for i, w in enumerate(weights, 1)})
+    return adapted, stack_adapters(adapted, [*adapted.peft_config])
 
 # %% ../../nbs/training/05_strategies.ipynb #b5f20db0
 _WIDE = 256  # from this width on two thin products are faster than the gradient of the whole matrix
@@ -182,11 +190,16 @@ def _adapter_rule(inputs, settings) -> tuple:  # peft_config, reason
     why += '; alpha twice the rank; the layers of attention, which are what differs most from table to table'
     return dict(r=r, lora_alpha=2 * r, lora_dropout=0.0, target_modules=['q', 'k', 'v', 'o']) | given, why
 
+def _folds_rule(inputs, settings) -> tuple:  # n_folds, reason
+    "One adapter, unless more are asked for."
+    return 1, 'one adapter; an ensemble of several takes as many times as long to train, and to predict'
+
 # %% ../../nbs/training/05_strategies.ipynb #d69ac514
 register_strategy(TuningStrategy(
     'peft', 'LoRA adapters', 'small adapters are trained beside the frozen weights', aliases=('lora',), prepare=_attach_adapters,
-    settings=('peft_config',), rates=(1e-2, 2e-5), rate_reasons=_MEASURED,
-    rules=dict(peft_config=_adapter_rule), memory=0.7, adapters=True, training_context=_merged_forward, to_plain=_merge_adapters));
+    settings=('peft_config', 'n_folds'), rates=(1e-2, 2e-5), rate_reasons=_MEASURED,
+    rules=dict(peft_config=_adapter_rule, n_folds=_folds_rule), memory=0.7, adapters=True, training_context=_merged_forward,
+    to_plain=_merge_adapters, ensemble=_ensemble_of_adapters));
 
 # %% ../../nbs/training/05_strategies.ipynb #659aff95
 def find_strategy(

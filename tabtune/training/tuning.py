@@ -30,7 +30,7 @@ from ..core.shapes import CheckpointError
 from ..model.checkpoints import save_checkpoint
 from ..model.mitra import parameter_counts
 from .callbacks import Checkpoints, EarlyStopping, History, KeepBestWeights, MemoryWatch, ProgressBar, StopOnSignal
-from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, helped, inconclusive, split_rows, verdict
+from .comparison import MAX_REPEATS, TUNING_TASKS, compare_repeats, helped, inconclusive, matters, split_rows, verdict
 from .loop import LOSSES, Callback, LoopSettings, Trainer, how_to_read, select_device
 from .recommend import ARRAYS_PER_BLOCK, apply_rules, complete_tuning, contradictions, given_settings, rule_inputs
 from .strategies import DEFAULT_STRATEGY, find_strategy
@@ -114,11 +114,12 @@ class Tuning:
         self.strategy, self.task = find_strategy(strategy, 'strategy', tunes=True), TUNING_TASKS[model.config.task]
         self.callbacks, self.repeat, self.dropout, self.finish = list(callbacks), repeat, dropout, finish
         self.device = select_device(getattr(config, 'device', None) or (config if isinstance(config, dict) else {}).get('device', 'auto'))
-        self.train_rows, self.val_rows, self.test_rows = split_rows(self.task.groups(y), seed, repeat=repeat)
         self._settle(config)
         self.threads = FastestThreads(self.device)
         model.to(self.device).eval()
         self.val, self.test = self._held_out(self.val_rows), self._held_out(self.test_rows)
+
+    def _split(self, repeat: int) -> tuple: return split_rows(self.task.groups(self.y), self.seed, repeat=repeat, folds=self.folds)
 
     def _held_out(self, rows) -> list:
         "Episodes that query some held-out rows, with a support as large as in prediction, up to 1,000 rows."
@@ -127,12 +128,18 @@ class Tuning:
 
 # %% ../../nbs/training/09_tuning.ipynb #a436cabc
 @patch
+def _take_settings(self: Tuning, config):
+    "The complete settings, and the rows that they train and hold out."
+    self.config, self.folds = config, config.n_folds if self.strategy.ensemble else 1
+    self.train_rows, self.val_rows, self.test_rows = self._split(self.repeat)
+
+@patch
 def _settle(self: Tuning, config):
     "Complete the settings, and say what is odd about them."
-    if self.repeat: self.config = config; return
+    if self.repeat: return self._take_settings(config)
     inputs = rule_inputs(self.x, self.y, str(self.device), self.strategy.name, model=self.untuned.config)
     complete, self.recommendation = complete_tuning(config, inputs)
-    self.config = replace(complete, device=str(self.device))
+    self._take_settings(replace(complete, device=str(self.device)))
     for message in contradictions(self.config, given_settings(config), len(self.train_rows)): log.warning(message)
     if self.dropout is None: self.dropout = self.recommendation.model_params['dropout']
     check_model_params(dict(dropout=self.dropout))
@@ -309,9 +316,9 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
     pairs, weights, stopped = [self._test_scores()], [self._weights()], stopped_by_user(state)
     self.runs = [(self.test_rows, weights[0] if self._gained() else None)]
     state.stopped = False  # from now on only a user stops, not the validation loss
-    for repeat in range(1, MAX_REPEATS):
+    for repeat in range(1, self.folds if self.folds > 1 else MAX_REPEATS):
         report = compare_repeats(pairs, self.task.measure)
-        if stopped or self.config.keep != 'better' or not inconclusive(report): break
+        if stopped or not self._goes_on(report): break
         log.info('a gain of %.4f on %d rows: the run is repeated with other rows held out', report['gain'], report['compared_rows'])
         other = self._repeat(repeat)
         stopped = stopped_by_user(other.train())
@@ -319,7 +326,14 @@ def _compare(self: Tuning, state) -> dict:  # from `compare_repeats`
         pairs.append(other._test_scores()); weights.append(other._weights())
         self.runs.append((other.test_rows, weights[-1] if other._gained() else None))
     if len(weights) > 1 and not self.strategy.adapters: self._average(weights)
+    self.fold_weights = weights if self.folds > 1 else weights[:1]
     return compare_repeats(pairs, self.task.measure)
+
+@patch
+def _goes_on(self: Tuning, report: dict) -> bool:
+    "Whether another repeat is wanted: the next fold of an ensemble while a gain that matters is in sight, or evidence."
+    if self.config.keep != 'better': return self.folds > 1
+    return report['gain'] > matters(report['loss_untuned']) if self.folds > 1 else inconclusive(report)
 
 # %% ../../nbs/training/09_tuning.ipynb #4f88f543
 @patch
@@ -388,7 +402,14 @@ class TuneResult:
 def _folds(self: Tuning) -> list:  # of pairs, as in `TuneResult`
     "Which rows each run held out to compare on, and its weights; then rows that no run has held out."
     made = [(rows, weights and partial(self._plain_with, weights)) for rows, weights in self.runs]
-    return made + [(split_rows(self.task.groups(self.y), self.seed, repeat=r)[2], None) for r in range(len(made), MAX_REPEATS)]
+    return made + [(self._split(r)[2], None) for r in range(len(made), MAX_REPEATS)]
+
+@patch
+def _ensemble(self: Tuning, report: dict) -> tuple:  # the model with all adapters, and the one that predicts with all
+    "The adapters of all folds; the report says how many there are, and how many parameters."
+    n, trained = len(self.fold_weights), report['trained_parameters']
+    report |= dict(adapters=n, trained_parameters=n * trained, total_parameters=report['total_parameters'] + (n - 1) * trained)
+    return self.strategy.ensemble(self.tuned, self.fold_weights)
 
 @patch
 def _finalize(self: Tuning, state) -> TuneResult:
@@ -402,6 +423,7 @@ def _finalize(self: Tuning, state) -> TuneResult:
     not_kept = None if kept else self.strategy.to_plain(self.tuned).eval().cpu()
     if adapted is not None and not kept: adapted.base_model.disable_adapter_layers()  # there, but switched off
     model = self.tuned if kept or adapted is not None else self.untuned
+    if kept and len(self.fold_weights) > 1: adapted, model = self._ensemble(report)
     result = TuneResult(model, self.history.frame(), report, adapted, not_kept, self.recommendation, self._folds())
     if self.finish and (beside := self.finish(result)): report['beside'] = beside
     report['verdict'] = self._log_outcome(report)

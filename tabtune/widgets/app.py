@@ -71,8 +71,8 @@ def static(self: App) -> dict:  # mime type -> data
     if opened['table'] is None: return {'text/html': '<p>No table was opened.</p>', 'text/plain': self.title}
     rows = dict(table=opened['table'], rows=opened['rows'], target=c['target'], task=c['task'], columns=', '.join(opened['columns']))
     rows |= dict(run=self.steps['Watch'].state()['status'])
-    judged = self.steps['Judge'].static()
-    return judged | {'text/html': key_value_table(rows) + judged.get('text/html', ''), 'text/plain': self.title}
+    scores = self.steps['Judge'].static()
+    return scores | {'text/html': key_value_table(rows) + scores.get('text/html', ''), 'text/plain': self.title}
 
 @patch
 def stop(self: App):

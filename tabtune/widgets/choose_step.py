@@ -62,7 +62,7 @@ METRICS = dict(classification=dict(accuracy='accuracy', roc_auc_score='ROC AUC',
                regression=dict(r2='R²', rmse='root mean squared error', mae='mean absolute error', median_absolute_error='median absolute error'))
 
 def metric_for(task: str, wanted) -> str:
-    "The score by which a run is judged: the one that is wanted where the task has it, else the first of the task."
+    "The score that is shown first: the one that is wanted where the task has it, else the first of the task."
     return wanted if wanted in METRICS[task] else next(iter(METRICS[task]))
 
 class ChooseStep(View):
@@ -73,7 +73,7 @@ class ChooseStep(View):
         wide = lambda text, **kw: dict(description=text, style=dict(description_width='90px'), layout=w.Layout(width='auto', max_width='480px'), **kw)
         self.level = w.ToggleButtons(options=[*LEVELS], value='Quick', tooltip='how much time may be spent', style=dict(button_width='96px'))
         self.metric = w.Dropdown(**wide('Judge by', tooltip='the score that is shown first'))
-        self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is judged on'))
+        self.split = w.Dropdown(**wide('Test rows', tooltip='which rows the run is tested on'))
         self.about, self.notes, self.findings = w.HTML(), w.VBox(), w.VBox()
         self.expert, self.body = FoldedBox('Expert: another model, and every setting', 'another model, and every setting of tuning, model and processing'), w.VBox([w.HTML(faint(_NOTHING))])
         self.widget = w.VBox([self.body])
@@ -120,7 +120,7 @@ def _fill(self: ChooseStep, name: str, options: list, value):
 
 @patch
 def choose_split(self: ChooseStep, split: tuple):
-    "Judge on these rows: ('random', None), ('folds', parts), or ('time', column)."
+    "Test on these rows: ('random', None), ('folds', parts), or ('time', column)."
     f, (kind, value) = self.session.form, split
     if self.setting or f is None: return
     f.folds, f.split_by = value if kind == 'folds' else 0, value if kind == 'time' else None

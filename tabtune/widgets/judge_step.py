@@ -14,7 +14,7 @@ from fastcore.basics import patch
 
 from .choose_step import METRICS, metric_for
 from .elements import TABLE_STYLE, Picture, faint, format_number, tiles
-from .rivals import RivalsView
+from .other_models import OtherModelsView
 from .session import AppSession
 from .similar import SimilarView
 from .take_home import result_picture
@@ -93,17 +93,17 @@ class JudgeStep(View):
         self.card, self.metric = w.HTML(faint('No run yet.')), w.Dropdown(description='Judge by', tooltip='the score that is shown', layout=w.Layout(width='320px'))
         self.image = Picture('how good the predictions of the test rows are, as pictures', width=1300)
         self.threshold, self.importance, self.what_if = ThresholdView(session), ImportanceView(session), WhatIfView(session)
-        self.rivals, self.similar = RivalsView(session), SimilarView(session, self.what_if)
+        self.other_models, self.similar = OtherModelsView(session), SimilarView(session, self.what_if)
         head = lambda text: w.HTML(f'<b>{text}</b>', layout=w.Layout(margin='8px 0 0 0'))
-        self.more = w.VBox([self.metric, self.image, self.threshold.widget, self.rivals.widget, self.importance.widget, head('What if?'), self.what_if.widget, self.similar.widget],
+        self.more = w.VBox([self.metric, self.image, self.threshold.widget, self.other_models.widget, self.importance.widget, head('What if?'), self.what_if.widget, self.similar.widget],
                            layout=w.Layout(display='none'))
         self.widget = w.VBox([self.card, self.more])
         self.metric.observe(lambda _: self.show_card(), 'value')
-        session.subscribe('ended', self.show); session.subscribe('table', self.clear); session.subscribe('rivals', self.show_card)
+        session.subscribe('ended', self.show); session.subscribe('table', self.clear); session.subscribe('other models', self.show_card)
 
 @patch
 def clear(self: JudgeStep):
-    "Another table: there is nothing to judge, unless a run of it is kept."
+    "Another table: there is nothing to evaluate, unless a run of it is kept."
     if self.session.result is None: self.card.value = faint('No run yet.'); self.more.layout.display = 'none'
 
 @patch
@@ -122,7 +122,7 @@ def show(self: JudgeStep):
     self.metric.value = metric_for(r.choices.task, s.metric)
     self.show_card()
     self.image.show(result_picture(r))
-    self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.rivals.show()
+    self.threshold.show(); self.importance.clear(); self.what_if.show(); self.similar.clear(); self.other_models.show()
     self.similar.widget.layout.display = None if r.choices.is_mitra else 'none'  # the votes are Mitra's
     self.more.layout.display = None
 
@@ -132,13 +132,13 @@ def state(self: JudgeStep) -> dict:
     "The scores of all models, and the threshold."
     r = self.session.result
     if r is None: return dict(scores=None)
-    return plain_data(dict(metric=self.metric.value, scores=r.all_scores, importance=self.importance.state(), rivals=self.rivals.state(), similar=self.similar.state(),
+    return plain_data(dict(metric=self.metric.value, scores=r.all_scores, importance=self.importance.state(), other_models=self.other_models.state(), similar=self.similar.state(),
                            threshold=self.threshold.state() if self.threshold.widget.layout.display is None else None))
 
 @patch
 def stop(self: JudgeStep):
     "Stop what goes on in the background."
-    self.rivals.stop(); self.importance.stop()
+    self.other_models.stop(); self.importance.stop()
 
 @patch
 def static(self: JudgeStep) -> dict:  # mime type -> data

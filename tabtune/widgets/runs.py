@@ -33,9 +33,9 @@ class RunStore:
     "The runs of a working folder."
     def __init__(self, session: AppSession):
         self.session, self.folder, self.present, self.problem = session, Path(session.folder) / 'runs', None, ''
-        self.judged = None, None  # folder and result of the last run that ended
+        self.last_ended = None, None  # folder and result of the last run that ended
         session.subscribe('started', lambda: self._try(self.begin)); session.subscribe('ended', lambda: self._try(self.finish))
-        session.subscribe('rivals', lambda: self._try(self.add_rivals))
+        session.subscribe('other models', lambda: self._try(self.add_other_scores))
 
     def _try(self, act):
         "Write something; a folder that can't be written does not keep a run from going on."
@@ -80,13 +80,13 @@ def finish(self: RunStore):
         report = getattr(r.pipe, 'tuning_report_', {})
         self.record |= dict(metric=metric, score=t.score[r.model], score_se=t.se[r.model], scores=r.all_scores, test_rows=len(r.y_test),
                             kept=report.get('kept'), verdict=report.get('verdict'))
-    self._write(self.present); self.judged, self.present = (self.present, r), None
-    if d['status'] != 'failed': remove(self.judged[0] / 'checkpoints')
+    self._write(self.present); self.last_ended, self.present = (self.present, r), None
+    if d['status'] != 'failed': remove(self.last_ended[0] / 'checkpoints')
 
 @patch
-def add_rivals(self: RunStore):
+def add_other_scores(self: RunStore):
     "Other models have joined the run: their scores are kept with it."
-    path, r = self.judged
+    path, r = self.last_ended
     if path is None or r is not self.session.result: return
     self.record |= dict(scores=r.all_scores)
     self._write(path)

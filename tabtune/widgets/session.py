@@ -31,7 +31,7 @@ class AppSession:
         self.name, self.left_out, self.column_types, self.changes, self.findings = '', set(), {}, [], []
         self.lines, self.side = [], SideProcess()  # the Python that gives the table; what can't be interrupted runs beside
         self.resuming = None  # name of the interrupted run that the next start goes on with
-        self.metric = None  # by which a run is judged; None: the first of its task
+        self.metric = None  # that is shown first; None: the first of its task
 
     def subscribe(self, event: str, f):
         "Call `f` without arguments whenever `event` happens."

@@ -29,7 +29,7 @@ from .what_if import importance_html
 
 # %% ../../nbs/widgets/18e_take_home.ipynb #f71fa02f
 def script_parts(r: RunResult) -> list:  # of texts
-    "The Python that does what was clicked: read the table, fit and judge, save."
+    "The Python that does what was clicked: read the table, fit, evaluate, save."
     *lines, last = r.code.split('\n')
     return ['\n'.join(['import pandas as pd', 'import tabtune', '', *r.lines]), '\n'.join([*lines, f'print({last})']), "pipe.save('model.tabtune')"]
 
@@ -40,7 +40,7 @@ def script(r: RunResult) -> bytes:
 def notebook(r: RunResult) -> bytes:
     "The content of an .ipynb file."
     common = lambda i: dict(id=f'part-{i}', metadata={})
-    text = dict(cell_type='markdown', source='# A run of the app of TabTune\n\nThe cells read the table from the folder of this notebook, fit, judge and save the model.', **common(0))
+    text = dict(cell_type='markdown', source='# A run of the app of TabTune\n\nThe cells read the table from the folder of this notebook, fit, evaluate and save the model.', **common(0))
     code = [dict(cell_type='code', execution_count=None, outputs=[], source=s, **common(i)) for i, s in enumerate(script_parts(r), 1)]
     return json.dumps(dict(cells=[text, *code], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')), nbformat=4, nbformat_minor=5), indent=1).encode()
 
@@ -73,7 +73,7 @@ def report_html(
     what = 'Confusion matrix, ROC curves, precision and recall, calibration' if r.is_classes else 'Predicted and true numbers, residuals' + ', intervals' * (r.intervals is not None)
     split = f'cross-validation in {c.folds} parts' if c.folds else f'the last rows by {c.split_by}' if c.split_by else f'{c.test_size:.0%} of the rows, at random'
     table = dict(table=r.table['name'], rows=f"{r.table['rows']:,}", target=c.target, columns=', '.join(map(str, c.columns)),
-                 changes='; '.join(r.table['changes']) or 'none', findings='; '.join(r.table['findings']) or 'none', judged_on=split)
+                 changes='; '.join(r.table['changes']) or 'none', findings='; '.join(r.table['findings']) or 'none', tested_on=split)
     settings = {k: json.dumps(plain_data(v)) for k, v in c.arguments().items()} or dict(settings='all as they are by default')
     parts = [('Verdict', verdict_html(r, metric)), (what, f'<img alt="{what} of {len(r.y_test)} rows" src="data:image/png;base64,{png}">')]
     if r.importance is not None: parts += [('Which columns matter', importance_html(r.importance))]

@@ -100,7 +100,7 @@ def _make_rows(self: UseStep):
     self.upload = Upload('Upload new rows', ','.join(f'.{k}' for k in READERS), take, 'upload rows to predict', '190px')
     self.files = named(w.Dropdown(options=[], layout=w.Layout(width='280px')), 'a file of the working folder')
     self.predict_button = button('Predict', lambda: self.predict_file(self.files.value), 'success', 'predict the rows of the chosen file')
-    self.test_button = button('Predict the test rows', self.predict_test, tooltip='the rows that the last run was judged on')
+    self.test_button = button('Predict the test rows', self.predict_test, tooltip='the rows that the last run was tested on')
     self.stop_button = button('Stop', self.stop, 'danger', 'stop after the rows in hand')
     self.stop_button.disabled = True
     self.coverage = w.FloatSlider(.9, min=.5, max=.99, step=.01, description='Interval', readout_format='.0%', continuous_update=False,
@@ -234,7 +234,7 @@ def predict_file(self: UseStep, name: str):
 
 @patch
 def predict_test(self: UseStep):
-    "Predict the rows that the run was judged on."
+    "Predict the rows that the run was tested on."
     r = self.session.result
     if r is not None: self.predict(lambda: r.X_test, 'test rows')
 

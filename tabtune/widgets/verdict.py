@@ -47,7 +47,7 @@ def score_table(
     metric: str,  # of `METRICS`
 ) -> pd.DataFrame:  # one row for each model: score, standard error, difference to the chosen model and its standard error
     "The chosen model and the others on the test rows."
-    predictions = {r.model: r.predicted} | r.rival_predictions
+    predictions = {r.model: r.predicted} | r.other_predictions
     scores, draws = r.all_scores, _draw_scores(r, predictions, metric)
     rows = {name: dict(score=scores[name][metric], se=draws[name].std(), behind=r.scores[metric] - scores[name][metric],
                        behind_se=(draws[r.model] - draws[name]).std()) for name in predictions}
@@ -85,8 +85,8 @@ def verdict_lines(
     rows = f'{len(r.y_test):,} test rows that it did not see'
     if r.splits: rows = f'all {len(r.y_test):,} rows, each predicted by a model of the other {len(r.splits) - 1} of {len(r.splits)} parts'
     out += [f"On {rows}, its {name} is {format_number(t.score[r.model], 3)} ± {format_number(t.se[r.model], 3)}."]
-    out += [_compared(t, other, metric) for other in r.rivals]
-    out += [f'{_begun(other)} could not be fitted: {why}' for other, why in r.rival_errors.items()]
+    out += [_compared(t, other, metric) for other in r.other_scores]
+    out += [f'{_begun(other)} could not be fitted: {why}' for other, why in r.other_errors.items()]
     if len(r.y_test) < 50: out.append(f'{len(r.y_test)} test rows are few: the score of other rows may be quite different.')
     return out
 

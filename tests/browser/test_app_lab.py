@@ -1,4 +1,4 @@
-"The app in JupyterLab, from an upload to a CSV: two fixes, tuned, reloaded in the middle, judged beside a rival, taken home; and back after the kernel died."
+"The app in JupyterLab, from an upload to a CSV: two fixes, tuned, reloaded in the middle, compared with another model, taken home; and back after the kernel died."
 import re
 
 import pandas as pd
@@ -30,7 +30,7 @@ def test_the_whole_way_in_lab(page, lab, home, people, tmp_path):
     page.wait_for_function('alt => [...document.images].some(i => i.alt.startsWith(alt) && i.naturalWidth > 100)', arg='how good'); shot('judge')
     assert view.get_by_text(re.compile('Mitra was tuned on 6[78] rows')).locator('visible=true').count()
     view.get_by_label('RandomForest', exact=True).check(); button('Compare').click(); arrives(view.get_by_text(re.compile('^(It is|On these rows).* RandomForest')))
-    button('Similar training rows').click(); said('share of the vote'); shot('rivals')
+    button('Similar training rows').click(); said('share of the vote'); shot('other models')
     tab('Use')
     with page.expect_file_chooser() as chooser: upload('Upload new rows')
     chooser.value.set_files(tmp_path/'new.csv'); said('11 rows of'); shot('use')
