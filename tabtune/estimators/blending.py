@@ -45,7 +45,7 @@ MANY_LEVELS = 20
 def level_regression(
     task: str,  # 'classification' or 'regression'
     categorical: np.ndarray,  # (F,) bool, True for codes of levels
-    effects: np.ndarray,  # (F,) bool, True for what was learnt of levels
+    effects: np.ndarray,  # (F,) bool, True for what was learned of levels
 ) -> BaseEstimator:  # not fitted
     "A linear model of the numbers, and of a column for each level."
     from sklearn.compose import ColumnTransformer
@@ -66,11 +66,11 @@ def effect_trees(
     task: str,  # 'classification' or 'regression'
     x: np.ndarray,  # (n, F) encoded rows
     categorical: np.ndarray,  # (F,) bool, True for codes of levels
-    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learnt of their levels
+    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learned of their levels
     n_classes: int = 1,
     seed: int = 0,
 ) -> BaseEstimator:  # not fitted
-    "Boosted trees that see what was learnt of levels in place of their codes."
+    "Boosted trees that see what was learned of levels in place of their codes."
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import make_pipeline
     seen = np.flatnonzero(~doubled)
@@ -164,7 +164,7 @@ def expert_estimators(
     categorical: np.ndarray,  # (F,) bool
     n_classes: int,
     seed: int,
-    effects: np.ndarray = None,  # (F,) bool, True for what was learnt of levels; None: nothing was
+    effects: np.ndarray = None,  # (F,) bool, True for what was learned of levels; None: nothing was
     doubled: np.ndarray = None,  # (F,) bool, True for the codes of these levels
     tuned: bool = False,  # whether time was given for tuning
 ) -> dict:  # name -> estimator, not fitted
@@ -249,7 +249,7 @@ class Blend:
     rounds: dict  # name -> rounds of boosting, or None
     report: dict = field(default_factory=dict)  # how the weights were found
     held: list = None  # of a regression: pairs of held-out rows and what the blend predicts for them
-    seen: tuple = None  # what depends on the table alone: answers for held-out rows, rounds, solved kernel experts of each fold, the folds
+    seen: tuple = None  # what depends on the table alone: predictions for held-out rows, rounds, solved kernel experts of each fold, the folds
 
     def __getstate__(self): return vars(self) | dict(seen=None)  # found again where it is needed
     def state(self) -> dict:
@@ -288,21 +288,21 @@ def fit_on(e, x, y, rounds=None):
         return e.fit(x[order], y[order])
 
 # %% ../../nbs/estimators/00a_blending.ipynb #0033aaf3
-def held_out_answers(
+def held_out_predictions(
     estimators: dict,  # name -> estimator, not fitted
     folds: list,  # of `blend_folds`
     x: np.ndarray,  # (n, F)
     y: np.ndarray,  # (n,) class codes or numbers
-    answer,  # function (fitted estimator, rows) -> its predictions
+    predict,  # function (fitted estimator, rows) -> its predictions
 ) -> tuple:  # predictions of each expert for the held-out rows, fold after fold; rounds of boosting of each, or None
     "What each expert predicts for rows that it has not seen."
-    answers, rounds = [], []
+    predictions, rounds = [], []
     for e in estimators.values():
         fitted = [fit_on(e, x[kept], y[kept]) for _, kept in folds]
-        answers.append(np.concatenate([answer(f, x[held]) for f, (held, _) in zip(fitted, folds)]))
+        predictions.append(np.concatenate([predict(f, x[held]) for f, (held, _) in zip(fitted, folds)]))
         n_iter = [getattr(_last_step(f), 'n_iter_', None) for f in fitted] if hasattr(_last_step(e), 'early_stopping') else [None]
         rounds.append(None if None in n_iter else max(20, int(np.mean(n_iter))))
-    return answers, rounds
+    return predictions, rounds
 
 # %% ../../nbs/estimators/00a_blending.ipynb #dd043921
 @dataclass
@@ -322,9 +322,9 @@ def seen_on(
 ) -> tuple:  # as in `Blend.seen`, without the folds; None where a fold is new
     "What is known of the table on these folds."
     if blend.seen is None: return None
-    answers, rounds, solved, known = blend.seen
+    predictions, rounds, solved, known = blend.seen
     starts = np.cumsum([0, *[len(held) for held, _ in known]])
     at = [[i for i, (rows, _) in enumerate(known) if np.array_equal(rows, held)] for held, _ in folds]
     if not all(at): return None
     rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i, *_ in at])
-    return [a[rows] for a in answers], rounds, [solved[i] for i, *_ in at]
+    return [a[rows] for a in predictions], rounds, [solved[i] for i, *_ in at]

@@ -33,11 +33,12 @@ def split_rows(
     share: float = None,  # of each held-out part; None: by size
     most: int = 1000,  # rows in each held-out part
     repeat: int = 0,  # each repeat holds out other rows
+    folds: int = 1,  # so many repeats shall hold out different rows
 ) -> tuple:  # row positions: train, validation, comparison
     "Rows to train on, to select the best moment, and to compare on."
     rng, index = np.random.default_rng([seed, 62]), ClassIndex(y)
-    share = share or (0.15 if len(y) < 1000 else 0.2)
-    counts = np.minimum(proportional_counts(index.sizes, min(most, round(share * len(y))), rng), np.maximum(index.sizes - 2, 0) // 2)
+    share = share or min(0.15 if len(y) < 1000 else 0.2, 1 / folds)
+    counts = np.minimum(proportional_counts(index.sizes, min(most, round(share * len(y))), rng), np.minimum(np.maximum(index.sizes - 2, 0) // 2, index.sizes // folds))
     parts = ([], [], [])
     for c, k in enumerate(counts):
         rows = np.roll(rng.permutation(index.rows(c)), -repeat * k)
@@ -294,7 +295,8 @@ def verdict(
     change = _change(report) + ('' if _better(report) else _why_untuned(report)) + _early(report)
     if untuned and not more: return f'kept: untuned; tuning did not help ({change}). {advice}'
     asked = f", as keep='{keep}' asks" if keep != 'better' else ''
-    line = f"kept: {'untuned weights' if untuned else 'tuned'}{asked} ({change})" + (f', and {more}' if more else '')
+    ensemble = f", an ensemble of {report['adapters']} adapters" if report.get('adapters') else ''
+    line = f"kept: {'untuned weights' if untuned else 'tuned'}{ensemble}{asked} ({change})" + (f', and {more}' if more else '')
     return line if helped(report) else f'{line}; tuning did not help. {advice}'
 
 # %% ../../nbs/training/07_comparison.ipynb #03a71ba9
