@@ -239,3 +239,47 @@ def test_importance_measures_the_blend(caplog):
     assert not caplog.messages
     est.feature_importance(X[:100])
     assert [m for m in caplog.messages if "describes Mitra alone" in m and 'of_d' in m]
+
+# rows that were held out join the support late
+
+@pytest.fixture(scope='module', params=TASKS)
+def late(request):
+    "A pipeline whose held-out rows joined late, the same without, and some rows to predict."
+    X, y, z = table(2800)
+    task = request.param
+    fit = lambda: TASKS[task](experts=[Ridge() if task == 'regression' else LogisticRegression()], n_landmarks=100).fit(X[:2600], target(task, y, z)[:2600])
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr('tabtune.estimators.joining.JOIN_ROWS', 2600)
+        joined = fit()
+    return joined, fit(), X[2600:]
+
+def test_held_out_rows_are_read_once_and_join(late, monkeypatch):
+    joined, twice, Q = late
+    assert (len(joined.late_rows_), len(twice.late_rows_)) == (520, 0)
+    monkeypatch.setattr(Mitra, 'encode_support', lambda *a, **kw: pytest.fail('a support was encoded again'))
+    assert len(answers(joined, Q)) == len(Q)
+
+def test_rows_that_join_late_hardly_change_the_answers(late):
+    joined, twice, Q = late
+    gap = abs(answers(joined, Q) - answers(twice, Q))
+    spread = answers(twice, Q).std(0).mean()
+    assert np.sqrt(np.mean(gap ** 2)) < .25 * spread, f'{np.sqrt(np.mean(gap ** 2)):.4f} with answers of spread {spread:.3f}'
+
+def test_late_rows_are_kept_by_copies_and_files(late, tmp_path):
+    import pickle
+    joined, _, Q = late
+    p = answers(joined, Q)
+    no_room = clone(joined).set_params(cache_budget=0)
+    no_room.__dict__.update({k: v for k, v in vars(pickle.loads(pickle.dumps(joined))).items() if k.endswith('_')})
+    for est in (pickle.loads(pickle.dumps(joined)), no_room):
+        for again in (answers(est, Q), answers(est, Q)): np.testing.assert_allclose(again, p, atol=1e-5)
+    maps = joined.get_attention_weights(Q[:3])
+    assert maps.votes().shape == (3, 2600) and not set(maps.attended) & set(joined.late_rows_)
+
+def test_a_saved_pipeline_encodes_late_rows_in_the_same_two_steps(tmp_path, monkeypatch):
+    X, y, _ = table(2800)
+    monkeypatch.setattr('tabtune.estimators.joining.JOIN_ROWS', 2600)
+    pipe = TabularPipeline(model_params=dict(pretrained='small', n_landmarks=100), tuning_params=dict(device='cpu')).fit(X[:2600], y[:2600])
+    again = TabularPipeline.load(pipe.save(tmp_path/'p.tabtune'))
+    np.testing.assert_array_equal(again.estimator_.late_rows_, pipe.estimator_.late_rows_)
+    np.testing.assert_allclose(again.predict_proba(X[2600:]), pipe.predict_proba(X[2600:]), atol=1e-6)

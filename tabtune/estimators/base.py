@@ -145,7 +145,7 @@ class Member:
 # %% ../../nbs/estimators/01_base.ipynb #56c02826
 class InContextEstimator(NestedParams, LateMethods, BaseEstimator):
     "A table that a pre-trained Mitra keeps as support; a subclass adds what concerns its targets."
-    task, calibrate = None, False
+    task, calibrate, joinable = None, False, False  # joinable: further rows shall join what is encoded
 
     def __sklearn_tags__(self): return accept_any_table(super().__sklearn_tags__())
     def _strata(self) -> np.ndarray: return self.y_support_  # (n,) codes
@@ -260,10 +260,11 @@ def _keep_support(
     statistics: list = (),  # for each member, what all rows of a partitioned table say, of which these are a sample
     unseen_rows: np.ndarray = None,  # positions of rows that were held out from tuning; None: there was no tuning
     uses_tuned: bool = False,  # whether the weights are tuned ones
+    late_rows: np.ndarray = np.arange(0),  # positions of rows that join the support after the others were encoded
 ):
     "What prediction needs: the model, the encoded rows, and which rows and columns of them each member sees."
     self.x_support_, self.y_support_, self.seed_, self.n_codes_, self.statistics_ = x_support, y_support, seed, n_codes, list(statistics)
-    self.unseen_rows_, self.uses_tuned_, self.tuning_folds_ = unseen_rows, uses_tuned, []
+    self.unseen_rows_, self.uses_tuned_, self.tuning_folds_, self.late_rows_ = unseen_rows, uses_tuned, [], late_rows
     self.set_model(model)
     self.selected_columns_ = self._choose_columns() if selected_columns is None else selected_columns
     if member_rows is None: self._sample_support()
@@ -303,13 +304,25 @@ def _sample_support(self: InContextEstimator):
 
 # %% ../../nbs/estimators/01_base.ipynb #ae9aea15
 @patch
+def n_landmarks_of(self: InContextEstimator, n: int) -> int:  # 0: all rows attend
+    "How many landmark rows a support of `n` rows is read through."
+    return landmark_rows(n, self.n_landmarks, self.model_.final_layer.reads_support, self.several_passes())
+
+@patch
+def split_late(self: InContextEstimator, rows: np.ndarray) -> tuple:  # positions in `rows`: of those that are encoded first, and of late ones
+    "Which support rows join the others late; none where all rows attend."
+    late = np.isin(rows, self.late_rows_)
+    if self.model_.n_adapters > 1 or not self.n_landmarks_of(int((~late).sum())): late[:] = False
+    return np.flatnonzero(~late), np.flatnonzero(late)
+
+@patch
 def rows_read(self: InContextEstimator, member: Member) -> dict:  # positions among the member's rows; empty: all rows attend
     "Which of a member's rows are landmarks, and which are voting rows."
-    rows = member.rows
-    n_landmarks = landmark_rows(len(rows), self.n_landmarks, self.model_.final_layer.reads_support, self.several_passes())
+    first, _ = self.split_late(member.rows)
+    rows, n_landmarks = member.rows[first], self.n_landmarks_of(len(first))
     if not n_landmarks: return {}
     strata, order = self._strata()[rows], content_order(self.x_support_[rows], self.y_support_[rows], self.seed_, member.index, 5)
-    sample = lambda n: stratified_rows(strata, max(n, self.n_codes_), order)
+    sample = lambda n: first[stratified_rows(strata, max(n, self.n_codes_), order)]
     return dict(landmarks=sample(n_landmarks)) | (dict(memory=sample(N_MEMORY)) if len(rows) > N_MEMORY else {})
 
 # %% ../../nbs/estimators/01_base.ipynb #5e1ec7ed
@@ -320,6 +333,15 @@ def map_nested(f, x):
     return f(x)
 
 # %% ../../nbs/estimators/01_base.ipynb #5367215b
+@patch
+def encode_at_once(self: InContextEstimator, member: Member, x, y, groups, experts, joinable: bool = False):  # `SupportCache`
+    "All support rows of a member, encoded by the model; arguments as in `encoded_support`."
+    tensor = lambda a: torch.as_tensor(a, device=self.device_)
+    rows = {name: tensor(at)[None] for name, at in self.rows_read(member).items()} | ({} if groups is None else dict(groups=tensor(groups)))
+    columns = _on_device(self.statistics_[member.index], self.device_) if self.statistics_ else None
+    if columns is not None: experts = columns['experts']
+    return self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows, experts=experts, columns=columns, **dict(joinable=True) if joinable else {})
+
 @patch
 def encoded_support(
     self: InContextEstimator,
@@ -333,11 +355,8 @@ def encoded_support(
     if key in self.caches_: return self.caches_[key]
     if targets is None: (x, y), aside = member.support(self.x_support_, self.y_support_), None
     else: (y, aside), x = targets(), member.x(self.x_support_[member.rows])
-    tensor = lambda a: torch.as_tensor(a, device=self.device_)
-    rows = {name: tensor(at)[None] for name, at in self.rows_read(member).items()} | ({} if groups is None else dict(groups=tensor(groups)))
-    experts, columns = self.solved_.get(key) if experts is None else experts, None
-    if self.statistics_: columns = _on_device(self.statistics_[member.index], self.device_); experts = columns['experts']
-    with torch.inference_mode(): cache = self.model_.encode_support(tensor(x)[None], tensor(y)[None], **rows, experts=experts, columns=columns)
+    given, late = (x, y, groups, self.solved_.get(key) if experts is None else experts), self.split_late(member.rows)[1]
+    with torch.inference_mode(): cache = self.encode_in_two_steps(key, member, *given) if len(late) else self.encode_at_once(member, *given, self.joinable)
     if len(self.region_centres_) == 1: self.solved_[key] = cache.experts
     if cache.nbytes() + sum(c.nbytes() for c, _ in self.caches_.values()) <= self.cache_budget: self.caches_[key] = cache, aside
     return cache, aside
@@ -403,7 +422,7 @@ def __getstate__(self: InContextEstimator):
 def __setstate__(self: InContextEstimator, state):
     BaseEstimator.__setstate__(self, state)
     if not hasattr(self, 'model_'): return
-    for name, value in dict(statistics_=[], unseen_rows_=None, uses_tuned_=False, tuning_folds_=[]).items(): self.__dict__.setdefault(name, value)  # what an older version wrote has none
+    for name, value in dict(statistics_=[], unseen_rows_=None, uses_tuned_=False, tuning_folds_=[], late_rows_=np.arange(0)).items(): self.__dict__.setdefault(name, value)  # what an older version wrote has none
     self.device_ = select_device(self.device, warn=self.device_.type != 'cpu'); self.model_.to(self.device_)
 
 # %% ../../nbs/estimators/01_base.ipynb #87e8fbdd

@@ -17,6 +17,7 @@ from ..data.content import content_order
 from .base import InContextEstimator, stratified_rows
 from .blending import (MAX_TUNED_ROWS, MIN_TREE_ROWS, MIN_TUNED_ROWS, OTHER_WEIGHTS, Blend, TunedRun, blend_folds, check_experts, expert_estimators,
                                          filled_columns, fit_on, held_out_predictions, seen_on)
+from .joining import READ_ONCE_ROWS
 from ..model.mitra import Mitra
 
 # %% ../../nbs/estimators/01c_held_out.ipynb #ba2dc4e1
@@ -39,6 +40,7 @@ def with_support(self: InContextEstimator, rows, keep: bool = False):
     if self.model_.n_adapters > 1: other.model_ = self.model_.adapter(0)
     other.member_rows_, other.region_rows_, other.region_centres_ = [rows] * len(self.member_rows_), [rows[:0]], np.zeros((1, 1))
     other.caches_, other.solved_, other.statistics_, other.cache_budget, other.blend_ = {}, {}, [], self.cache_budget if keep else 0, None
+    other.late_rows_, other.joinable = rows[:0], False
     return other
 
 # %% ../../nbs/estimators/01c_held_out.ipynb #cad7bc84
@@ -58,14 +60,12 @@ def _folds_of(self: InContextEstimator, run: TunedRun) -> list:  # pairs, as in 
     return [(rows, make) for rows, make in run.folds if len(rows) and (make or len(self.x_support_) < MIN_TREE_ROWS)] or run.folds[:1]
 
 # %% ../../nbs/estimators/01c_held_out.ipynb #5540607b
-_READ_ONCE_ROWS = 50_000  # from here on the rows held out for the weights stay out of Mitra's support, which is then encoded once
-
 @patch
-def _predict_fold(self: InContextEstimator, held: np.ndarray, solved: dict, model=None) -> tuple:  # outputs, the estimator that gave them
-    "What Mitra alone predicts for held-out rows from all others; `model`: with these weights."
-    other = self.with_support(np.setdiff1d(self.member_rows_[0], held), len(self.x_support_) >= _READ_ONCE_ROWS)
+def _predict_fold(self: InContextEstimator, held: np.ndarray, solved: dict, model=None, keep: bool = False) -> tuple:  # outputs, the estimator that gave them
+    "What Mitra alone predicts for held-out rows from all others; `model`: with these weights; `keep`: the held-out rows will join."
+    other = self.with_support(np.setdiff1d(self.member_rows_[0], held), keep or len(self.x_support_) >= READ_ONCE_ROWS)
     if model is not None: other.set_weights(model)
-    other.solved_ = solved
+    other.solved_, other.joinable = solved, keep
     return self._blend_outputs(other, self.x_support_[held]), other
 
 @patch
@@ -93,14 +93,15 @@ def with_weights(self: InContextEstimator, model: Mitra):
 def _predict_folds(self: InContextEstimator, folds: list, solved: list, run: TunedRun, two: bool) -> tuple:  # outputs, and those of the other weights
     "What Mitra predicts for the held-out rows of each fold; `two`: with the weights before and after a tuning run."
     makers = [None] * len(folds) if run is None else [make for _, make in self._folds_of(run)]
-    own, beside = [], []
+    own, beside, joins = [], [], run is None and self.can_join_late(folds)
     for (held, _), known, make in zip(folds, solved, makers):
         tuned = self._predict_fold(held, known, make()) if make and (two or run.tuned) else None
-        plain = self._predict_fold(held, known, run and run.untuned) if two or tuned is None else None
+        plain = self._predict_fold(held, known, run and run.untuned, joins) if two or tuned is None else None
         used = tuned if tuned and run.tuned else plain
         own.append(used[0])
         if two: beside.append((plain if run.tuned else tuned or plain)[0])
-        if len(self.x_support_) >= _READ_ONCE_ROWS and len(self.region_centres_) == 1: self._take_support_of(used[1])
+        if len(self.x_support_) >= READ_ONCE_ROWS and len(self.region_centres_) == 1: self._take_support_of(used[1])
+        if joins: self.join_late(held, used[1])
     return own, beside
 
 # %% ../../nbs/estimators/01c_held_out.ipynb #1466a909
@@ -136,6 +137,7 @@ def fit_blend(
     run: TunedRun = None,  # the tuning run that the weights come from
 ):
     "Fit the experts and the weights; `blend_` is None where Mitra stays alone."
+    if len(self.late_rows_): self.forget_late_rows()
     self.blend_, (estimators, x, at) = None, self._experts_for_table()
     two = run is not None and self._two_weights(run)
     if not (estimators or two or run and run.tuned): return

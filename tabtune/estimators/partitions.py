@@ -182,6 +182,7 @@ def _learn_from_all(self: InContextEstimator, parts, n_rows, *drawn):
         return log.warning('of %d rows in %d partitions a sample of %d is the support, and the others are not used: %s', n_rows, len(parts), n, reason)
     log.info('%d rows in %d partitions: statistics of the columns and the kernel experts are of all of them; landmark rows, voting rows, '
              'trees and other experts, and the calibration are of a sample of %d rows', n_rows, len(parts), n)
+    self.forget_late_rows()
     model = self.model_.cpu()  # sums are made where the rows are
     self.statistics_ = [self._member_statistics(parts, i, n_rows, *drawn) for i in range(len(self.member_rows_))]
     self.set_model(model)

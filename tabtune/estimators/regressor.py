@@ -115,7 +115,7 @@ def scaled_targets(
     "The targets of support rows as the model takes them; every other member sees them mirrored."
     sign = -1. if member % 2 else 1.
     y = sign * torch.tensor(self.y_support_[rows])[None]
-    scale = PREDICTIVE_HEADS[self.model_.config.output_kind].fit_scale(y)
+    scale = PREDICTIVE_HEADS[self.model_.config.output_kind].fit_scale(y[:, self.split_late(rows)[0]])
     return scale, sign, scale.to_model(y)[0].clamp(-8, 8).float()  # as in pre-training: beyond 8 all is equally far
 
 @patch

@@ -27,7 +27,7 @@ from .plain_state import check_parts, dump_state, load_state
 log = logging.getLogger('tabtune')
 
 # %% ../../nbs/estimators/04_saving.ipynb #8e88d7ca
-SUPPORT = ('x_support', 'y_support', 'seed', 'member_rows', 'selected_columns', 'region_rows', 'region_centres', 'statistics', 'unseen_rows', 'uses_tuned')
+SUPPORT = ('x_support', 'y_support', 'seed', 'member_rows', 'selected_columns', 'region_rows', 'region_centres', 'statistics', 'unseen_rows', 'uses_tuned', 'late_rows')
 SUPPORT_OF = dict(classification=(*SUPPORT, 'classes', 'temperature'), regression=SUPPORT)  # task -> parts of the support
 
 def state_of(est) -> dict:  # of a fitted `MitraClassifier` or `MitraRegressor`
@@ -64,7 +64,7 @@ def check_support(
     n, f = support['x_support'].shape
     inside = lambda a, top: len(a) == 0 or (a.ndim == 1 and 0 <= a.min() and a.max() < top)
     unseen = [] if support['unseen_rows'] is None else [support['unseen_rows']]
-    rows = all(inside(r, n) for r in [*support['member_rows'], *support['region_rows'], *unseen])
+    rows = all(inside(r, n) for r in [*support['member_rows'], *support['region_rows'], *unseen, support['late_rows']])
     codes = task == 'regression' or inside(support['y_support'], len(support['classes']))
     regions = len(support['region_rows']) == len(support['region_centres'])
     whole = not support['statistics'] or _belong(support['statistics'], support['member_rows'], len(support['selected_columns']))
@@ -87,7 +87,7 @@ def check_blend(
         raise CheckpointError(f"'{path}' is not a complete TabTune pipeline: the weights of its experts don't belong to them; save it again")
 
 # %% ../../nbs/estimators/04_saving.ipynb #f29eea0e
-FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 5
+FORMAT, FORMAT_VERSION = 'tabtune-pipeline', 6
 
 def write_parts(
     path,  # the file
@@ -146,7 +146,11 @@ def _from_4(manifest, state):
     "Since 5, several adapters may predict together."
     return manifest, state
 
-MIGRATIONS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+def _from_5(manifest, state):
+    "Since 6, rows of a support may join the others after these were encoded."
+    return manifest, state | dict(support=state['support'] | dict(late_rows=np.arange(0)))
+
+MIGRATIONS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
 
 def check_version(
     manifest: dict,

@@ -185,16 +185,16 @@ def leave_one_out(fits, hats, targets):  # (ridges, B, S, K), (ridges, B, S), (B
     return (fits - hats * targets) / (1 - hats).clamp_min(0.02)
 
 def _best_ridge(fits, hats, coefs, targets):
-    "Of several ridges, the leave-one-out predictions and the coefficients of the best, table by table."
+    "Of several ridges, the leave-one-out predictions, the coefficients and the position of the best, table by table."
     loo, coefs = leave_one_out(torch.stack(fits), torch.stack(hats), targets), torch.stack(coefs)
     best, tables = (loo - targets).square().sum((2, 3)).argmin(0), torch.arange(len(targets), device=targets.device)
-    return loo[best, tables], coefs[best, tables]
+    return loo[best, tables], coefs[best, tables], best
 
 # %% ../../nbs/model/00_experts.ipynb #37c45b04
 def ridge(
     z: Tensor,  # (B, S, M) features, rows of padding 0
     targets: Tensor,  # (B, S, K) centred, rows of padding 0
-) -> tuple:  # leave-one-out predictions (B, S, K), coefficients (B, M, K)
+) -> tuple:  # leave-one-out predictions (B, S, K), coefficients (B, M, K), position of the ridge (B,)
     "Ridge regression with the best of `RIDGES`, by leave-one-out error."
     gram, zt, eye, tried = z.transpose(1, 2) @ z, z.transpose(1, 2) @ targets, torch.eye(z.shape[2], device=z.device, dtype=z.dtype), []
     for strength in RIDGES:
@@ -217,7 +217,7 @@ def _solve_dual(own, root, jitter, marks, targets):
         root = torch.linalg.cholesky(gram + strength * torch.eye(own.shape[1], device=own.device, dtype=own.dtype))
         coef = torch.cholesky_solve(targets, root)
         tried.append((targets - strength * coef, 1 - strength * torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2), coef))
-    loo, coef = _best_ridge(*zip(*tried), targets)
+    loo, coef, _ = _best_ridge(*zip(*tried), targets)
     return gather_rows(loo, marks.rows.argsort(1)), marks.numbers, coef - inverse @ (jitter[..., None] * coef)
 
 # %% ../../nbs/model/00_experts.ipynb #8001a2c9
@@ -240,10 +240,19 @@ def _primal_features(marks, weights):
     unit = torch.eye(f * n, device=m.device, dtype=m.dtype).view(-1, f, n).expand(b, -1, -1, -1)
     return Features(lambda numbers, real: flat(numbers, real) @ rotation, unit, lambda coef: rotation @ coef * scale)
 
-def _solve_primal(numbers, targets, row_mask, marks, weights):
+class Sums(NamedTuple):
+    "What a solution follows from: further rows can be added."
+    features: Features
+    gram: Tensor  # (B, M, M) as `ridge_sums` gives them
+    zt: Tensor  # (B, M, K)
+    best: Tensor  # (B,) position of the ridge
+
+def _solve_primal(numbers, targets, row_mask, marks, weights, keep=None):
     "`solve` for a dot product, in the space of a row's numbers."
     features = _primal_features(marks, weights)
-    loo, coef = ridge(features.of(numbers, row_mask), targets)
+    z = features.of(numbers, row_mask)
+    loo, coef, best = ridge(z, targets)
+    if keep is not None: keep.append(Sums(features, *ridge_sums(z, targets), best))
     return loo, features.marks, features.back(coef)
 
 # %% ../../nbs/model/00_experts.ipynb #8107eba0
@@ -327,7 +336,7 @@ def spectrum(
     return Spectrum(axes, inverse, inverse.permute(2, 0, 1)[..., None] * (axes.transpose(1, 2) @ zt))
 
 # %% ../../nbs/model/00_experts.ipynb #b593f87e
-def _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks):
+def _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks, keep=None):
     "`solve` where there are many more rows than landmarks."
     (n, m), kept, features = (numbers.shape[1], marks.rows.shape[1]), {}, _kernel_features(expert, marks, weights)
     step = max(m, _PIECE_NUMBERS // (len(numbers) * m))
@@ -338,9 +347,11 @@ def _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks):
             if z is None: z = features.of(numbers[:, rows], row_mask[:, rows])
             if n * m * len(numbers) <= _KEPT_NUMBERS: kept[i] = z
             yield rows, z
-    solved = spectrum(*map(sum, zip(*(ridge_sums(z, targets[:, rows]) for rows, z in pieces()))))
+    sums = [*map(sum, zip(*(ridge_sums(z, targets[:, rows]) for rows, z in pieces())))]
+    solved = spectrum(*sums)
     fits, hats = zip(*(solved.fits(z) for _, z in pieces()))
-    loo, coef = _best_ridge([*torch.cat(fits, 2)], [*torch.cat(hats, 2)], [*solved.coefficients()], targets)
+    loo, coef, best = _best_ridge([*torch.cat(fits, 2)], [*torch.cat(hats, 2)], [*solved.coefficients()], targets)
+    if keep is not None: keep.append(Sums(features, *sums, best))
     return loo, features.marks, features.back(coef)
 
 # %% ../../nbs/model/00_experts.ipynb #9d9cd295
@@ -351,18 +362,19 @@ def solve(
     row_mask: Tensor,  # (B, S) 1 for a real row
     weights: Tensor,  # (B, F) of the columns
     marks: Landmarks,  # of `numbers`
+    keep: list = None,  # gets the `Sums`, where there are many more rows than landmarks
 ) -> tuple:  # leave-one-out predictions (B, S, K), landmarks' numbers (B, M, F, 3), their coefficients (B, M, K)
     "Kernel ridge regression on one table or many."
     targets, shortcuts = targets * row_mask[..., None], numbers.device.type != 'mps'  # which lacks some of the decompositions
-    if shortcuts and _is_small(expert, marks): return _solve_primal(numbers, targets, row_mask, marks, weights)
-    if shortcuts and numbers.shape[1] > _MANY_ROWS * marks.rows.shape[1]: return _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks)
+    if shortcuts and _is_small(expert, marks): return _solve_primal(numbers, targets, row_mask, marks, weights, keep)
+    if shortcuts and numbers.shape[1] > _MANY_ROWS * marks.rows.shape[1]: return _solve_in_pieces(expert, numbers, targets, row_mask, weights, marks, keep)
     across = expert.kernel(numbers, marks.numbers, weights).mul_(row_mask[..., None]).mul_(marks.exists[:, None])
     own = gather_rows(across, marks.rows) * marks.exists[..., None]
     jitter = _jitter(own.diagonal(dim1=1, dim2=2), marks.exists)
     root = torch.linalg.cholesky(own + torch.diag_embed(jitter + 1 - marks.exists))
     if shortcuts and across.shape[1] == across.shape[2] >= 64: return _solve_dual(own, root, jitter * marks.exists, marks, targets)
     z = torch.linalg.solve_triangular(root, across.transpose(1, 2), upper=False).transpose(1, 2)
-    loo, coef = ridge(z, targets)
+    loo, coef, _ = ridge(z, targets)
     return loo, marks.numbers, torch.linalg.solve_triangular(root.transpose(1, 2), coef, upper=True) * marks.exists[..., None]
 
 # %% ../../nbs/model/00_experts.ipynb #c8590f1e
@@ -391,7 +403,7 @@ class NoExperts(nn.Module):
     "The public layout: no experts."
     def __init__(self, config: MitraConfig): super().__init__()
 
-    def fit(self, numbers_BSFn, y_BS, support_mask=None, feature_mask=None, n_classes=None): "No state."
+    def fit(self, numbers_BSFn, y_BS, support_mask=None, feature_mask=None, n_classes=None, joinable=False): "No state."
     def evidence(self, numbers_BQFn, state): "No evidence."
     def add_to_label(self, label_BND, evidence, state, table_KD):
         "The label tokens as they are."
@@ -427,14 +439,16 @@ def prepare_numbers(numbers, support_mask, feature_mask):
 # %% ../../nbs/model/00_experts.ipynb #4b2a967a
 def landmarks_of(x, row_mask, limit): return select_landmarks(x, row_mask, limit if x.shape[1] <= _LONG_TABLE else 2 * limit)
 
-def solve_all(x, targets, row_mask, weights, limit, drop=0.):
+def solve_all(x, targets, row_mask, weights, limit, drop=0., keep=None):
     "All experts: leave-one-out predictions, landmarks, coefficients; `drop`: share that is left out of a table, on average."
     marks = landmarks_of(x, row_mask, limit)
-    loo, marks, coef = zip(*(solve(e, x, targets, row_mask, weights, marks) for e in KERNEL_EXPERTS.values()))
+    loo, marks, coef = zip(*(solve(e, x, targets, row_mask, weights, marks, keep) for e in KERNEL_EXPERTS.values()))
     if not drop: return loo, marks, coef
     share = torch.rand(len(x), 1, 1, device=x.device) ** (1 / drop - 1)  # of each table, `drop` on average: some have all experts, some none
     kept = (torch.rand(len(KERNEL_EXPERTS), len(x), 1, 1, device=x.device) >= share).to(x.dtype)
     return [p * k for p, k in zip(loo, kept)], marks, [c * k for c, k in zip(coef, kept)]
+
+def with_sums(state, sums, **more): return state | dict(sums=sums, **more) if sums and len(sums) == len(KERNEL_EXPERTS) else state
 
 def store_all(marks, coefs, weights): return [e.store(m, c, weights) for e, m, c in zip(KERNEL_EXPERTS.values(), marks, coefs)]
 
@@ -453,6 +467,7 @@ def fit(
     support_mask: Tensor = None,  # (B, S) bool
     feature_mask: Tensor = None,  # (B, F) bool
     n_classes: int = None,  # K, where that is more than the head has outputs
+    joinable: bool = False,  # keep what further rows can be added to, where there are many rows
 ) -> dict:  # what `evidence` and `add_to_label` need; 'support': evidence for the support rows, leave-one-out
     "Solve all experts on a support."
     with torch.autocast(numbers.device.type, enabled=False):
@@ -461,9 +476,10 @@ def fit(
         one_hot = F.one_hot(y.long(), n_present).float() * row_mask[..., None]
         share = one_hot.sum(1) / row_mask.sum(1, keepdim=True)
         weights, log_prior = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], one_hot, column_mask), share.log()
-        loo, marks, coef = solve_all(x, one_hot - share[:, None], row_mask, weights, self.max_landmarks, self.training * self.drop)
+        sums = [] if joinable else None
+        loo, marks, coef = solve_all(x, one_hot - share[:, None], row_mask, weights, self.max_landmarks, self.training * self.drop, sums)
         factor, loss = zip(*(fit_inverse_temperature(p, one_hot, log_prior) for p in loo))
-        return self.state(weights, column_mask, share, loo, marks, coef, factor, loss)
+        return with_sums(self.state(weights, column_mask, share, loo, marks, coef, factor, loss), sums, factor=factor)
 
 @patch
 def state(self: KernelExperts, weights, column_mask, share, loo, marks, coef, factor, loss) -> dict:

@@ -290,7 +290,7 @@ def _check_support(self: Mitra, x_support, y_support, n_classes):
         raise InputError(f'y_support holds {y_support.min()}..{y_support.max()}; class codes must lie in 0..{n_classes - 1}')
 
 @patch
-def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None, groups=None, experts=None, columns=None):
+def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature_mask=None, groups=None, experts=None, columns=None, joinable=False):
     "What is computed of the support before the blocks: (cache, numbers of the cells (B, S, F, n), label tokens (B, S, D), codes)."
     x, y = self._read(x_support), y_support
     if support_mask is not None: y = y.masked_fill(~support_mask, 0)
@@ -303,7 +303,8 @@ def _begin_support(self: Mitra, x_support, y_support, support_mask=None, feature
         signature = self.column.fit(numbers[..., self.cell.rank], observed, codes, table, feature_mask)
     else: signature = self.column.from_sums(*(_by_token(columns[name], table, groups) for name in ('ranks', 'count')), table)
     cache = SupportCache(cells, signature, None, tokens, None, x.shape[2], groups=groups)
-    many, label, classes = {} if groups is None else dict(n_classes=len(groups)), self.y_embedding(token), self._class_table(groups)
+    many, label, classes = dict(joinable=True) if joinable else {}, self.y_embedding(token), self._class_table(groups)
+    if groups is not None: many['n_classes'] = len(groups)
     cache.experts = self.experts.fit(numbers, y, support_mask, feature_mask, **many) if experts is None else experts
     label = self.experts.add_to_label(label, cache.experts and cache.experts['support'], cache.experts, classes)
     return cache, numbers, label, y
@@ -340,6 +341,11 @@ def query_evidence(self: Mitra, cache, x_query):
 _ROWS_AT_ONCE = 2 ** 23  # numbers of tokens that go through the blocks at once, beside the landmarks
 
 @patch
+def rows_at_once(self: Mitra, numbers) -> int:  # numbers of the cells (B, S, F, n)
+    "How many rows go through the blocks at once, beside the landmarks."
+    return max(256, _ROWS_AT_ONCE // (len(numbers) * (numbers.shape[2] + 1) * self.config.d_model))
+
+@patch
 def _row_mask(self: Mitra, mask, rows):
     "A mask (B, S) as attention takes it, and the real rows of each table as a float."
     if mask is not None: return mask[:, None, None], mask.sum(1).to(self.y_embedding.y_mask.weight.dtype)
@@ -353,8 +359,7 @@ def _encode_by_landmarks(self: Mitra, cache, numbers, label, y, support_mask, la
     if memory is None: memory = torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
     cache.memory_mask, cache.n_memory = self._row_mask(None if support_mask is None else support_mask.gather(1, memory), memory)
     if not self.final_layer.reads_support: return None, y.gather(1, memory)
-    step = max(256, _ROWS_AT_ONCE // (len(y) * (numbers.shape[2] + 1) * self.config.d_model))
-    if torch.is_grad_enabled(): step = memory.shape[1]
+    step = memory.shape[1] if torch.is_grad_enabled() else self.rows_at_once(numbers)
     return torch.cat([run_blocks(self.layers, at(rows), cache, cache.kv)[0] for rows in memory.split(step, 1)], 1), y.gather(1, memory)
 
 # %% ../../nbs/model/03_mitra.ipynb #ed9e8d26
@@ -370,9 +375,10 @@ def encode_support(
     groups: Tensor = None,  # (K,) int64, the label token of each class where there are more than the weights know; None: its own
     experts: dict = None,  # as another encoding of the same rows, columns and classes has them in its cache; None: they are solved
     columns: dict = None,  # 'cells', 'ranks' and 'count' of more rows than these; None: what these rows say about the columns
+    joinable: bool = False,  # further rows will join (chapter `joining`): what their experts need is kept
 ) -> SupportCache:  # reused by every query
     "Encode the support once. `InputError` for labels that do not fit."
-    cache, numbers, label, y = self._begin_support(x_support, y_support, support_mask, feature_mask, groups, experts, columns)
+    cache, numbers, label, y = self._begin_support(x_support, y_support, support_mask, feature_mask, groups, experts, columns, joinable)
     attended = None if landmarks is not None or support_mask is None else support_mask
     cache.row_mask, cache.n_B = self._row_mask(attended, x_support if landmarks is None else landmarks)
     if landmarks is None:

@@ -13,7 +13,8 @@ from fastcore.basics import patch
 
 from ..core.config import MitraConfig
 from ..data.targets import N_CODES, N_FOURIER, target_codes, fourier_features
-from .experts import KERNEL_EXPERTS, KernelExperts, NoExperts, column_weights, predict_all, prepare_numbers, solve_all, store_all
+from .experts import (KERNEL_EXPERTS, KernelExperts, NoExperts, column_weights, predict_all, prepare_numbers, solve_all, store_all,
+                                   with_sums)
 
 # %% ../../nbs/model/00b_target_experts.ipynb #3ce71c59
 def stacking_weights(
@@ -52,7 +53,8 @@ TARGET_EXPERTS = dict(none=NoExperts, kernel=TargetKernelExperts)  # by `experts
 @torch.no_grad()
 @patch
 def fit(
-    self: TargetKernelExperts, numbers: Tensor, y: Tensor, support_mask: Tensor = None, feature_mask: Tensor = None
+    self: TargetKernelExperts, numbers: Tensor, y: Tensor, support_mask: Tensor = None, feature_mask: Tensor = None,
+    joinable: bool = False
 ) -> dict:
     "Solve all experts on a support; `y` (B, S) are scaled targets."
     with torch.autocast(numbers.device.type, enabled=False):
@@ -62,12 +64,13 @@ def fit(
         mean = (y * row_mask).sum(1) / rows
         target = ((y - mean[:, None]) * row_mask)[..., None].float()
         weights = column_weights(x[..., 1], (1 - x[..., 2]) * row_mask[..., None], bins, column_mask)
-        loo, marks, coef = solve_all(x, target, row_mask, weights, self.max_landmarks, self.training * self.drop)
+        sums = [] if joinable else None
+        loo, marks, coef = solve_all(x, target, row_mask, weights, self.max_landmarks, self.training * self.drop, sums)
         loo = torch.cat(loo, -1) * row_mask[..., None]
         stacking = stacking_weights(loo, target[..., 0], rows)
         loo = torch.cat([loo, (loo * stacking[:, None]).sum(-1, keepdim=True)], -1)
         loss = (loo - target).square().sum(1) / rows[:, None]
-    return self.state(weights, column_mask, mean, loo, marks, coef, stacking, loss)
+    return with_sums(self.state(weights, column_mask, mean, loo, marks, coef, stacking, loss), sums)
 
 # %% ../../nbs/model/00b_target_experts.ipynb #1bd320cb
 @patch
