@@ -310,7 +310,7 @@ def test_text_scores_as_a_bag_of_words_does(name):
     best = max(roc_auc_score(y[SPLIT:], p) for p in bags)
     check(auc(df, y), best - .03, operator.gt)
 
-def test_scores_are_learnt_only_from_targets_and_survive_saving(tmp_path):
+def test_scores_are_learned_only_from_targets_and_survive_saving(tmp_path):
     cells, y = comments(np.random.default_rng(0), 200)
     df = pd.DataFrame(dict(a=cells, b=np.arange(200.)))
     enc = TableEncoder()

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/estimators/00a_blending.ipynb #7117c2ad
 import logging
 import math
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,6 +106,28 @@ def kernel_regression(
     return make_pipeline(ColumnTransformer([('seen', 'passthrough', columns)]), SimpleImputer(strategy='median', keep_empty_features=True), StandardScaler(),
                          Nystroem(gamma=1 / max(1, len(columns)), n_components=500, random_state=seed), LogisticRegression(C=100, max_iter=200, tol=1e-3))
 
+# %% ../../nbs/estimators/00a_blending.ipynb #nets0002
+def neural_networks(
+    task: str,  # 'classification' or 'regression'
+    categorical: np.ndarray,  # (F,) bool, True for codes of levels
+    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learnt of their levels
+    seed: int = 0,
+) -> BaseEstimator:  # not fitted
+    "The mean of five small neural networks."
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import VotingClassifier, VotingRegressor
+    from sklearn.impute import SimpleImputer
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
+    numbers = make_pipeline(QuantileTransformer(n_quantiles=200, output_distribution='normal', random_state=seed), SimpleImputer(keep_empty_features=True))
+    levels = OneHotEncoder(handle_unknown='infrequent_if_exist', max_categories=50, sparse_output=False)
+    parts = [('levels', levels, np.flatnonzero(categorical & ~doubled)), ('numbers', numbers, np.flatnonzero(~categorical))]
+    make, vote = (MLPClassifier, VotingClassifier) if task == 'classification' else (MLPRegressor, VotingRegressor)
+    net = dict(hidden_layer_sizes=(256, 128), alpha=1e-3, learning_rate_init=2e-3, batch_size=128, early_stopping=True, max_iter=150)
+    runs = [(f'run{i}', make(**net, random_state=seed + i)) for i in range(5)]
+    return make_pipeline(ColumnTransformer(parts), vote(runs, **dict(voting='soft') if task == 'classification' else {}))
+
 # %% ../../nbs/estimators/00a_blending.ipynb #1e26b679
 def filled_columns(x: np.ndarray) -> np.ndarray:  # (n, F) encoded rows -> positions of columns
     "The columns that hold enough cells for every fold to see some of them."
@@ -151,11 +174,12 @@ def expert_estimators(
     effects, doubled = (np.zeros(x.shape[1], dtype=bool) if at is None else at for at in (effects, doubled))
     ours = dict(trees=lambda: boosted_trees(task, x, categorical, n_classes, seed), levels=lambda: level_regression(task, categorical, effects),
                 effect_trees=lambda: effect_trees(task, x, categorical, doubled, n_classes, seed),
-                small_trees=lambda: small_trees(task, x, categorical, n_classes, seed), kernel=lambda: kernel_regression(np.flatnonzero(~doubled), seed))
+                small_trees=lambda: small_trees(task, x, categorical, n_classes, seed), kernel=lambda: kernel_regression(np.flatnonzero(~doubled), seed),
+                networks=lambda: neural_networks(task, categorical, doubled, seed))
     if isinstance(experts, str):
         long, tuned = len(x) >= MIN_TREE_ROWS, tuned and MIN_TUNED_ROWS <= len(x) <= MAX_TUNED_ROWS
         fits = dict(trees=long, effect_trees=long and bool(effects.any()), levels=task == 'classification' and has_many_levels(x, categorical, effects),
-                    small_trees=tuned, kernel=tuned and task == 'classification' and n_classes > 2)
+                    small_trees=tuned, kernel=tuned and task == 'classification' and n_classes > 2, networks=tuned and long)
         experts = [name for name in ours if fits[name]]
     out = {}
     for e in experts:
@@ -259,7 +283,9 @@ def fit_on(e, x, y, rounds=None):
     elif is_classifier(e) and any(getattr(run, 'early_stopping', False) for run in _runs(last)):  # its stratified split takes two rows of each class
         order = order[np.bincount(y)[y[order]] > 1]
         for run in _runs(last) if order.size else (): run.set_params(**_enough_to_stop(run, len(np.unique(y[order])), len(order)))
-    with _one_thread(len(x)): return e.fit(x[order], y[order])
+    with _one_thread(len(x)), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Stochastic Optimizer: Maximum iterations')  # of networks: enough of them are enough
+        return e.fit(x[order], y[order])
 
 # %% ../../nbs/estimators/00a_blending.ipynb #0033aaf3
 def held_out_predictions(

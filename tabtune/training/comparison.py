@@ -273,7 +273,7 @@ def _why_untuned(report: dict) -> str:  # such as ', but AUC 0.857 → 0.856'; e
     digits = next((d for d in (3, 4) if f'{before:.{d}f}' != f'{after:.{d}f}'), 5)
     return f', but {name} {before:.{digits}f} → {after:.{digits}f}'
 
-_BESIDE = dict(untuned='the untuned weights', tuned='the tuned weights', trees='trees', effect_trees='trees on level effects', small_trees='small trees',
+_BESIDE = dict(untuned='the untuned weights', tuned='the tuned weights', trees='trees', effect_trees='trees on level effects', small_trees='small trees', networks='neural networks',
                kernel='a kernel regression', levels='a regression on levels')  # names of experts -> words
 
 def _beside(report: dict) -> str:  # such as 'small trees and the untuned weights beside it: 0.398 → 0.391 on 2,000 rows'; empty where nothing helps

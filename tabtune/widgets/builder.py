@@ -314,6 +314,7 @@ def _update_visibility(self: PipelineBuilder, c: FormState, wrong: dict):
     self._show_findings(c)
     tunes = c.record().trains
     show(self.no_tuning, not tunes and c.is_mitra); show(self.tuning_box, tunes and c.is_mitra)
+    for name in {k for s in STRATEGIES.values() for k in s.settings} & {*self.tuning}: show(self.tuning[name].widget, name in c.record().settings)
     show(self.lora_box, 'peft_config' in c.record().settings and c.is_mitra); show(self.recommend_button, c.is_mitra)
     for box in self.of_mitra.values(): show(box, c.is_mitra)
     for note in self.of_another: show(note, not c.is_mitra)

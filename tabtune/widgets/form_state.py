@@ -24,7 +24,7 @@ from ..estimators.registry import check_strategy, find_model, why_not
 from ..data.columns import KINDS
 from ..data.processing import ProcessorSettings, check_processor_params
 from ..training.recommend import RuleInputs, apply_rules, complete_tuning, memory_needed, tokens_per_second
-from ..training.strategies import TuningStrategy, find_strategy
+from ..training.strategies import TuningStrategy, find_strategy, unused_settings
 from ..core.shapes import ConfigError, TabTuneError, counted
 from ..training.loop import select_device
 from ..training.tuning import loop_settings
@@ -100,7 +100,8 @@ def tuning_params(self: FormState) -> dict:
     "The `tuning_params` of the pipeline."
     out = dict(device=self.device) if self.device != 'auto' else {}
     if not self.is_mitra: return out
-    if self.record().trains: out |= self.tuning
+    unused = unused_settings(self.record(), self.tuning)
+    out |= {k: v for k, v in self.tuning.items() if k not in unused}
     if 'peft_config' in self.record().settings and self.lora: out['peft_config'] = dict(self.lora)
     return out
 
