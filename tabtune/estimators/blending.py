@@ -110,7 +110,7 @@ def kernel_regression(
 def neural_networks(
     task: str,  # 'classification' or 'regression'
     categorical: np.ndarray,  # (F,) bool, True for codes of levels
-    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learnt of their levels
+    doubled: np.ndarray,  # (F,) bool, True for codes beside which stands what was learned of their levels
     seed: int = 0,
 ) -> BaseEstimator:  # not fitted
     "The mean of five small neural networks."
