@@ -46,7 +46,7 @@ from .settings import ESTIMATORS, CheckedSettings, check_choices, check_settings
 from ..model.checkpoints import load_checkpoint, save_checkpoint, select_weights
 from ..model.mitra import Mitra
 from ..training.recommend import given_settings
-from ..training.strategies import STRATEGIES, strategies_that
+from ..training.strategies import STRATEGIES, fold_names, strategies_that
 from ..training.tuning import tune
 
 # %% ../../nbs/estimators/05_pipeline.ipynb #ff9cfe27
@@ -253,7 +253,7 @@ def _tuned_weights(self: TabularPipeline) -> Mitra:
     "The model that tuning ended with, whichever adapter is in use now."
     if not hasattr(self, 'adapted_'): return self.model
     record, n = STRATEGIES.get(self.tuning_report_['strategy']), self.tuning_report_.get('adapters')
-    tuned = [f'fold{i}' for i in range(1, n + 1)] if n else 'default' if record and record.adapters else None
+    tuned = fold_names(n) if n else 'default' if record and record.adapters else None
     return self.model if tuned == self._in_use() else self._with_adapter(tuned)
 
 @patch(as_prop=True)

@@ -100,4 +100,4 @@ def join_rows(
     label = self.experts.add_to_label(self.y_embedding(token), state and state['support'][:, at], state, self._class_table(cache.groups))
     k, v = self.final_layer.memory(self.final_layer_norm(self._label_tokens_of(numbers, label, cache)), y, cache)
     keys, values = put_among(cache.memory[0], k, at, 2), put_among(cache.memory[1][:, :1], v[:, :1], at, 2)  # each head has the same values
-    return replace(cache, memory=(keys, values.expand_as(cache.memory[1][:, :, :1].expand(-1, -1, values.shape[2], -1))), n_memory=cache.n_memory + len(at))
+    return replace(cache, memory=(keys, values.expand(-1, cache.memory[1].shape[1], -1, -1)), n_memory=cache.n_memory + len(at))

@@ -103,6 +103,9 @@ register_strategy(TuningStrategy(
     DEFAULT_STRATEGY, 'tune all weights', 'all weights are trained on episodes of the table', aliases=('finetune',),
     prepare=lambda model, config: model.requires_grad_(True), rates=(2e-3, 1e-5), rate_reasons=_MEASURED, random_start=True));
 
+# %% ../../nbs/training/05_strategies.ipynb #47f6b117
+def fold_names(n: int) -> list: return [f'fold{i}' for i in range(1, n + 1)]  # of the adapters of an ensemble
+
 # %% ../../nbs/training/05_strategies.ipynb #254add7c
 def _attach_adapters(model, config: TuningConfig):
     "Adapters on a copy of the model; nothing else trains."
@@ -118,7 +121,7 @@ def _ensemble_of_adapters(model, weights: list) -> tuple:  # the model with all 
     "The adapters of all folds on one base."
     from tabtune.model.ensembles import stack_adapters
     from tabtune.model.lora import with_adapters
-    adapted = with_adapters(model, {f'fold{i}': w for i, w in enumerate(weights, 1)})
+    adapted = with_adapters(model, dict(zip(fold_names(len(weights)), weights)))
     return adapted, stack_adapters(adapted, [*adapted.peft_config])
 
 # %% ../../nbs/training/05_strategies.ipynb #b5f20db0
